@@ -62,8 +62,8 @@ pub(crate) async fn create_bridge(handle: &Handle, config: &NetworkConfig) -> Re
     Ok(index)
 }
 
-/// Creates a veth pair in one request: the host end on the bridge and up, the other end as `eth0`, up, in the
-/// pod's namespace.
+/// Creates a veth pair in one request: the host end on the bridge and up, the other end as `eth0` in the pod's
+/// namespace. That end is still down: the kernel cannot open it before the pair exists (ENOTCONN).
 pub(crate) async fn create_veth(
     handle: &Handle,
     host_end: &str,
@@ -75,7 +75,6 @@ pub(crate) async fn create_veth(
         .name("eth0")
         .setns_by_fd(netns.as_raw_fd())
         .address(hardware_address(ip))
-        .up()
         .build();
     let link = LinkVeth::new(host_end, "eth0")
         .controller(bridge_index)
@@ -146,6 +145,7 @@ async fn configure_interfaces(address: PodAddress) -> Result<(), NetworkError> {
     let handle = connect()?;
     set_loopback_up(&handle).await?;
     let index = index_of(&handle, "eth0").await?;
+    set_link_state(&handle, "eth0", true).await?;
     handle
         .address()
         .add(index, IpAddr::V4(address.ip), address.prefix_len)

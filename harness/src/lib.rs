@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod diagnostics;
 pub mod release;
 pub mod report;
+pub mod secret;
 pub mod timeline;
 pub mod valkey;
 pub mod wait;

@@ -18,6 +18,7 @@ pub mod diagnostics;
 pub mod images;
 pub mod release;
 pub mod report;
+pub mod secret;
 pub mod timeline;
 pub mod valkey;
 pub mod wait;

@@ -3,17 +3,20 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`embedded`] | the single-process Kubernetes of this project |
+//! | [`port_forward`] | reaching Valkey through the Kubernetes API |
 //!
 //! Every provider hands out a `kube::Client`; nothing above this module knows which provider it has.
 
 pub mod embedded;
+pub mod port_forward;
 mod provenance;
 
 use futures::future::BoxFuture;
 use kube::Client;
 use kube::config::Kubeconfig;
 
-pub use embedded::EmbeddedProvider;
+pub use embedded::{EmbeddedOptions, EmbeddedProvider};
+pub use port_forward::PortForward;
 pub use provenance::{ImageProvenance, Provenance};
 
 /// A Kubernetes cluster that trials run on.

@@ -52,3 +52,23 @@ impl fmt::Display for ImageProvenance {
         write!(f, ", {})", self.digest)
     }
 }
+
+impl Provenance {
+    /// Fills in what is known of the machine that this process runs on.
+    pub fn of_this_machine(
+        provider: &str,
+        kubernetes: String,
+        nodes: usize,
+        images: Vec<ImageProvenance>,
+    ) -> Self {
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+        Self {
+            provider: provider.to_owned(),
+            kubernetes,
+            nodes,
+            kernel: kernel.map_or_else(|_| "unknown".to_owned(), |kernel| kernel.trim().to_owned()),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            images,
+        }
+    }
+}

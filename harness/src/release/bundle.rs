@@ -47,6 +47,11 @@ impl Bundle {
         Ok(bundle)
     }
 
+    /// Takes in what the chart renders to.
+    pub fn from_manifests(rendered: &manifests::Manifests) -> Result<Self, ReleaseError> {
+        Self::from_values(rendered.objects().into_iter().chain(rendered.hooks.iter().map(manifests::Hook::to_value)))
+    }
+
     /// The resource of the same kind and name, if it is part of the bundle.
     pub fn find(&self, other: &Object) -> Option<&Object> {
         self.resources.iter().find(|object| object.kind() == other.kind() && object.name() == other.name())

@@ -8,12 +8,14 @@
 //! | [`checks`] | one file per promise; observations in, violations out |
 //! | [`wait`] | the one waiting primitive |
 //! | [`timeline`] | everything that happened, on one clock |
+//! | [`images`] | the images of a run: the store, registries, archives, stand-ins |
 //! | [`diagnostics`] | what a person would fetch by hand after a failure, and the triage |
 //! | [`report`] | the run's record, and its projections |
 
 pub mod checks;
 pub mod cluster;
 pub mod diagnostics;
+pub mod images;
 pub mod release;
 pub mod report;
 pub mod timeline;

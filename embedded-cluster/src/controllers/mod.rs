@@ -1,1 +1,3 @@
-//! (module map, written with the module)
+//! (in progress)
+mod events;
+pub(crate) use events::EventRecorder;

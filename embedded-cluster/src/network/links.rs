@@ -1,0 +1,186 @@
+//! The netlink requests: the bridge and the Services' range in the supervisor's namespace, `eth0` in a pod's.
+//!
+//! Each function works on the namespace its `Handle`'s socket was opened in.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use futures::TryStreamExt;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::packet_route::route::{RouteScope, RouteType};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
+
+use super::config::{NetworkConfig, PodAddress};
+use super::error::NetworkError;
+
+/// `lo` is the first interface of every network namespace.
+const LOOPBACK_INDEX: u32 = 1;
+/// The kernel's `local` routing table (`RT_TABLE_LOCAL`).
+const LOCAL_TABLE: u32 = 255;
+
+/// Opens a netlink socket in the calling thread's network namespace and drives it on the current runtime.
+pub(crate) fn connect() -> Result<Handle, NetworkError> {
+    let (connection, handle, _) =
+        rtnetlink::new_connection().map_err(|source| NetworkError::io("open a netlink socket", source))?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+/// Brings `lo` up, creates the bridge with the gateway's address, and makes the whole Services' range local
+/// ("AnyIP"): a proxy can bind any ClusterIP, and a ClusterIP nobody listens on refuses at once, which is what
+/// kube-proxy's REJECT rules do. Returns the bridge's interface index.
+pub(crate) async fn create_bridge(handle: &Handle, config: &NetworkConfig) -> Result<u32, NetworkError> {
+    set_loopback_up(handle).await?;
+    let bridge = &config.bridge;
+    // Its own fixed hardware address: otherwise a bridge takes the lowest of its ports', which changes as pods
+    // come and go and leaves the other pods with a stale neighbour entry for their gateway.
+    let link = LinkBridge::new(bridge).address(hardware_address(config.gateway)).up().build();
+    handle
+        .link()
+        .add(link)
+        .execute()
+        .await
+        .map_err(|source| NetworkError::netlink(format!("create bridge {bridge}"), source))?;
+    let index = index_of(handle, bridge).await?;
+    handle
+        .address()
+        .add(index, IpAddr::V4(config.gateway), config.pod_prefix)
+        .execute()
+        .await
+        .map_err(|source| NetworkError::netlink(format!("give bridge {bridge} its address"), source))?;
+    let (network, prefix) = config.service_network;
+    let route = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(network, prefix)
+        .output_interface(LOOPBACK_INDEX)
+        .table_id(LOCAL_TABLE)
+        .kind(RouteType::Local)
+        .scope(RouteScope::Host)
+        .build();
+    handle.route().add(route).execute().await.map_err(|source| {
+        NetworkError::netlink(format!("make the service range {network}/{prefix} local"), source)
+    })?;
+    Ok(index)
+}
+
+/// Creates a veth pair in one request: the host end on the bridge and up, the other end as `eth0` in the pod's
+/// namespace. That end is still down: the kernel cannot open it before the pair exists (ENOTCONN).
+pub(crate) async fn create_veth(
+    handle: &Handle,
+    host_end: &str,
+    bridge_index: u32,
+    netns: BorrowedFd<'_>,
+    ip: Ipv4Addr,
+) -> Result<(), NetworkError> {
+    let peer = rtnetlink::LinkMessageBuilder::<LinkUnspec>::default()
+        .name("eth0")
+        .setns_by_fd(netns.as_raw_fd())
+        .address(hardware_address(ip))
+        .build();
+    let link = LinkVeth::new(host_end, "eth0")
+        .controller(bridge_index)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .up()
+        .build();
+    handle
+        .link()
+        .add(link)
+        .execute()
+        .await
+        .map_err(|source| NetworkError::netlink(format!("create veth pair {host_end}"), source))
+}
+
+/// Deletes an interface. One that is already gone (its peer's namespace died first) is a success.
+pub(crate) async fn delete_link(handle: &Handle, name: &str) -> Result<(), NetworkError> {
+    let message = LinkUnspec::new_with_name(name).build();
+    match handle.link().del_with_message(message).execute().await {
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => Ok(()),
+        other => other.map_err(|source| NetworkError::netlink(format!("delete interface {name}"), source)),
+    }
+}
+
+/// Takes an interface down or up: how a partition cuts a pod off without touching its processes.
+pub(crate) async fn set_link_state(handle: &Handle, name: &str, up: bool) -> Result<(), NetworkError> {
+    let link = LinkUnspec::new_with_name(name);
+    let message = if up { link.up() } else { link.down() }.build();
+    let what = || format!("take interface {name} {}", if up { "up" } else { "down" });
+    handle.link().set(message).execute().await.map_err(|source| NetworkError::netlink(what(), source))
+}
+
+/// Configures `lo`, `eth0` and the default route inside the pod's namespace.
+///
+/// A namespace is a property of a thread, and a runtime's worker that entered one could never be trusted again:
+/// so this runs on a thread of its own, with a runtime and a netlink socket of its own, and ends with it.
+pub(crate) async fn configure_pod(netns: OwnedFd, address: PodAddress) -> Result<(), NetworkError> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("pod-network".to_owned())
+        .spawn(move || {
+            // The receiver is gone only when the attaching task was cancelled: nobody is left to tell.
+            let _ = done.send(configure_in_namespace(&netns, address));
+        })
+        .map_err(|source| NetworkError::io("start the thread that configures a pod's network", source))?;
+    result.await.expect("the thread always sends before it ends")
+}
+
+fn configure_in_namespace(netns: &OwnedFd, address: PodAddress) -> Result<(), NetworkError> {
+    nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET)
+        .map_err(|source| NetworkError::io("enter the pod's network namespace", source))?;
+    allow_low_ports();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(|source| NetworkError::io("start the runtime that configures a pod's network", source))?
+        .block_on(configure_interfaces(address))
+}
+
+/// containerd's default: a container may bind any port whatever its user, so an unprivileged server on port 80
+/// works here as it does there. `/proc/sys/net` shows the calling thread's namespace.
+fn allow_low_ports() {
+    if let Err(error) = std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0") {
+        tracing::warn!(%error, "ports below 1024 stay privileged in pods");
+    }
+}
+
+async fn configure_interfaces(address: PodAddress) -> Result<(), NetworkError> {
+    let handle = connect()?;
+    set_loopback_up(&handle).await?;
+    let index = index_of(&handle, "eth0").await?;
+    set_link_state(&handle, "eth0", true).await?;
+    handle
+        .address()
+        .add(index, IpAddr::V4(address.ip), address.prefix_len)
+        .execute()
+        .await
+        .map_err(|source| NetworkError::netlink(format!("give eth0 the address {}", address.ip), source))?;
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(address.gateway).build();
+    handle
+        .route()
+        .add(route)
+        .execute()
+        .await
+        .map_err(|source| NetworkError::netlink(format!("route through {}", address.gateway), source))
+}
+
+async fn set_loopback_up(handle: &Handle) -> Result<(), NetworkError> {
+    let message = LinkUnspec::new_with_index(LOOPBACK_INDEX).up().build();
+    handle
+        .link()
+        .set(message)
+        .execute()
+        .await
+        .map_err(|source| NetworkError::netlink("take interface lo up", source))
+}
+
+async fn index_of(handle: &Handle, name: &str) -> Result<u32, NetworkError> {
+    let what = || format!("find interface {name}");
+    let mut links = handle.link().get().match_name(name).execute();
+    let link = links.try_next().await.map_err(|source| NetworkError::netlink(what(), source))?;
+    link.map(|link| link.header.index).ok_or_else(|| NetworkError::io(what(), nix::errno::Errno::ENODEV))
+}
+
+/// A locally administered hardware address made from the IPv4 address, as CNI plug-ins do: a new address is
+/// then always a new neighbour.
+fn hardware_address(ip: Ipv4Addr) -> Vec<u8> {
+    let [a, b, c, d] = ip.octets();
+    vec![0x0a, 0x58, a, b, c, d]
+}

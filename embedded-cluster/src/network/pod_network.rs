@@ -1,0 +1,144 @@
+//! [`Network`]: the bridge, the pods attached to it, and the services that run on top.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+use std::sync::{Mutex, PoisonError};
+
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+use super::addresses::AddressPool;
+use super::config::{NetworkConfig, PodAddress};
+use super::error::NetworkError;
+use super::{links, service_watch};
+use crate::runtime::PodKey;
+
+/// The cluster network of one supervisor. Cheap to share behind an `Arc`; every method takes `&self`.
+#[derive(Debug)]
+pub struct Network {
+    config: NetworkConfig,
+    handle: rtnetlink::Handle,
+    bridge_index: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    pool: AddressPool,
+    attached: HashMap<PodKey, Attachment>,
+}
+
+/// One pod on the bridge.
+#[derive(Clone, Debug)]
+struct Attachment {
+    ip: Ipv4Addr,
+    host_end: String,
+}
+
+impl Network {
+    /// Creates the bridge in the current network namespace, which must be fresh and owned by the caller. Call it
+    /// from a tokio runtime all of whose threads are in that namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses a request, or the pod range has no room.
+    pub async fn setup(config: NetworkConfig) -> Result<Self, NetworkError> {
+        let pool = AddressPool::new(config.gateway, config.pod_prefix)
+            .ok_or(NetworkError::BadPrefix(config.pod_prefix))?;
+        let handle = links::connect()?;
+        let bridge_index = links::create_bridge(&handle, &config).await?;
+        let state = Mutex::new(State { pool, attached: HashMap::new() });
+        Ok(Self { config, handle, bridge_index, state })
+    }
+
+    /// Puts a pod on the bridge: `netns` is its network namespace, which must not have an `eth0` yet. When this
+    /// fails, the address is given back and no interface is left.
+    ///
+    /// # Errors
+    /// When the range is exhausted, the pod is already attached, or the kernel refuses a request.
+    pub async fn attach(&self, pod: &PodKey, netns: BorrowedFd<'_>) -> Result<PodAddress, NetworkError> {
+        let attachment = self.reserve(pod)?;
+        match self.connect_pod(&attachment, netns).await {
+            Ok(address) => Ok(address),
+            Err(error) => {
+                if let Err(error) = self.release(pod).await {
+                    tracing::warn!(%error, pod = pod.name, "a half-made veth pair stays behind");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a pod off the bridge and gives its address back. Releasing one that is not attached does nothing.
+    ///
+    /// # Errors
+    /// When the kernel refuses to delete the pod's interface.
+    pub async fn release(&self, pod: &PodKey) -> Result<(), NetworkError> {
+        let Some(attachment) = self.lock().attached.remove(pod) else {
+            return Ok(());
+        };
+        let deleted = links::delete_link(&self.handle, &attachment.host_end).await;
+        self.lock().pool.release(attachment.ip);
+        deleted
+    }
+
+    /// Cuts a pod off the bridge (`connected: false`) or puts it back. Its own interfaces and processes notice
+    /// nothing but silence, as with a network partition. Does nothing to a pod that is not attached.
+    ///
+    /// # Errors
+    /// When the kernel refuses the request.
+    pub async fn set_connected(&self, pod: &PodKey, connected: bool) -> Result<(), NetworkError> {
+        let Some(attachment) = self.lock().attached.get(pod).cloned() else {
+            return Ok(());
+        };
+        links::set_link_state(&self.handle, &attachment.host_end, connected).await
+    }
+
+    /// Serves cluster DNS and the ClusterIP proxies until cancelled. The listeners are bound before anything
+    /// else, so a failure shows at once.
+    ///
+    /// # Errors
+    /// When cluster DNS cannot take its address.
+    pub async fn run(&self, client: Client, cancel: CancellationToken) -> Result<(), NetworkError> {
+        service_watch::run(&self.config, client, cancel).await
+    }
+
+    fn reserve(&self, pod: &PodKey) -> Result<Attachment, NetworkError> {
+        let mut state = self.lock();
+        if state.attached.contains_key(pod) {
+            let PodKey { namespace, name, uid } = pod.clone();
+            return Err(NetworkError::AlreadyAttached { namespace, name, uid });
+        }
+        let ip = state.pool.take().ok_or(NetworkError::AddressesExhausted {
+            gateway: self.config.gateway,
+            prefix_len: self.config.pod_prefix,
+        })?;
+        // Eight hexadecimal digits keep the name under the kernel's 15 bytes and unique as long as the address is.
+        let attachment = Attachment { ip, host_end: format!("veth{:08x}", ip.to_bits()) };
+        state.attached.insert(pod.clone(), attachment.clone());
+        Ok(attachment)
+    }
+
+    async fn connect_pod(
+        &self,
+        attachment: &Attachment,
+        netns: BorrowedFd<'_>,
+    ) -> Result<PodAddress, NetworkError> {
+        let address = PodAddress {
+            ip: attachment.ip,
+            prefix_len: self.config.pod_prefix,
+            gateway: self.config.gateway,
+            dns: self.config.dns,
+        };
+        let owned = netns
+            .try_clone_to_owned()
+            .map_err(|source| NetworkError::io("keep the pod's network namespace open", source))?;
+        links::create_veth(&self.handle, &attachment.host_end, self.bridge_index, netns, address.ip).await?;
+        links::configure_pod(owned, address).await?;
+        Ok(address)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

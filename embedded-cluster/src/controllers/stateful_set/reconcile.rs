@@ -80,12 +80,9 @@ impl Work {
     async fn owned_pods(&self) -> Result<Vec<Pod>, ControllerError> {
         let name = self.set.name_any();
         let selector = pods::selector(&format!("StatefulSet {name}"), &self.set.spec.selector)?;
-        let listed = self
-            .hub
-            .api::<Pod>(&self.namespace)
-            .list(&ListParams::default().labels_from(&selector));
+        let pods_api = self.hub.api::<Pod>(&self.namespace);
+        let listed = pods_api.list(&ListParams::default().labels_from(&selector)).await;
         let listed = listed
-            .await
             .during(|| format!("list pods of StatefulSet {name}"))?;
         let mut owned = Vec::new();
         for pod in listed.items {

@@ -110,8 +110,8 @@ fn reason(stderr: &str) -> String {
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
     let error = lines()
         .filter(|line| line.starts_with("ERROR"))
-        .last()
-        .or_else(|| lines().last());
+        .next_back()
+        .or_else(|| lines().next_back());
     error
         .unwrap_or("it said nothing")
         .trim_start_matches("ERROR: ")

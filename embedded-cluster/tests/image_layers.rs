@@ -33,7 +33,7 @@ fn layer(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
 }
 
 fn unpack(store: &Path, layers: Vec<Vec<u8>>) -> Result<Image, ImageError> {
-    ImageStore::open(store)?.add("test:1", NewImage::new(ImageConfiguration::default(), layers))
+    ImageStore::open(store)?.add("test:1", &NewImage::new(ImageConfiguration::default(), layers))
 }
 
 fn names(folder: &Path) -> Vec<String> {

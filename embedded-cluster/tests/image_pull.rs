@@ -129,7 +129,7 @@ fn store() -> (tempfile::TempDir, ImageStore) {
 async fn an_image_arrives_whole_and_only_once() {
     let (_origin_dir, origin) = store();
     let registry = Arc::new(Registry::default());
-    let original = origin.add("a/b:1", image(Arch::default(), "pulled")).unwrap();
+    let original = origin.add("a/b:1", &image(Arch::default(), "pulled")).unwrap();
     registry.publish(&origin, &original.digest, "1");
     let host = registry.clone().start().await;
 
@@ -163,7 +163,7 @@ async fn an_image_arrives_whole_and_only_once() {
 async fn a_damaged_blob_is_pulled_again() {
     let (_origin_dir, origin) = store();
     let registry = Arc::new(Registry::default());
-    let original = origin.add("a/b:1", image(Arch::default(), "pulled")).unwrap();
+    let original = origin.add("a/b:1", &image(Arch::default(), "pulled")).unwrap();
     registry.publish(&origin, &original.digest, "1");
     let name = format!("{}/a/b:1", registry.clone().start().await);
     let (_dir, store) = store();
@@ -183,7 +183,7 @@ async fn a_multi_platform_image_gives_the_one_for_this_machine() {
     let mut entries = Vec::new();
     for (arch, content) in [(Arch::s390x, "theirs"), (Arch::default(), "ours")] {
         let image = origin
-            .add(&format!("a/b:{arch}"), image(arch.clone(), content))
+            .add(&format!("a/b:{arch}"), &image(arch.clone(), content))
             .unwrap();
         registry.publish(&origin, &image.digest, content);
         let size = registry.manifests.lock().unwrap()[content].1.len();
@@ -235,7 +235,7 @@ async fn a_registry_that_answers_is_not_out_of_reach() {
 async fn a_blob_with_the_wrong_content_is_refused() {
     let (_origin_dir, origin) = store();
     let registry = Arc::new(Registry::default());
-    let original = origin.add("a/b:1", image(Arch::default(), "pulled")).unwrap();
+    let original = origin.add("a/b:1", &image(Arch::default(), "pulled")).unwrap();
     registry.publish(&origin, &original.digest, "1");
     for content in registry.blobs.lock().unwrap().values_mut() {
         content.push(b'!');
@@ -257,7 +257,7 @@ async fn a_locked_registry_opens_to_who_has_logged_in() {
         locked: true,
         ..Registry::default()
     });
-    let original = origin.add("a/b:1", image(Arch::default(), "secret")).unwrap();
+    let original = origin.add("a/b:1", &image(Arch::default(), "secret")).unwrap();
     registry.publish(&origin, &original.digest, "1");
     let host = registry.start().await;
     let (_dir, store) = store();

@@ -30,7 +30,7 @@ fn store() -> (tempfile::TempDir, ImageStore) {
 #[test]
 fn an_image_is_found_by_every_form_of_its_name() {
     let (_dir, store) = store();
-    let added = store.add("a/b:1", image("one")).unwrap();
+    let added = store.add("a/b:1", &image("one")).unwrap();
     let by_digest = format!("a/b@{}", added.digest);
     for name in ["a/b:1", "docker.io/a/b:1", &by_digest] {
         let found = store
@@ -67,11 +67,11 @@ fn an_image_is_found_by_every_form_of_its_name() {
 #[test]
 fn a_pin_holds_although_the_name_moves() {
     let (_dir, store) = store();
-    let one = store.add("a/b:1", image("one")).unwrap();
+    let one = store.add("a/b:1", &image("one")).unwrap();
     let pinned = store
         .clone()
         .pinned(Pins::from([("a/b:1".to_owned(), one.digest.clone())]));
-    store.add("a/b:1", image("two")).unwrap();
+    store.add("a/b:1", &image("two")).unwrap();
     assert_eq!(content(&store.get("a/b:1").unwrap().unwrap()), "two");
     assert_eq!(content(&pinned.get("a/b:1").unwrap().unwrap()), "one");
     assert_eq!(content(&pinned.get("docker.io/a/b:1").unwrap().unwrap()), "one");
@@ -80,8 +80,8 @@ fn a_pin_holds_although_the_name_moves() {
 #[test]
 fn what_nothing_names_goes_with_the_last_name() {
     let (dir, store) = store();
-    let one = store.add("a/b:1", image("one")).unwrap();
-    let kept = store.add("a/b:2", image("two")).unwrap();
+    let one = store.add("a/b:1", &image("one")).unwrap();
+    let kept = store.add("a/b:2", &image("two")).unwrap();
     store.alias(&one, "a/b:also-1").unwrap();
     assert!(store.remove("a/b:1").unwrap());
     assert!(one.rootfs.is_dir(), "another name still needs it");
@@ -100,7 +100,7 @@ fn what_nothing_names_goes_with_the_last_name() {
 #[test]
 fn damage_is_told_and_mended_by_adding_the_image_again() {
     let (_dir, store) = store();
-    let added = store.add("a/b:1", image("one")).unwrap();
+    let added = store.add("a/b:1", &image("one")).unwrap();
     let manifest = store
         .dir()
         .join("blobs/sha256")
@@ -112,7 +112,7 @@ fn damage_is_told_and_mended_by_adding_the_image_again() {
         "{error}"
     );
     assert!(store.get("a/b:1").unwrap_err().is_damage(), "and it stays told");
-    store.add("a/b:1", image("one")).unwrap();
+    store.add("a/b:1", &image("one")).unwrap();
     assert_eq!(content(&store.get("a/b:1").unwrap().unwrap()), "one");
 }
 
@@ -127,9 +127,9 @@ fn two_processes_at_once_lose_nothing() {
                     // Each opens the store itself, as another process would.
                     let store = ImageStore::open(dir).unwrap();
                     let name = format!("a/b:{worker}-{round}");
-                    assert_eq!(content(&store.add(&name, image(&name)).unwrap()), name);
+                    assert_eq!(content(&store.add(&name, &image(&name)).unwrap()), name);
                     store
-                        .add("a/b:shared", image(&format!("shared {round}")))
+                        .add("a/b:shared", &image(&format!("shared {round}")))
                         .unwrap();
                 }
             });
@@ -161,8 +161,8 @@ fn a_store_that_cannot_be_written_names_its_folder() {
 #[test]
 fn an_archive_brings_the_same_image_to_another_store() {
     let (dir, here) = store();
-    let added = here.add("a/b:1", image("one")).unwrap();
-    let other = here.add("a/b:2", image("two")).unwrap();
+    let added = here.add("a/b:1", &image("one")).unwrap();
+    let other = here.add("a/b:2", &image("two")).unwrap();
     let archive = dir.path().join("images.tar");
     here.export_archive(&["a/b:1", "a/b:2"], &archive).unwrap();
 

@@ -60,7 +60,7 @@ async fn an_archive_is_used_and_a_stand_in_never_takes_its_name() {
         return;
     }
     let (dir, origin) = store();
-    let real = origin.add(RPM, real_image()).unwrap();
+    let real = origin.add(RPM, &real_image()).unwrap();
     let archive = dir.path().join("real.tar");
     origin.export_archive(&[RPM], &archive).unwrap();
 

@@ -16,7 +16,7 @@ fn docker(arguments: &[&str]) -> Output {
     Command::new("docker").args(arguments).output().unwrap()
 }
 
-fn ok(output: Output) -> String {
+fn ok(output: &Output) -> String {
     let said = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -79,13 +79,13 @@ fn docker_loads_runs_and_saves_the_stand_ins() {
         (hardened, "perconalab/valkey:1-hardened"),
     ] {
         store
-            .add(name, stand_in::build(reference, &binaries).unwrap())
+            .add(name, &stand_in::build(reference, &binaries).unwrap())
             .unwrap();
     }
     let archive = dir.path().join("stand-ins.tar");
     store.export_archive(&[rpm, hardened], &archive).unwrap();
 
-    ok(docker(&["load", "--input", archive.to_str().unwrap()]));
+    ok(&docker(&["load", "--input", archive.to_str().unwrap()]));
     // Under the chart's settings, and (rpm) as root, as `docker run` starts any image.
     let strict = [
         "--user=999:999",
@@ -109,7 +109,7 @@ fn docker_loads_runs_and_saves_the_stand_ins() {
     assert_eq!(shell.status.code(), Some(127), "the hardened image has a shell");
 
     let saved = dir.path().join("saved.tar");
-    ok(docker(&[
+    ok(&docker(&[
         "save",
         "--output",
         saved.to_str().unwrap(),
@@ -136,7 +136,7 @@ fn serves(image: &str, options: &[&str], clean_up: &mut CleanUp) {
         "--env=VALKEY_EXTRA_FLAGS= --maxmemory-policy allkeys-lru",
     ]);
     run.extend([image, "/etc/valkey/valkey.conf"]);
-    let container = ok(docker(&run)).trim().to_owned();
+    let container = ok(&docker(&run)).trim().to_owned();
     clean_up.containers.push(container.clone());
     wait_for_log(&container, "Ready to accept connections");
     let ask = |arguments: &[&str]| {
@@ -147,7 +147,7 @@ fn serves(image: &str, options: &[&str], clean_up: &mut CleanUp) {
             "valkey-cli",
             "-e",
         ];
-        ok(docker(&[&exec, arguments].concat()))
+        ok(&docker(&[&exec, arguments].concat()))
     };
     assert_eq!(ask(&["ping"]).trim(), "PONG");
     assert!(ask(&["config", "get", "maxmemory-policy"]).contains("allkeys-lru"));
@@ -155,7 +155,7 @@ fn serves(image: &str, options: &[&str], clean_up: &mut CleanUp) {
     assert!(!refused.status.success(), "{image} serves without the password");
     let status = std::fs::read_to_string(format!(
         "/proc/{}/status",
-        ok(docker(&["inspect", "--format={{.State.Pid}}", &container])).trim()
+        ok(&docker(&["inspect", "--format={{.State.Pid}}", &container])).trim()
     ));
     // Where the engine's processes are not ours to see, the uid stays unchecked.
     if let Ok(status) = status {

@@ -17,7 +17,7 @@ fn build(reference: &str) -> Option<(tempfile::TempDir, Image)> {
     let store = ImageStore::open(dir.path()).unwrap();
     let start = Instant::now();
     let image = store
-        .add(reference, stand_in::build(reference, &binaries).unwrap())
+        .add(reference, &stand_in::build(reference, &binaries).unwrap())
         .unwrap();
     println!("{reference}: {} in {:?}", image.digest, start.elapsed());
     Some((dir, image))

@@ -17,7 +17,7 @@ use oci_client::{Client, Reference, RegistryOperation};
 use oci_spec::image::{Descriptor, Digest, ImageIndex, ImageManifest};
 
 use super::archive::choose_platform;
-use super::blobs::Staged;
+use super::blobs::{Staged, sha256};
 use super::credentials::Credentials;
 use super::error::{ImageError, IoContext as _};
 use super::index::parse_reference;
@@ -194,7 +194,8 @@ impl<'a> Pull<'a> {
             name = self.name.clone_with_digest(chosen.digest().to_string());
             text = self.manifest_text(&name).await?;
         }
-        let digest = self.store.blobs.add(&self.scratch, &text)?;
+        let digest = sha256(&text);
+        self.store.blobs.add(&self.scratch, &digest, &text)?;
         Ok(Descriptor::new(
             oci_spec::image::MediaType::ImageManifest,
             text.len() as u64,

@@ -148,16 +148,15 @@ impl ImageStore {
     ///
     /// # Errors
     /// When the store cannot be written, or the reference makes no sense.
-    pub fn add(&self, reference: &str, image: NewImage) -> Result<Image, ImageError> {
+    pub fn add(&self, reference: &str, image: &NewImage) -> Result<Image, ImageError> {
         let name = parse_reference(reference)?;
         let scratch = self.scratch()?;
-        let (blobs, manifest) = image.into_parts();
-        for blob in &blobs {
-            self.blobs.add(&scratch, blob)?;
+        for blob in image.blobs().iter().chain([image.manifest()]) {
+            self.blobs.add(&scratch, &blob.digest, &blob.content)?;
         }
-        let digest = self.blobs.add(&scratch, &manifest)?;
-        self.tag(&name, &digest, manifest.len() as u64)?;
-        self.obtained(&name, &digest)
+        let manifest = image.manifest();
+        self.tag(&name, &manifest.digest, manifest.content.len() as u64)?;
+        self.obtained(&name, &manifest.digest)
     }
 
     /// Makes another reference name an image that the store has.

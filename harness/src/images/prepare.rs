@@ -202,8 +202,8 @@ impl Preparation<'_> {
         let build = move || stand_in::build(&name, &Binaries::obtain(&cache)?);
         let new = blocking(build).await.map_err(failed)?;
         let image = self
-            .blocking(reference, |store, reference| {
-                store_stand_in(&store, &reference, new)
+            .blocking(reference, move |store, reference| {
+                store_stand_in(&store, &reference, &new)
             })
             .await?;
         let image = image.map_err(|source| PrepareError::Store {
@@ -259,7 +259,7 @@ impl Preparation<'_> {
 fn store_stand_in(
     store: &ImageStore,
     reference: &str,
-    new: embedded_cluster::images::NewImage,
+    new: &embedded_cluster::images::NewImage,
 ) -> Result<Image, ImageError> {
     let full = full_name(reference)?;
     let (_, path) = full.split_once('/').unwrap_or(("", &full));

@@ -3,7 +3,7 @@
 use embedded_cluster::images::{Image, Pins};
 use serde::{Deserialize, Serialize};
 
-use super::stand_in::STAND_IN_LABEL;
+use super::stand_in::{BUILT_FROM_LABEL, STAND_IN_LABEL};
 
 /// Where an image came from in this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,14 +42,13 @@ pub struct Provenance {
 impl Provenance {
     pub(super) fn new(reference: &str, image: &Image, source: Origin) -> Self {
         let label = |name: &str| image.config.get_config_annotation(name).map(str::to_owned);
-        let stand_in = is_stand_in(image);
         Self {
             reference: reference.to_owned(),
             digest: image.digest.clone(),
             source,
-            stand_in,
+            stand_in: is_stand_in(image),
             server_version: image.config.version().map(str::to_owned),
-            built_from: label("org.opencontainers.image.source").filter(|_| stand_in),
+            built_from: label(BUILT_FROM_LABEL),
             reason: None,
         }
     }

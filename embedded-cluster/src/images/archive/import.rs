@@ -10,7 +10,7 @@ use oci_spec::image::{
 
 use super::DockerImage;
 use super::contents::{Contents, is_gzipped};
-use crate::images::blobs::Staged;
+use crate::images::blobs::{Staged, sha256};
 use crate::images::error::ImageError;
 use crate::images::index::{Index, parse_reference};
 use crate::images::new_image::canonical_json;
@@ -90,7 +90,8 @@ impl Import<'_> {
                 continue;
             }
             let text = self.write_manifest(entry)?;
-            let digest = self.store.blobs.add(self.scratch, &text)?;
+            let digest = sha256(&text);
+            self.store.blobs.add(self.scratch, &digest, &text)?;
             let descriptor = Descriptor::new(MediaType::ImageManifest, text.len() as u64, digest);
             for name in names {
                 images.push(self.name(&parse_reference(name)?, &descriptor)?);
@@ -269,7 +270,6 @@ mod tests {
     use oci_spec::image::PlatformBuilder;
 
     use super::*;
-    use crate::images::blobs::sha256;
 
     fn descriptor(content: &[u8]) -> Descriptor {
         Descriptor::new(MediaType::ImageManifest, content.len() as u64, sha256(content))

@@ -23,6 +23,7 @@ use embedded_cluster::images::NewImage;
 
 pub use binaries::Binaries;
 pub use error::StandInError;
+pub(crate) use recipe::BUILT_FROM_LABEL;
 pub use recipe::STAND_IN_LABEL;
 
 /// The images that there are stand-ins for.

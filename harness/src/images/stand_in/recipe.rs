@@ -13,6 +13,8 @@ use super::libraries::Closure;
 
 /// The label that tells a stand-in from the image it stands for.
 pub const STAND_IN_LABEL: &str = "com.percona.valkey-e2e.stand-in";
+/// The label that says what a stand-in is made of.
+pub(crate) const BUILT_FROM_LABEL: &str = "com.percona.valkey-e2e.built-from";
 
 /// User and group of the server in the published images, and the chart's `runAsUser`.
 const VALKEY_ID: u32 = 999;
@@ -249,6 +251,6 @@ fn labels(binaries: &Binaries, variant: &str) -> HashMap<String, String> {
             "Valkey behind the chart's entrypoint contract, built by the end-to-end suite. Not a Percona image.",
         ),
         label("org.opencontainers.image.version", &binaries.server_version),
-        label("org.opencontainers.image.source", &binaries.origin),
+        label(BUILT_FROM_LABEL, &binaries.origin),
     ])
 }

@@ -10,6 +10,7 @@
 //! | [`timeline`] | everything that happened, on one clock |
 //! | [`images`] | the images of a run: the store, registries, archives, stand-ins |
 //! | [`diagnostics`] | what a person would fetch by hand after a failure, and the triage |
+//! | [`trial`] | one scenario in one combination: its namespace, its context, its clean-up |
 //! | [`report`] | the run's record, and its projections |
 
 pub mod checks;
@@ -18,6 +19,8 @@ pub mod diagnostics;
 pub mod images;
 pub mod release;
 pub mod report;
+pub mod secret;
 pub mod timeline;
+pub mod trial;
 pub mod valkey;
 pub mod wait;

@@ -1,0 +1,101 @@
+//! Who is asking, and what they may not do.
+//!
+//! A bearer token stands for an identity. Everything is allowed to an identity but what its deny list names:
+//! that is enough to see how a client behaves when it is refused something.
+
+use http::{HeaderMap, StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+use super::status::ApiError;
+
+/// A caller.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Identity {
+    /// User name, as `SelfSubjectReview` shows it.
+    pub user: String,
+    /// Groups of the user.
+    pub groups: Vec<String>,
+    /// What this caller is refused, with 403.
+    pub denied: Vec<Denial>,
+}
+
+impl Identity {
+    /// An identity that may do everything.
+    pub fn admin(user: impl Into<String>) -> Self {
+        Self { user: user.into(), groups: vec!["system:masters".to_owned()], denied: Vec::new() }
+    }
+
+    pub(crate) fn is_denied(&self, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
+        self.denied.iter().any(|denial| denial.covers(verb, group, resource, namespace))
+    }
+}
+
+/// One refusal. `*` stands for anything.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Denial {
+    /// API verb: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
+    pub verb: String,
+    /// Resource, with its subresource after a slash and its group after a dot: `pods/exec`, `statefulsets.apps`.
+    pub resource: String,
+    /// Namespace in which it is refused; `None` for all.
+    pub namespace: Option<String>,
+}
+
+impl Denial {
+    fn covers(&self, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
+        let full = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        (self.verb == "*" || self.verb == verb)
+            && (self.resource == "*" || self.resource == full || self.resource == resource)
+            && self.namespace.as_deref().is_none_or(|denied| denied == namespace)
+    }
+}
+
+/// A bearer token and whom it stands for. Its `Debug` does not show the token.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Token {
+    /// The secret text.
+    pub secret: String,
+    /// Whom it stands for.
+    pub identity: Identity,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Token").field("secret", &"…").field("identity", &self.identity).finish()
+    }
+}
+
+/// The caller that a request's `Authorization` header names.
+pub(crate) fn authenticate(tokens: &[Token], headers: &HeaderMap) -> Result<Identity, ApiError> {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .unwrap_or_default();
+    tokens
+        .iter()
+        .find(|token| same(token.secret.as_bytes(), given.trim().as_bytes()))
+        .map(|token| token.identity.clone())
+        .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized"))
+}
+
+/// Compares without stopping at the first difference, so that timing tells nothing of the secret.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    !a.is_empty() && a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_known_token_is_somebody() {
+        let tokens = [Token { secret: "s3".to_owned(), identity: Identity::admin("root") }];
+        let headers = |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().expect("ascii"))]);
+        assert_eq!(authenticate(&tokens, &headers("Bearer s3")).expect("known").user, "root");
+        for value in ["Bearer s4", "Bearer ", "s3", "Basic s3"] {
+            assert_eq!(authenticate(&tokens, &headers(value)).expect_err(value).code, 401);
+        }
+        assert!(!format!("{tokens:?}").contains("s3"));
+    }
+}

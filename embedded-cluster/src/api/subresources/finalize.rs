@@ -1,0 +1,25 @@
+//! `namespaces/finalize`: whoever has emptied a namespace removes its finalizer here.
+
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::api::content::Accept;
+use crate::api::intake::intake;
+use crate::api::request::Context;
+use crate::api::server::ApiServer;
+use crate::api::status::ApiError;
+use crate::api::verbs::{read::answer, update::change};
+
+/// `PUT /api/v1/namespaces/NAME/finalize`.
+pub(crate) fn update(server: &ApiServer, ctx: &Context, body: &Value) -> Result<Response, ApiError> {
+    let accept = Accept::parse(&ctx.headers)?;
+    let given = intake(ctx, body)?.object;
+    let stored = change(server, ctx, |old| {
+        let mut new = old.clone();
+        new["metadata"]["resourceVersion"] = given["metadata"]["resourceVersion"].clone();
+        new["spec"] = given["spec"].clone();
+        Ok(new)
+    })?;
+    Ok(answer(StatusCode::OK, ctx, accept, &stored.value))
+}

@@ -1,0 +1,1 @@
+//! Which parts of pods and Services the embedded cluster supports.

@@ -1,0 +1,75 @@
+//! Types: an object is stored as JSON, but only after it has passed through its k8s-openapi type.
+//!
+//! The round trip refuses wrong types and drops fields that the type does not have; [`unknown_fields`] names
+//! the dropped ones, for strict field validation.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// A field that has the wrong type.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {message}")]
+pub(crate) struct TypedError {
+    pub(crate) path: String,
+    pub(crate) message: String,
+}
+
+/// Deserialises into `T` and back.
+pub(crate) fn round_trip<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, TypedError> {
+    let typed: T = serde_path_to_error::deserialize(value)
+        .map_err(|error| TypedError { path: error.path().to_string(), message: error.inner().to_string() })?;
+    serde_json::to_value(typed).map_err(|error| TypedError { path: String::new(), message: error.to_string() })
+}
+
+/// Paths of the fields of `given` that `kept` no longer has, as Kubernetes writes them.
+pub(crate) fn unknown_fields(given: &Value, kept: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    walk("", given, kept, &mut found);
+    found
+}
+
+fn walk(path: &str, given: &Value, kept: &Value, found: &mut Vec<String>) {
+    match (given, kept) {
+        (Value::Object(given), Value::Object(kept)) => {
+            for (key, value) in given {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                match kept.get(key) {
+                    Some(other) => walk(&path, value, other, found),
+                    None if value.is_null() => {}
+                    None => found.push(path),
+                }
+            }
+        }
+        (Value::Array(given), Value::Array(kept)) => {
+            for (index, (value, other)) in given.iter().zip(kept).enumerate() {
+                walk(&format!("{path}[{index}]"), value, other, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_dropped_and_named() {
+        let given = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "creationTimestamp": null},
+            "spec": {"containers": [{"name": "c", "imagee": "x"}], "hostnam": "y"}});
+        let kept = round_trip::<Pod>(&given).expect("types are right");
+        assert_eq!(unknown_fields(&given, &kept), ["spec.containers[0].imagee", "spec.hostnam"]);
+        assert!(kept["spec"].get("hostnam").is_none());
+    }
+
+    #[test]
+    fn a_wrong_type_names_its_path() {
+        let given = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": {"containers": "x"}});
+        let error = round_trip::<Pod>(&given).expect_err("containers is a list");
+        assert_eq!(error.path, "spec.containers");
+    }
+}

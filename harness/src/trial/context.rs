@@ -222,7 +222,7 @@ impl Context {
             observation::ClusterObservation::collect(expected, pods, dialer, password.as_ref()).await;
         for (pod, view) in seen.answered() {
             if let Some(info) = &view.cluster_info {
-                self.timeline.cluster_state(pod, &info.state.to_string());
+                self.timeline.cluster_state(pod, &info.cluster_state);
             }
         }
         Ok(seen)
@@ -241,6 +241,10 @@ impl Context {
     /// The pods of the trial's namespace.
     pub fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.client(), &self.namespace)
+    }
+
+    pub(super) fn take_steps(&mut self) -> Vec<crate::report::StepReport> {
+        self.steps.take()
     }
 
     pub(super) fn take_measurements(&mut self) -> BTreeMap<String, f64> {

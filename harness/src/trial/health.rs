@@ -9,7 +9,7 @@ use kube::Api;
 
 use super::context::Context;
 use super::error::TrialError;
-use crate::checks::{self, Violation};
+use crate::checks::{self, Check, Moment, Violation};
 use crate::valkey::ClusterObservation;
 use crate::wait::{self, Expectation, Verdict, conditions};
 
@@ -18,9 +18,6 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long to keep looking at promises after the pods have failed to become ready: they say why.
 const LAST_LOOK: Duration = Duration::from_secs(2);
-
-/// A way to find broken promises in an observation.
-pub type Check = fn(&ClusterObservation) -> Vec<Violation>;
 
 impl Context {
     /// Waits until every pod is ready and every promise holds, and returns the observation that shows it. When the
@@ -91,7 +88,7 @@ impl Context {
                 Ok(seen) => seen,
                 Err(error) => return Verdict::NotYet(error.to_string()),
             };
-            let violations = checks::all(&seen);
+            let violations = checks::run(&seen, Moment::Settled);
             let verdict = match violations.first() {
                 None => Verdict::Ready(seen),
                 Some(first) => Verdict::NotYet(format!("{} broken, the first being {first}", violations.len())),

@@ -2,15 +2,12 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::pin::Pin;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -19,6 +16,7 @@ use super::helper::protocol::ExecInContainer;
 use super::launcher::{LaunchError, Launcher, Stdio3};
 use super::pod::Running;
 use super::reaper::{Exit, Reaper};
+use super::terminal::Terminal;
 use crate::runtime::{ExecRequest, ExecSession, RuntimeError};
 
 /// The kubelet keeps this much of a probe's or hook's output.
@@ -118,26 +116,24 @@ impl Executor {
 
     async fn on_terminal(&self, target: &Running, wanted: ExecRequest) -> Result<ExecSession, RuntimeError> {
         let node = |source| RuntimeError::Io { what: "open a terminal".to_owned(), source };
-        let (master, slave) = open_terminal().map_err(node)?;
+        let (terminal, slave) = Terminal::open().map_err(node)?;
         let copy = || slave.try_clone().map_err(node);
         let stdio = Stdio3 { stdin: copy()?, stdout: copy()?, stderr: copy()? };
         drop(slave);
         let pid = self.start(target, wanted.command, true, stdio).await?;
-        let master = Arc::new(AsyncFd::register(master).map_err(|error| node(error.into()))?);
         let (resize, mut sizes) = mpsc::channel::<(u16, u16)>(4);
-        let terminal = Arc::downgrade(&master);
+        let resized = terminal.clone();
         tokio::spawn(async move {
             while let Some((columns, rows)) = sizes.recv().await {
-                let Some(master) = terminal.upgrade() else { return };
-                if let Err(error) = set_size(master.get_ref(), columns, rows) {
+                if let Err(error) = resized.resize(columns, rows) {
                     tracing::debug!(%error, "terminal size refused");
                 }
             }
         });
-        let stdin = wanted.stdin.then(|| Box::new(Terminal(Arc::clone(&master))) as Box<dyn AsyncWrite + Send + Unpin>);
+        let stdin = wanted.stdin.then(|| Box::new(terminal.clone()) as Box<dyn AsyncWrite + Send + Unpin>);
         Ok(ExecSession {
             stdin,
-            stdout: Some(Box::new(Terminal(master))),
+            stdout: Some(Box::new(terminal)),
             stderr: None,
             resize: Some(resize),
             exit: self.exit_of(pid),
@@ -211,69 +207,4 @@ async fn drain(mut reader: pipe::Receiver) -> String {
 
 fn null() -> io::Result<OwnedFd> {
     Ok(OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
-}
-
-/// The master end of a terminal as a stream.
-struct Terminal(Arc<AsyncFd<OwnedFd>>);
-
-impl AsyncRead for Terminal {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let mut guard = ready!(self.0.poll_read_ready(context))?;
-            let space = buffer.initialize_unfilled();
-            match guard.try_io(|fd| nix::unistd::read(fd.get_ref(), space).map_err(io::Error::from)) {
-                Ok(Ok(length)) => {
-                    buffer.advance(length);
-                    return Poll::Ready(Ok(()));
-                }
-                // What a terminal says when its last user has closed it.
-                Ok(Err(error)) if error.raw_os_error() == Some(libc::EIO) => return Poll::Ready(Ok(())),
-                Ok(Err(error)) => return Poll::Ready(Err(error)),
-                Err(_would_block) => {}
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Terminal {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let mut guard = ready!(self.0.poll_write_ready(context))?;
-            match guard.try_io(|fd| nix::unistd::write(fd.get_ref(), bytes).map_err(io::Error::from)) {
-                Ok(result) => return Poll::Ready(result),
-                Err(_would_block) => {}
-            }
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-#[expect(unsafe_code, reason = "pseudo-terminals are made with ioctls, which have no safe form")]
-fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let flags = libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let master: OwnedFd = OpenOptions::new().read(true).write(true).custom_flags(flags).open("/dev/ptmx")?.into();
-    let mut unlock: libc::c_int = 0;
-    // SAFETY: TIOCSPTLCK reads one integer through the pointer.
-    nix::errno::Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw mut unlock) })?;
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: TIOCGPTPEER takes open flags and returns a new descriptor or -1.
-    let peer = nix::errno::Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
-    // SAFETY: the kernel has just made this descriptor, and nothing else knows its number.
-    Ok((master, unsafe { OwnedFd::from_raw_fd(peer) }))
-}
-
-#[expect(unsafe_code, reason = "the window size is set with an ioctl, which has no safe form")]
-fn set_size(master: &OwnedFd, columns: u16, rows: u16) -> io::Result<()> {
-    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCSWINSZ reads one winsize through the pointer.
-    nix::errno::Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })?;
-    Ok(())
 }

@@ -9,7 +9,7 @@
 //! | `support` | what pods may not ask for here |
 //! | `sandbox` | the namespaces a pod's containers share |
 //! | `helper`, `launcher` | the process that starts containers and commands, and the node's side of it |
-//! | `exec` | commands in containers, for probes and for clients |
+//! | `exec`, `terminal` | commands in containers, for probes and for clients |
 //! | `logs` | container logs |
 //! | `events` | events about pods |
 //! | `reaper` | [`Reaper`]: the only place where children are waited for |
@@ -33,6 +33,7 @@ mod sandbox;
 mod security;
 mod spec;
 mod support;
+mod terminal;
 mod volumes;
 
 pub use helper::{HELPER_ARGUMENT, helper_main};

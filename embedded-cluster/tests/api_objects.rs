@@ -77,7 +77,7 @@ async fn status_and_spec_are_written_apart() {
     assert_eq!(made.metadata.generation, Some(1));
     let status = Patch::Merge(json!({"status": {"replicas": 2, "readyReplicas": 1}, "spec": {"replicas": 9}}));
     let made = api.patch_status("web", &PatchParams::default(), &status).await.expect("patched");
-    assert_eq!(made.spec.as_ref().expect("spec").replicas, Some(2));
+    assert_eq!(made.spec.replicas, Some(2));
     assert_eq!(made.status.expect("status").ready_replicas, Some(1));
     assert_eq!(made.metadata.generation, Some(1));
     let scale = Patch::Merge(json!({"spec": {"replicas": 5}}));
@@ -120,8 +120,8 @@ async fn a_namespace_stays_until_it_is_finalized() {
     let maps: Api<ConfigMap> = Api::namespaced(client, "n");
     let refused = maps.create(&PostParams::default(), &from_json(json!({"metadata": {"name": "a"}}))).await;
     assert_eq!(code(refused), 403);
-    let empty = serde_json::to_vec(&json!({"metadata": {"name": "n"}, "spec": {"finalizers": []}})).expect("JSON");
-    namespaces.replace_subresource("finalize", "n", &PostParams::default(), empty).await.expect("finalized");
+    let empty: Namespace = from_json(json!({"metadata": {"name": "n"}, "spec": {"finalizers": []}}));
+    namespaces.replace_subresource("finalize", "n", &PostParams::default(), &empty).await.expect("finalized");
     assert_eq!(code(namespaces.get("n").await), 404);
 }
 

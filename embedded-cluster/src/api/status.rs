@@ -156,6 +156,7 @@ pub(crate) enum FieldProblem {
     Duplicate(Value),
     Forbidden(String),
     TooLong(usize),
+    NotFound(Value),
 }
 
 /// One validation error; its text is the one Kubernetes' `field.Error` prints.
@@ -198,6 +199,10 @@ impl FieldError {
         Self { field: field.into(), problem: FieldProblem::TooLong(limit) }
     }
 
+    pub(crate) fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self { field: field.into(), problem: FieldProblem::NotFound(value.into()) }
+    }
+
     fn reason(&self) -> &'static str {
         match self.problem {
             FieldProblem::Required(_) => "FieldValueRequired",
@@ -206,6 +211,7 @@ impl FieldError {
             FieldProblem::Duplicate(_) => "FieldValueDuplicate",
             FieldProblem::Forbidden(_) => "FieldValueForbidden",
             FieldProblem::TooLong(_) => "FieldValueTooLong",
+            FieldProblem::NotFound(_) => "FieldValueNotFound",
         }
     }
 
@@ -222,6 +228,7 @@ impl FieldError {
             }
             FieldProblem::Duplicate(value) => format!("Duplicate value: {value}"),
             FieldProblem::Forbidden(detail) => format!("Forbidden: {detail}"),
+            FieldProblem::NotFound(value) => format!("Not found: {value}"),
             FieldProblem::TooLong(limit) => format!("Too long: may not be more than {limit} bytes"),
         }
     }

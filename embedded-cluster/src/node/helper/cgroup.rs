@@ -26,6 +26,17 @@ pub(crate) fn remove(container: &str) {
     }
 }
 
+/// Whether the kernel killed a process of the container for want of memory.
+pub(crate) fn was_out_of_memory(container: &str) -> bool {
+    ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].iter().any(|root| {
+        let directory = Path::new(root).join(name(container));
+        ["memory.oom_control", "memory.events"].iter().any(|file| {
+            let text = fs::read_to_string(directory.join(file)).unwrap_or_default();
+            text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0"))
+        })
+    })
+}
+
 fn join(directory: &Path, file: &str, bytes: u64) -> io::Result<()> {
     fs::create_dir(directory)?;
     fs::write(directory.join(file), bytes.to_string())?;

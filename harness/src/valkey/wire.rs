@@ -199,8 +199,10 @@ fn parse(buffer: &[u8], depth: usize) -> io::Result<Parsed<'_>> {
     let Some(end) = buffer.iter().position(|&byte| byte == b'\n') else {
         return Ok(Parsed::Needs(buffer.len() + 1));
     };
-    let line = buffer[1..end]
-        .strip_suffix(b"\r")
+    // A lone line feed has no first byte before its end.
+    let line = buffer
+        .get(1..end)
+        .and_then(|line| line.strip_suffix(b"\r"))
         .ok_or_else(|| unexpected("a line without CR"))?;
     let next = end + 1;
     Ok(match kind {
@@ -295,6 +297,7 @@ mod tests {
         assert!(matches!(parse(b"$10\r\nab", 0), Ok(Parsed::Needs(17))));
         assert!(matches!(parse(b"*2\r\n:1\r\n", 0), Ok(Parsed::Needs(9))));
         assert!(parse(b"$x\r\n", 0).is_err());
+        assert!(parse(b"\n", 0).is_err());
         assert!(
             matches!(parse(b"*99999999\r\n", 0), Ok(Parsed::Needs(_))),
             "a boast allocates nothing"

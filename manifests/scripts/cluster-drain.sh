@@ -89,7 +89,7 @@ if nothing_departs; then exit 0; fi
 for i in $(ordinals "$REPLICAS"); do wait_for "$TIMEOUT_SECONDS" answers "$i"; done
 seed=$(seed "$REPLICAS")
 wait_for "$TIMEOUT_SECONDS" no_migration_runs "$REPLICAS"
-close_open_slots "$REPLICAS"
+wait_for "$TIMEOUT_SECONDS" slots_closed "$REPLICAS"
 wait_for "$TIMEOUT_SECONDS" settled "$REPLICAS"
 promote_survivors
 table=$(survey "$REPLICAS" "$seed") || exit 1

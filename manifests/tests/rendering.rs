@@ -287,7 +287,7 @@ fn a_password_comes_from_the_values_or_else_from_the_release() {
 #[case("pdb.minAvailable=50%", json!({"minAvailable": "50%"}))]
 #[case("pdb.minAvailable=4,pdb.maxUnavailable=2", json!({"minAvailable": 4}))]
 fn the_disruption_budget_follows_helms_truthiness(#[case] set: &str, #[case] expected: Value) {
-    let objects = rendered(&format!("mode=cluster,{set}").trim_end_matches(',').to_owned()).objects();
+    let objects = rendered(format!("mode=cluster,{set}").trim_end_matches(',')).objects();
     let mut spec = objects[0]["spec"].clone();
     spec.as_object_mut().expect("a spec").remove("selector");
     assert_eq!(spec, expected);

@@ -2,6 +2,7 @@
 
 mod servers;
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 
 use manifests::HookEvent;
@@ -126,6 +127,35 @@ fn scaling_up_and_down_keeps_every_key() {
 }
 
 #[test]
+fn a_scale_job_killed_while_it_moves_slots_is_completed_by_the_next() {
+    let Some(servers) = Servers::start(8) else { return };
+    succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
+    servers.write_keys(1000);
+    let mut job = servers
+        .hook(HookEvent::PostUpgrade, 8, &[])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let log = BufReader::new(job.stdout.take().expect("piped"));
+    let moving = log
+        .lines()
+        .map_while(Result::ok)
+        .find(|line| line.starts_with("moving the slots"));
+    assert!(moving.is_some(), "the oracle: it was killed while it moved slots");
+    job.kill().expect("it is ours");
+    job.wait().expect("it is ours");
+    assert_ne!(
+        servers.slots().get(&6),
+        Some(&4096),
+        "the oracle: it was not done"
+    );
+    succeed(servers.hook(HookEvent::PostUpgrade, 8, &[]));
+    servers.assert_formed(8);
+    assert_eq!(servers.slots().into_values().collect::<Vec<_>>(), [4096; 4]);
+    assert_eq!(servers.intact_keys(1000), 1000);
+}
+
+#[test]
 fn without_draining_a_replica_takes_over_and_old_volumes_may_come_back() {
     let Some(mut servers) = Servers::start(8) else {
         return;
@@ -186,7 +216,9 @@ fn probes_tell_loading_from_dead_and_formed_from_not_formed() {
     succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
     assert!((0..6).all(|ordinal| servers.probe(&ready, ordinal)), "formed");
 
-    servers.write_keys(9000);
+    // Slot 2592, server 0's; a second's worth of loading for each of the questions below, and some to spare.
+    let fill = "for i = 1, 10000 do redis.call('SET', KEYS[1] .. i, i) end";
+    servers.cli(0, &["eval", fill, "1", "{key:0}"]);
     servers.kill(0);
     assert!(!servers.probe(&alive, 0), "dead");
     servers.start_one_loading(0);

@@ -107,10 +107,10 @@ impl Servers {
         });
     }
 
-    /// Starts one server that takes 2 ms to load each key of its append-only file; it answers between batches of
+    /// Starts one server that takes 1 ms to load each key of its append-only file; it answers between batches of
     /// 1024 keys.
     pub(crate) fn start_one_loading(&mut self, ordinal: u32) {
-        self.start_one(ordinal, &["--key-load-delay", "2000"]);
+        self.start_one(ordinal, &["--key-load-delay", "1000"]);
         let answer = self.try_cli(ordinal, &["ping"]);
         assert!(text(&answer).contains("LOADING"), "the oracle of this test");
     }

@@ -26,12 +26,22 @@ fn main() -> ExitCode {
         }
     }
     let trials = vec![
-        Trial::test("pods_reach_each_other_and_their_gateway", || isolated(pods_reach_each_other)),
+        Trial::test("pods_reach_each_other_and_their_gateway", || {
+            isolated(pods_reach_each_other)
+        }),
         Trial::test("ten_pods_attach_at_once", || isolated(ten_pods_attach_at_once)),
-        Trial::test("a_new_pod_never_gets_the_address_just_released", || isolated(addresses_go_round)),
-        Trial::test("a_failed_attach_leaves_nothing", || isolated(failed_attach_leaves_nothing)),
-        Trial::test("a_disconnected_pod_is_silent_until_reconnected", || isolated(disconnected_pod_is_silent)),
-        Trial::test("an_unused_cluster_ip_refuses_at_once", || isolated(unused_cluster_ip_refuses)),
+        Trial::test("a_new_pod_never_gets_the_address_just_released", || {
+            isolated(addresses_go_round)
+        }),
+        Trial::test("a_failed_attach_leaves_nothing", || {
+            isolated(failed_attach_leaves_nothing)
+        }),
+        Trial::test("a_disconnected_pod_is_silent_until_reconnected", || {
+            isolated(disconnected_pod_is_silent)
+        }),
+        Trial::test("an_unused_cluster_ip_refuses_at_once", || {
+            isolated(unused_cluster_ip_refuses)
+        }),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -50,20 +60,30 @@ where
     F: Future<Output = Result<(), Failed>>,
 {
     unshare(CloneFlags::CLONE_NEWNET)?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(trial())
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(trial())
 }
 
 async fn pods_reach_each_other() -> Result<(), Failed> {
     let begun = Instant::now();
     let network = Network::setup(NetworkConfig::default()).await?;
     println!("setup took {:?}", begun.elapsed());
-    let (first, second) = (Pod::attach(&network, "a").await?, Pod::attach(&network, "b").await?);
+    let (first, second) = (
+        Pod::attach(&network, "a").await?,
+        Pod::attach(&network, "b").await?,
+    );
     let server = first.listen(6379)?;
-    expect_reply(&server, || second.connect(SocketAddr::from((first.address.ip, 6379))))?;
+    expect_reply(&server, || {
+        second.connect(SocketAddr::from((first.address.ip, 6379)))
+    })?;
     // The host end answers too: port-forwards and the Services' proxies dial pods from there.
     expect_reply(&server, || Ok(TcpStream::connect((first.address.ip, 6379))?))?;
     let gateway = TcpListener::bind((first.address.gateway, 7000))?;
-    expect_reply(&gateway, || second.connect(SocketAddr::from((first.address.gateway, 7000))))?;
+    expect_reply(&gateway, || {
+        second.connect(SocketAddr::from((first.address.gateway, 7000)))
+    })?;
     let loopback = first.inside(|| TcpListener::bind("127.0.0.1:7001"))?;
     expect_reply(&loopback, || first.connect(loopback.local_addr()?))
 }
@@ -74,7 +94,9 @@ async fn ten_pods_attach_at_once() -> Result<(), Failed> {
     let keys: Vec<_> = (0..10).map(|n| key(&format!("valkey-{n}"))).collect();
     let begun = Instant::now();
     let attached = futures::future::try_join_all(
-        keys.iter().zip(&namespaces).map(|(key, netns)| network.attach(key, netns.as_fd())),
+        keys.iter()
+            .zip(&namespaces)
+            .map(|(key, netns)| network.attach(key, netns.as_fd())),
     )
     .await?;
     println!("ten concurrent attachments took {:?}", begun.elapsed());
@@ -88,20 +110,35 @@ async fn addresses_go_round() -> Result<(), Failed> {
     network.release(&before.key).await?;
     network.release(&before.key).await?;
     let after = Pod::attach(&network, "valkey-0").await?;
-    check(before.address.ip != after.address.ip, format!("{} was given twice", before.address.ip))?;
+    check(
+        before.address.ip != after.address.ip,
+        format!("{} was given twice", before.address.ip),
+    )?;
     let interfaces = std::fs::read_to_string("/proc/thread-self/net/dev")?;
-    check(interfaces.matches("veth").count() == 1, format!("released veth still there:\n{interfaces}"))
+    check(
+        interfaces.matches("veth").count() == 1,
+        format!("released veth still there:\n{interfaces}"),
+    )
 }
 
 async fn failed_attach_leaves_nothing() -> Result<(), Failed> {
     let network = Network::setup(NetworkConfig::default()).await?;
     let pod = Pod::attach(&network, "a").await?;
     let again = network.attach(&pod.key, pod.netns.as_fd()).await;
-    check(matches!(again, Err(NetworkError::AlreadyAttached { .. })), format!("got {again:?}"))?;
+    check(
+        matches!(again, Err(NetworkError::AlreadyAttached { .. })),
+        format!("got {again:?}"),
+    )?;
     let taken = network.attach(&key("b"), pod.netns.as_fd()).await;
-    check(matches!(taken, Err(NetworkError::Netlink { .. })), format!("eth0 exists, yet got {taken:?}"))?;
+    check(
+        matches!(taken, Err(NetworkError::Netlink { .. })),
+        format!("eth0 exists, yet got {taken:?}"),
+    )?;
     let interfaces = std::fs::read_to_string("/proc/thread-self/net/dev")?;
-    check(interfaces.matches("veth").count() == 1, format!("an interface stays behind:\n{interfaces}"))
+    check(
+        interfaces.matches("veth").count() == 1,
+        format!("an interface stays behind:\n{interfaces}"),
+    )
 }
 
 async fn disconnected_pod_is_silent() -> Result<(), Failed> {
@@ -121,7 +158,10 @@ async fn unused_cluster_ip_refuses() -> Result<(), Failed> {
     let pod = Pod::attach(&network, "a").await?;
     let begun = Instant::now();
     let refused = pod.connect("10.96.77.77:6379".parse()?);
-    check(refused.is_err() && begun.elapsed() < Duration::from_millis(500), format!("got {refused:?}"))
+    check(
+        refused.is_err() && begun.elapsed() < Duration::from_millis(500),
+        format!("got {refused:?}"),
+    )
 }
 
 /// A pod without a container: a network namespace on the bridge.
@@ -135,7 +175,10 @@ impl Pod {
     async fn attach(network: &Network, name: &str) -> Result<Self, Failed> {
         let (key, netns) = (key(name), new_namespace()?);
         let begun = Instant::now();
-        let address = network.attach(&key, netns.as_fd()).await.map_err(|error| format!("{error:?}"))?;
+        let address = network
+            .attach(&key, netns.as_fd())
+            .await
+            .map_err(|error| format!("{error:?}"))?;
         println!("attaching {name} took {:?}", begun.elapsed());
         Ok(Self { key, netns, address })
     }
@@ -150,7 +193,10 @@ impl Pod {
                 setns(&self.netns, CloneFlags::CLONE_NEWNET).expect("the test made this namespace");
                 body()
             });
-            inside.join().expect("no panic inside the pod").map_err(Failed::from)
+            inside
+                .join()
+                .expect("no panic inside the pod")
+                .map_err(Failed::from)
         })
     }
 
@@ -164,7 +210,11 @@ impl Pod {
 }
 
 fn key(name: &str) -> PodKey {
-    PodKey { namespace: "default".into(), name: name.into(), uid: format!("{name}-{:?}", Instant::now()) }
+    PodKey {
+        namespace: "default".into(),
+        name: name.into(),
+        uid: format!("{name}-{:?}", Instant::now()),
+    }
 }
 
 /// A fresh network namespace, held by its descriptor only.
@@ -190,5 +240,9 @@ fn expect_reply(
 }
 
 fn check(holds: bool, otherwise: impl Into<String>) -> Result<(), Failed> {
-    if holds { Ok(()) } else { Err(otherwise.into().into()) }
+    if holds {
+        Ok(())
+    } else {
+        Err(otherwise.into().into())
+    }
 }

@@ -34,7 +34,8 @@ bounded() {
     timeout "$CALL_SECONDS" "$@"
     return
   fi
-  "$@" &
+  # A job in the background would read nothing from stdin unless told so.
+  "$@" <&0 &
   bounded_pid=$!
   (
     trap 'kill "$nap" 2>/dev/null; exit 0' TERM
@@ -52,12 +53,14 @@ bounded() {
 }
 
 # at HOST COMMAND...: one command, its answer on stdout without carriage returns. An error answer is exit code 1.
+# That the server wants no password, or another one, shows in the answer itself; the client's own remark does not
+# belong to it.
 at() {
   at_host=$1
   shift
   at_answer=$(bounded valkey-cli -e -h "$at_host" -p "$PORT" "$@" 2>&1 </dev/null)
   at_code=$?
-  printf '%s\n' "$at_answer" | sed 's/\r$//'
+  printf '%s\n' "$at_answer" | sed '/^AUTH failed/d;s/\r$//'
   return "$at_code"
 }
 
@@ -68,17 +71,23 @@ on() {
   at "$(host "$on_pod")" "$@"
 }
 
+# piped ORDINAL: the commands on stdin, a line each, over one connection.
+piped() { bounded valkey-cli -e -h "$(host "$1")" -p "$PORT"; }
+
 # wait_for SECONDS CONDITION ARGS...: polls until the condition holds. What a failing condition prints is what
-# it is waiting for; that is logged while it lasts, and is the reason when time is up.
+# it is waiting for; that is logged while it lasts, and is the reason when time is up. A condition that cannot
+# come true any more returns 2, which ends the waiting at once.
 wait_for() {
   wait_limit=$1
   shift
   wait_start=$(date +%s)
   wait_reported=$wait_start
   while :; do
-    if wait_reason=$("$@"); then
-      return 0
-    fi
+    wait_reason=$("$@")
+    case $? in
+      0) return 0 ;;
+      2) die "$wait_reason" ;;
+    esac
     wait_now=$(date +%s)
     if [ $((wait_now - wait_start)) -ge "$wait_limit" ]; then
       die "gave up after $wait_limit s: $wait_reason"

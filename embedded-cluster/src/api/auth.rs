@@ -4,11 +4,12 @@
 //! that is enough to see how a client behaves when it is refused something.
 
 use http::{HeaderMap, StatusCode, header};
+use serde::{Deserialize, Serialize};
 
 use super::status::ApiError;
 
 /// A caller.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Identity {
     /// User name, as `SelfSubjectReview` shows it.
     pub user: String,
@@ -30,7 +31,7 @@ impl Identity {
 }
 
 /// One refusal. `*` stands for anything.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Denial {
     /// API verb: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
     pub verb: String,
@@ -50,7 +51,7 @@ impl Denial {
 }
 
 /// A bearer token and whom it stands for. Its `Debug` does not show the token.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Token {
     /// The secret text.
     pub secret: String,

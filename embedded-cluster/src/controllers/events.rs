@@ -38,7 +38,11 @@ struct Seen {
 impl EventRecorder {
     /// A recorder whose Events say they come from `component`.
     pub(crate) fn new(client: Client, component: &'static str) -> Self {
-        Self { client, component, seen: Arc::default() }
+        Self {
+            client,
+            component,
+            seen: Arc::default(),
+        }
     }
 
     /// Publishes an event of type Normal.
@@ -72,7 +76,10 @@ impl EventRecorder {
         };
         let published = match self.count(&key) {
             Some(seen) => self.repeat(&api, &seen).await,
-            None => self.create(&api, key, self.event(about, &namespace, kind, reason, message)).await,
+            None => {
+                self.create(&api, key, self.event(about, &namespace, kind, reason, message))
+                    .await
+            }
         };
         if let Err(error) = published {
             tracing::debug!(%error, reason, message, "an event was not published");
@@ -88,7 +95,9 @@ impl EventRecorder {
 
     async fn repeat(&self, api: &Api<Event>, seen: &Seen) -> kube::Result<()> {
         let patch = serde_json::json!({ "count": seen.count, "lastTimestamp": Time(jiff_now()) });
-        api.patch(&seen.name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+        api.patch(&seen.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .map(drop)
     }
 
     async fn create(&self, api: &Api<Event>, key: EventKey, event: Event) -> kube::Result<()> {
@@ -123,7 +132,10 @@ impl EventRecorder {
             first_timestamp: Some(Time(now)),
             last_timestamp: Some(Time(now)),
             reporting_component: Some(self.component.to_owned()),
-            source: Some(EventSource { component: Some(self.component.to_owned()), host: None }),
+            source: Some(EventSource {
+                component: Some(self.component.to_owned()),
+                host: None,
+            }),
             ..Event::default()
         }
     }

@@ -18,17 +18,22 @@
 //! Nothing here knows what is inside an image. What the images of a suite are, and what replaces one that
 //! cannot be had, is its owner's business.
 
+mod archive;
 mod blobs;
 mod confined;
+mod credentials;
 mod error;
 mod index;
 mod layer;
 mod new_image;
+mod pull;
 mod rootfs;
 mod scratch;
 mod store;
 
+pub use credentials::Credentials;
 pub use error::ImageError;
 pub use index::full_name;
 pub use new_image::{LayerBuilder, NewImage};
+pub use pull::PullError;
 pub use store::{Image, ImageStore, Pins, StoredImage};

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::{
-    Descriptor, ImageConfiguration, ImageManifestBuilder, MediaType, RootFs, SCHEMA_VERSION,
+    Descriptor, Digest, ImageConfiguration, ImageManifestBuilder, MediaType, RootFs, SCHEMA_VERSION,
 };
 
 use super::blobs::sha256;
@@ -129,43 +129,68 @@ fn relative(path: &Path) -> PathBuf {
 /// An image that is in memory and not yet in a store.
 #[derive(Debug, Clone)]
 pub struct NewImage {
-    /// Uncompressed layers, the lowest first.
-    layers: Vec<Vec<u8>>,
-    config: Vec<u8>,
+    /// The layers and the configuration.
+    blobs: Vec<NewBlob>,
+    manifest: NewBlob,
+}
+
+/// Bytes, and their digest, which takes longer to compute than to carry along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NewBlob {
+    pub(super) content: Vec<u8>,
+    pub(super) digest: Digest,
 }
 
 impl NewImage {
-    /// Puts layers (uncompressed tar archives) under a configuration, whose `rootfs` is filled in here.
+    /// Puts layers (uncompressed tar archives, the lowest first) under a configuration, whose `rootfs` is filled
+    /// in here.
     #[must_use]
     pub fn new(mut config: ImageConfiguration, layers: Vec<Vec<u8>>) -> Self {
-        let diff_ids = layers.iter().map(|layer| sha256(layer).to_string()).collect();
+        let mut blobs: Vec<NewBlob> = layers.into_iter().map(NewBlob::new).collect();
         let mut rootfs = RootFs::default();
-        rootfs.set_diff_ids(diff_ids);
+        rootfs.set_diff_ids(blobs.iter().map(|layer| layer.digest.to_string()).collect());
         config.set_rootfs(rootfs);
-        let config = canonical_json(&config);
-        Self { layers, config }
-    }
-
-    /// The blobs of the image, and the manifest (its own blob not among them).
-    pub(super) fn into_parts(self) -> (Vec<Vec<u8>>, Vec<u8>) {
-        let descriptor =
-            |media_type, bytes: &[u8]| Descriptor::new(media_type, bytes.len() as u64, sha256(bytes));
+        let config = NewBlob::new(canonical_json(&config));
         let manifest = ImageManifestBuilder::default()
             .schema_version(SCHEMA_VERSION)
             .media_type(MediaType::ImageManifest)
-            .config(descriptor(MediaType::ImageConfig, &self.config))
+            .config(config.descriptor(MediaType::ImageConfig))
             .layers(
-                self.layers
+                blobs
                     .iter()
-                    .map(|l| descriptor(MediaType::ImageLayer, l))
+                    .map(|layer| layer.descriptor(MediaType::ImageLayer))
                     .collect::<Vec<_>>(),
             )
             .build()
             .expect("every member that a manifest must have is set");
-        let manifest = canonical_json(&manifest);
-        let mut blobs = self.layers;
-        blobs.push(self.config);
-        (blobs, manifest)
+        blobs.push(config);
+        Self {
+            blobs,
+            manifest: NewBlob::new(canonical_json(&manifest)),
+        }
+    }
+
+    /// The layers and the configuration.
+    pub(super) fn blobs(&self) -> &[NewBlob] {
+        &self.blobs
+    }
+
+    /// The manifest.
+    pub(super) fn manifest(&self) -> &NewBlob {
+        &self.manifest
+    }
+}
+
+impl NewBlob {
+    fn new(content: Vec<u8>) -> Self {
+        Self {
+            digest: sha256(&content),
+            content,
+        }
+    }
+
+    fn descriptor(&self, media_type: MediaType) -> Descriptor {
+        Descriptor::new(media_type, self.content.len() as u64, self.digest.clone())
     }
 }
 
@@ -203,7 +228,8 @@ mod tests {
 
     #[test]
     fn the_same_inputs_are_the_same_bytes() {
-        assert_eq!(image().into_parts(), image().into_parts());
+        assert_eq!(image().manifest(), image().manifest());
+        assert_eq!(image().blobs(), image().blobs());
     }
 
     #[test]

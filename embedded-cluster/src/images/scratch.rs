@@ -26,10 +26,6 @@ impl Scratch {
         Ok(Self { path, _lock: lock })
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// A file name in the folder that nothing has used yet.
     pub(super) fn fresh(&self) -> PathBuf {
         self.path.join(uuid::Uuid::new_v4().to_string())
@@ -87,7 +83,7 @@ mod tests {
 
         assert_eq!(remove_stale(parent.path()).unwrap(), 1);
 
-        assert!(in_use.path().is_dir());
+        assert!(in_use.path.is_dir());
         assert!(!left_behind.exists());
     }
 
@@ -95,7 +91,7 @@ mod tests {
     fn dropping_removes_the_folder() {
         let parent = tempfile::tempdir().unwrap();
         let scratch = Scratch::create(parent.path()).unwrap();
-        let path = scratch.path().to_owned();
+        let path = scratch.path.clone();
         drop(scratch);
         assert!(!path.exists());
     }

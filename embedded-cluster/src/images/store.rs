@@ -21,13 +21,13 @@ use serde::Deserialize;
 
 use super::blobs::Blobs;
 use super::error::{ImageError, IoContext as _};
-use super::index::{Index, parse_reference};
+use super::index::{Index, full_name, parse_reference};
 use super::new_image::NewImage;
 use super::rootfs;
 use super::scratch::{self, Scratch};
 
 /// The content of the file that marks an OCI image layout.
-const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(super) const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Manifest digests that references mean for one run, whatever the shared index says by then: another run may
 /// have obtained another image of the same name in the meantime.
@@ -92,11 +92,13 @@ impl ImageStore {
     /// The same store, in which each of these references means this digest.
     #[must_use]
     pub fn pinned(mut self, pins: Pins) -> Self {
-        self.pins = pins;
+        let full =
+            |(reference, digest): (String, String)| (full_name(&reference).unwrap_or(reference), digest);
+        self.pins = pins.into_iter().map(full).collect();
         self
     }
 
-    /// What [`Self::pinned`] was given.
+    /// What [`Self::pinned`] was given, by full names.
     #[must_use]
     pub fn pins(&self) -> &Pins {
         &self.pins
@@ -115,7 +117,7 @@ impl ImageStore {
     /// When the reference makes no sense, or the image is damaged ([`ImageError::is_damage`]) or cannot be unpacked.
     pub fn get(&self, reference: &str) -> Result<Option<Image>, ImageError> {
         let name = parse_reference(reference)?;
-        let Some(digest) = self.resolve(reference, &name)? else {
+        let Some(digest) = self.resolve(&name)? else {
             return Ok(None);
         };
         let manifest = self.manifest(&digest)?;
@@ -146,16 +148,15 @@ impl ImageStore {
     ///
     /// # Errors
     /// When the store cannot be written, or the reference makes no sense.
-    pub fn add(&self, reference: &str, image: NewImage) -> Result<Image, ImageError> {
+    pub fn add(&self, reference: &str, image: &NewImage) -> Result<Image, ImageError> {
         let name = parse_reference(reference)?;
         let scratch = self.scratch()?;
-        let (blobs, manifest) = image.into_parts();
-        for blob in &blobs {
-            self.blobs.add(&scratch, blob)?;
+        for blob in image.blobs().iter().chain([image.manifest()]) {
+            self.blobs.add(&scratch, &blob.digest, &blob.content)?;
         }
-        let digest = self.blobs.add(&scratch, &manifest)?;
-        self.tag(&name, &digest, manifest.len() as u64)?;
-        self.obtained(&name, &digest)
+        let manifest = image.manifest();
+        self.tag(&name, &manifest.digest, manifest.content.len() as u64)?;
+        self.obtained(&name, &manifest.digest)
     }
 
     /// Makes another reference name an image that the store has.
@@ -222,8 +223,8 @@ impl ImageStore {
         })
     }
 
-    pub(super) fn resolve(&self, given: &str, name: &Reference) -> Result<Option<Digest>, ImageError> {
-        if let Some(pin) = self.pins.get(given).or_else(|| self.pins.get(&name.whole())) {
+    pub(super) fn resolve(&self, name: &Reference) -> Result<Option<Digest>, ImageError> {
+        if let Some(pin) = self.pins.get(&name.whole()) {
             return parse_digest(pin).map(Some);
         }
         if let Some(descriptor) = self.index()?.get(name) {

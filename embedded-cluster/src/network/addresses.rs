@@ -25,14 +25,23 @@ impl AddressPool {
         let mask = u32::MAX << (32 - u32::from(prefix_len));
         let network = gateway.to_bits() & mask;
         let first = network + 1;
-        Some(Self { first, last: (network | !mask) - 1, next: first, used: [gateway.to_bits()].into() })
+        Some(Self {
+            first,
+            last: (network | !mask) - 1,
+            next: first,
+            used: [gateway.to_bits()].into(),
+        })
     }
 
     /// The next free address after the one handed out last; `None` when all are out.
     pub(crate) fn take(&mut self) -> Option<Ipv4Addr> {
         for _ in self.first..=self.last {
             let candidate = self.next;
-            self.next = if candidate == self.last { self.first } else { candidate + 1 };
+            self.next = if candidate == self.last {
+                self.first
+            } else {
+                candidate + 1
+            };
             if self.used.insert(candidate) {
                 return Some(Ipv4Addr::from_bits(candidate));
             }
@@ -57,7 +66,11 @@ mod tests {
         assert_eq!(first, Ipv4Addr::new(10, 0, 0, 2));
         pool.release(first);
         let following: Vec<_> = (0..4).map(|_| pool.take().expect("free").octets()[3]).collect();
-        assert_eq!(following, [3, 4, 5, 6], "the gateway, network and broadcast addresses are left out");
+        assert_eq!(
+            following,
+            [3, 4, 5, 6],
+            "the gateway, network and broadcast addresses are left out"
+        );
         assert_eq!(pool.take(), Some(first));
         assert_eq!(pool.take(), None);
     }

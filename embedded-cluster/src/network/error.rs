@@ -58,10 +58,16 @@ pub enum NetworkError {
 
 impl NetworkError {
     pub(crate) fn io(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self::Io { what: what.into(), source: source.into() }
+        Self::Io {
+            what: what.into(),
+            source: source.into(),
+        }
     }
 
     pub(crate) fn netlink(what: impl Into<String>, source: rtnetlink::Error) -> Self {
-        Self::Netlink { what: what.into(), source }
+        Self::Netlink {
+            what: what.into(),
+            source,
+        }
     }
 }

@@ -34,7 +34,10 @@ pub(crate) async fn create_bridge(handle: &Handle, config: &NetworkConfig) -> Re
     let bridge = &config.bridge;
     // Its own fixed hardware address: otherwise a bridge takes the lowest of its ports', which changes as pods
     // come and go and leaves the other pods with a stale neighbour entry for their gateway.
-    let link = LinkBridge::new(bridge).address(hardware_address(config.gateway)).up().build();
+    let link = LinkBridge::new(bridge)
+        .address(hardware_address(config.gateway))
+        .up()
+        .build();
     handle
         .link()
         .add(link)
@@ -103,7 +106,12 @@ pub(crate) async fn set_link_state(handle: &Handle, name: &str, up: bool) -> Res
     let link = LinkUnspec::new_with_name(name);
     let message = if up { link.up() } else { link.down() }.build();
     let what = || format!("take interface {name} {}", if up { "up" } else { "down" });
-    handle.link().set(message).execute().await.map_err(|source| NetworkError::netlink(what(), source))
+    handle
+        .link()
+        .set(message)
+        .execute()
+        .await
+        .map_err(|source| NetworkError::netlink(what(), source))
 }
 
 /// Configures `lo`, `eth0` and the default route inside the pod's namespace.
@@ -152,7 +160,9 @@ async fn configure_interfaces(address: PodAddress) -> Result<(), NetworkError> {
         .execute()
         .await
         .map_err(|source| NetworkError::netlink(format!("give eth0 the address {}", address.ip), source))?;
-    let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(address.gateway).build();
+    let route = RouteMessageBuilder::<Ipv4Addr>::new()
+        .gateway(address.gateway)
+        .build();
     handle
         .route()
         .add(route)
@@ -174,8 +184,12 @@ async fn set_loopback_up(handle: &Handle) -> Result<(), NetworkError> {
 async fn index_of(handle: &Handle, name: &str) -> Result<u32, NetworkError> {
     let what = || format!("find interface {name}");
     let mut links = handle.link().get().match_name(name).execute();
-    let link = links.try_next().await.map_err(|source| NetworkError::netlink(what(), source))?;
-    link.map(|link| link.header.index).ok_or_else(|| NetworkError::io(what(), nix::errno::Errno::ENODEV))
+    let link = links
+        .try_next()
+        .await
+        .map_err(|source| NetworkError::netlink(what(), source))?;
+    link.map(|link| link.header.index)
+        .ok_or_else(|| NetworkError::io(what(), nix::errno::Errno::ENODEV))
 }
 
 /// A locally administered hardware address made from the IPv4 address, as CNI plug-ins do: a new address is

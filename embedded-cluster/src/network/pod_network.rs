@@ -47,8 +47,16 @@ impl Network {
             .ok_or(NetworkError::BadPrefix(config.pod_prefix))?;
         let handle = links::connect()?;
         let bridge_index = links::create_bridge(&handle, &config).await?;
-        let state = Mutex::new(State { pool, attached: HashMap::new() });
-        Ok(Self { config, handle, bridge_index, state })
+        let state = Mutex::new(State {
+            pool,
+            attached: HashMap::new(),
+        });
+        Ok(Self {
+            config,
+            handle,
+            bridge_index,
+            state,
+        })
     }
 
     /// Puts a pod on the bridge: `netns` is its network namespace, which must not have an `eth0` yet. When this
@@ -114,7 +122,10 @@ impl Network {
             prefix_len: self.config.pod_prefix,
         })?;
         // Eight hexadecimal digits keep the name under the kernel's 15 bytes and unique as long as the address is.
-        let attachment = Attachment { ip, host_end: format!("veth{:08x}", ip.to_bits()) };
+        let attachment = Attachment {
+            ip,
+            host_end: format!("veth{:08x}", ip.to_bits()),
+        };
         state.attached.insert(pod.clone(), attachment.clone());
         Ok(attachment)
     }
@@ -133,7 +144,14 @@ impl Network {
         let owned = netns
             .try_clone_to_owned()
             .map_err(|source| NetworkError::io("keep the pod's network namespace open", source))?;
-        links::create_veth(&self.handle, &attachment.host_end, self.bridge_index, netns, address.ip).await?;
+        links::create_veth(
+            &self.handle,
+            &attachment.host_end,
+            self.bridge_index,
+            netns,
+            address.ip,
+        )
+        .await?;
         links::configure_pod(owned, address).await?;
         Ok(address)
     }

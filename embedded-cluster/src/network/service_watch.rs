@@ -32,10 +32,13 @@ pub(crate) async fn run(
         .default_backoff()
         .reflect(service_writer)
         .map(drop);
-    let slice_changes = watcher(Api::<EndpointSlice>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .reflect(slice_writer)
-        .map(drop);
+    let slice_changes = watcher(
+        Api::<EndpointSlice>::all(client.clone()),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .reflect(slice_writer)
+    .map(drop);
     let mut changes = futures::stream::select(service_changes.boxed(), slice_changes.boxed());
     let mut view = View {
         dns_address: config.dns,
@@ -68,7 +71,10 @@ impl View {
     async fn refresh(&mut self) {
         let services = self.services.state();
         let slices = self.slices.state();
-        let zone = Zone::build(services.iter().map(AsRef::as_ref), slices.iter().map(AsRef::as_ref));
+        let zone = Zone::build(
+            services.iter().map(AsRef::as_ref),
+            slices.iter().map(AsRef::as_ref),
+        );
         // Only a change is published: every endpoint's heartbeat would otherwise wake readers for nothing.
         self.zone.send_if_modified(|current| {
             let changed = **current != zone;
@@ -88,8 +94,13 @@ impl View {
 
     async fn refuse_unsupported(&mut self, service: &Service) {
         for text in proxy::unsupported(service) {
-            if self.refusals.insert((service.uid().unwrap_or_default(), text.clone())) {
-                self.events.warning(service, "UnsupportedByEmbeddedCluster", &text).await;
+            if self
+                .refusals
+                .insert((service.uid().unwrap_or_default(), text.clone()))
+            {
+                self.events
+                    .warning(service, "UnsupportedByEmbeddedCluster", &text)
+                    .await;
             }
         }
     }

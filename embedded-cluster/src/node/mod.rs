@@ -1,8 +1,6 @@
 //! The kubelet of the embedded cluster.
 
 mod helper;
-#[doc(hidden)]
-pub mod scratch;
 mod launcher;
 mod reaper;
 mod sandbox;

@@ -29,8 +29,8 @@ pub struct Options {
     pub image_store: PathBuf,
     /// A program that calls [`reexec`](super::reexec) first; the current executable unless given.
     pub executable: Option<PathBuf>,
-    /// Identities besides the administrator.
-    pub restricted: Vec<crate::api::Identity>,
+    /// Who may come in besides the administrator.
+    pub restricted: Vec<crate::api::Token>,
 }
 
 impl Options {
@@ -88,12 +88,17 @@ pub enum StartError {
 }
 
 /// A running embedded cluster. Dropping it ends the cluster, with everything that runs in it.
-#[derive(Debug)]
 pub struct EmbeddedCluster {
     access: Access,
     client: kube::Client,
     log: LogTail,
     process: Supervisor,
+}
+
+impl std::fmt::Debug for EmbeddedCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmbeddedCluster").field("access", &self.access).finish_non_exhaustive()
+    }
 }
 
 impl EmbeddedCluster {

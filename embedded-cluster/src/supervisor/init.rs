@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::credentials::Credentials;
 use super::isolate::{StepError, say};
 use super::protocol::{Access, Reply, Request};
-use crate::api::{ApiConfig, ApiServer, Identity};
+use crate::api::{ApiConfig, ApiServer, Identity, Token};
 use crate::controllers::{self, ControllersConfig};
 use crate::images::ImageStore;
 use crate::network::{Network, NetworkConfig};
@@ -17,6 +17,9 @@ use crate::node::{Node, NodeConfig, Reaper};
 
 /// Name of the cluster's only node, and host name inside its namespaces.
 pub(super) const NODE_NAME: &str = "embedded-node";
+
+/// User name of the identity that the kubeconfig carries, the one that kubeadm gives its administrator.
+const ADMINISTRATOR: &str = "kubernetes-admin";
 
 /// Threads of the runtime. The machines this is made for have two cores, and the work is waiting for events.
 const WORKER_THREADS: usize = 2;
@@ -46,22 +49,24 @@ async fn serve(request: Request, listener: TcpListener, state_dir: &Path) -> Res
         .await
         .map_err(|e| StepError::new("set up the pod network", e))?;
 
-    let mut identities = vec![Identity::administrator(credentials.token.clone())];
-    identities.extend(request.restricted.iter().cloned());
-    let api = ApiServer::new(ApiConfig { identities, ..ApiConfig::default() });
+    let mut tokens = vec![Token { secret: credentials.token.clone(), identity: Identity::admin(ADMINISTRATOR) }];
+    tokens.extend(request.restricted.iter().cloned());
+    let api = ApiServer::new(ApiConfig { tokens, ..ApiConfig::default() });
     let client = api.client();
     let stop = CancellationToken::new();
-    let volumes_dir = state_dir.join("volumes");
     let controllers = controllers::run(
         ControllersConfig {
             client: client.clone(),
-            node_name: NODE_NAME.into(),
-            volumes_dir,
-            certificate_authority: credentials.certificate_authority.clone(),
+            volumes_dir: state_dir.join("volumes"),
+            ca_certificate: credentials.certificate_authority.clone(),
         },
         stop.clone(),
     );
-    tokio::spawn(controllers);
+    tokio::spawn(async move {
+        if let Err(error) = controllers.await {
+            tracing::error!(%error, "the controllers could not start");
+        }
+    });
     let network = Arc::new(network);
     let addressing = Arc::clone(&network);
     let network_client = client.clone();

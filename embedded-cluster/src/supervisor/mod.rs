@@ -30,8 +30,6 @@ pub use protocol::Access;
 
 /// First argument of a process that is a supervisor.
 const SUPERVISOR_ARGUMENT: &str = "__embedded-cluster-supervisor";
-/// First argument of a process that is the single-threaded container helper.
-pub(crate) const CONTAINER_ARGUMENT: &str = "__embedded-cluster-container";
 
 /// Turns this process into what it was executed to be, or returns at once if it is an ordinary one.
 ///
@@ -40,7 +38,7 @@ pub(crate) const CONTAINER_ARGUMENT: &str = "__embedded-cluster-container";
 pub fn reexec() {
     match std::env::args_os().nth(1) {
         Some(argument) if argument == OsStr::new(SUPERVISOR_ARGUMENT) => isolate::main(),
-        Some(argument) if argument == OsStr::new(CONTAINER_ARGUMENT) => crate::node::helper_main(),
+        Some(argument) if argument == OsStr::new(crate::node::HELPER_ARGUMENT) => crate::node::helper_main(),
         _ => {}
     }
 }

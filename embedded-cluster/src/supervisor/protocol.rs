@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::Token;
+
 /// What the supervisor is to be. The first line of its standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Request {
@@ -18,8 +20,8 @@ pub(super) struct Request {
     pub(super) user_namespace: bool,
     /// End when standard input does. False for clusters that outlive the command that started them.
     pub(super) lifeline: bool,
-    /// Identities besides the administrator, for tests of restricted permissions.
-    pub(super) restricted: Vec<crate::api::Identity>,
+    /// Who may come in besides the administrator, for tests of restricted permissions.
+    pub(super) restricted: Vec<Token>,
 }
 
 /// What the supervisor answers, one JSON object a line.

@@ -1,5 +1,6 @@
 //! A broken promise, as a check reports it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -15,8 +16,10 @@ pub struct Violation {
     pub expected: String,
     /// What was found instead.
     pub seen: String,
-    /// The pod from whose point of view it was found, when there is one.
-    pub viewed_from: Option<String>,
+    /// The pods from whose point of view it was found; empty when it is Kubernetes' or the harness's own.
+    pub viewed_from: Vec<String>,
+    /// When this is correct behaviour for a while, the circumstance in which it is: see [`Moment`](super::Moment).
+    pub legal_while: Option<String>,
     /// The lines that prove it, as the servers or Kubernetes gave them.
     pub evidence: Vec<String>,
 }
@@ -34,7 +37,8 @@ impl Violation {
             subject: subject.into(),
             expected: expected.into(),
             seen: seen.into(),
-            viewed_from: None,
+            viewed_from: Vec::new(),
+            legal_while: None,
             evidence: Vec::new(),
         }
     }
@@ -42,7 +46,14 @@ impl Violation {
     /// The same, found in what `pod` said.
     #[must_use]
     pub fn from_pod(mut self, pod: &str) -> Self {
-        self.viewed_from = Some(pod.to_owned());
+        self.viewed_from.push(pod.to_owned());
+        self
+    }
+
+    /// The same, and legal under this circumstance.
+    #[must_use]
+    pub fn legal_while(mut self, circumstance: &str) -> Self {
+        self.legal_while = Some(circumstance.to_owned());
         self
     }
 
@@ -61,12 +72,38 @@ impl fmt::Display for Violation {
             "{}: {}: expected {}, saw {}",
             self.check, self.subject, self.expected, self.seen
         )?;
-        if let Some(pod) = &self.viewed_from {
-            write!(f, " (as {pod} sees it)")?;
+        match self.viewed_from.as_slice() {
+            [] => {}
+            [pod] => write!(f, " (as {pod} sees it)")?,
+            [pods @ .., last] => write!(f, " (as {} and {last} see it)", pods.join(", "))?,
         }
         for line in &self.evidence {
             write!(f, "\n    {line}")?;
         }
         Ok(())
     }
+}
+
+/// Merges what several nodes say alike into one violation that names them all, in order of first appearance.
+pub(crate) fn merge_views(violations: Vec<Violation>) -> Vec<Violation> {
+    let mut merged: Vec<Violation> = Vec::new();
+    let mut positions: BTreeMap<(String, String, String, String), usize> = BTreeMap::new();
+    for violation in violations {
+        let key = (
+            violation.check.clone(),
+            violation.subject.clone(),
+            violation.expected.clone(),
+            violation.seen.clone(),
+        );
+        if let Some(&position) = positions.get(&key) {
+            let first = &mut merged[position];
+            first.viewed_from.extend(violation.viewed_from);
+            first.evidence.extend(violation.evidence);
+            first.evidence.dedup();
+        } else {
+            positions.insert(key, merged.len());
+            merged.push(violation);
+        }
+    }
+    merged
 }

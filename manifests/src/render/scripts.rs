@@ -6,24 +6,21 @@
 use crate::values::Values;
 
 macro_rules! script {
-    ($name:literal) => {
-        concat!(
-            include_str!("../../scripts/lib.sh"),
-            include_str!(concat!("../../scripts/", $name))
-        )
+    ($($name:literal),+) => {
+        concat!($(include_str!(concat!("../../scripts/", $name))),+)
     };
 }
 
 /// Forms the cluster; changes nothing when it is formed.
-pub(super) const CLUSTER_INIT: &str = script!("cluster-init.sh");
+pub(super) const CLUSTER_INIT: &str = script!("lib.sh", "form.sh", "cluster-init.sh");
 /// Brings a running cluster to its number of replicas.
-pub(super) const CLUSTER_SCALE: &str = script!("cluster-scale.sh");
+pub(super) const CLUSTER_SCALE: &str = script!("lib.sh", "reshape.sh", "form.sh", "cluster-scale.sh");
 /// Moves slots off the pods that an upgrade is about to remove.
-pub(super) const CLUSTER_DRAIN: &str = script!("cluster-drain.sh");
+pub(super) const CLUSTER_DRAIN: &str = script!("lib.sh", "reshape.sh", "cluster-drain.sh");
 /// Introduces peers to each other again after a restart on new addresses.
-pub(super) const INTRODUCE_PEERS: &str = script!("introduce-peers.sh");
+pub(super) const INTRODUCE_PEERS: &str = script!("lib.sh", "introduce-peers.sh");
 /// Pings the client Service.
-pub(super) const TEST_CONNECTION: &str = include_str!("../../scripts/test-connection.sh");
+pub(super) const TEST_CONNECTION: &str = script!("test-connection.sh");
 
 /// What a pod may take to be scheduled, pull its image and pass the startup allowance of the chart, times two.
 const PATIENCE_SECONDS: u64 = 300;

@@ -94,7 +94,11 @@ impl RequestHandler for Handler {
                 tracing::debug!(%error, "a DNS client went away before its answer");
                 let mut failed = Metadata::response_from_request(&request.metadata);
                 failed.response_code = ResponseCode::ServFail;
-                hickory_server::proto::op::Header { metadata: failed, counts: Default::default() }.into()
+                hickory_server::proto::op::Header {
+                    metadata: failed,
+                    counts: Default::default(),
+                }
+                .into()
             }
         }
     }
@@ -110,7 +114,12 @@ struct Answer {
 
 impl Answer {
     fn refusal(code: ResponseCode) -> Self {
-        Self { code, authoritative: false, records: Vec::new(), soa: None }
+        Self {
+            code,
+            authoritative: false,
+            records: Vec::new(),
+            soa: None,
+        }
     }
 }
 
@@ -140,7 +149,11 @@ impl Handler {
             records.push(self.soa());
         }
         if let Some(found) = found {
-            if let Some(cname) = found.cname.as_deref().and_then(|name| Name::from_ascii(name).ok()) {
+            if let Some(cname) = found
+                .cname
+                .as_deref()
+                .and_then(|name| Name::from_ascii(name).ok())
+            {
                 records.push(record(RData::CNAME(CNAME(absolute(cname)))));
             } else if record_type == RecordType::A {
                 records.extend(found.a.iter().map(|ip| record(RData::A(A(*ip)))));
@@ -152,23 +165,38 @@ impl Handler {
             }
         }
         let exists = is_apex || found.is_some();
-        let code = if exists { ResponseCode::NoError } else { ResponseCode::NXDomain };
+        let code = if exists {
+            ResponseCode::NoError
+        } else {
+            ResponseCode::NXDomain
+        };
         let soa = records.is_empty().then(|| self.soa());
-        Answer { code, authoritative: true, records, soa }
+        Answer {
+            code,
+            authoritative: true,
+            records,
+            soa,
+        }
     }
 
     /// The name without the cluster's domain, in lower case and without a trailing dot.
     fn relative(&self, name: &Name) -> String {
         let labels = usize::from(name.num_labels() - self.domain.num_labels());
-        let labels: Vec<_> =
-            name.iter().take(labels).map(|label| String::from_utf8_lossy(label).to_lowercase()).collect();
+        let labels: Vec<_> = name
+            .iter()
+            .take(labels)
+            .map(|label| String::from_utf8_lossy(label).to_lowercase())
+            .collect();
         labels.join(".")
     }
 
     fn soa(&self) -> Record {
-        let server = Name::from_ascii("ns.dns").ok().and_then(|name| name.append_domain(&self.domain).ok());
-        let contact =
-            Name::from_ascii("hostmaster").ok().and_then(|name| name.append_domain(&self.domain).ok());
+        let server = Name::from_ascii("ns.dns")
+            .ok()
+            .and_then(|name| name.append_domain(&self.domain).ok());
+        let contact = Name::from_ascii("hostmaster")
+            .ok()
+            .and_then(|name| name.append_domain(&self.domain).ok());
         let soa = SOA::new(
             server.unwrap_or_else(|| self.domain.clone()),
             contact.unwrap_or_else(|| self.domain.clone()),

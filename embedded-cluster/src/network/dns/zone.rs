@@ -40,7 +40,10 @@ impl Zone {
             if let (Some(namespace), Some(service)) =
                 (slice.namespace(), slice.labels().get(SERVICE_NAME_LABEL))
             {
-                by_service.entry((namespace, service.clone())).or_default().push(slice);
+                by_service
+                    .entry((namespace, service.clone()))
+                    .or_default()
+                    .push(slice);
             }
         }
         let mut zone = Self::default();
@@ -57,8 +60,12 @@ impl Zone {
     }
 
     fn add_service(&mut self, service: &Service, slices: &[&EndpointSlice]) {
-        let base =
-            format!("{}.{}.svc", service.name_any(), service.namespace().unwrap_or_default()).to_lowercase();
+        let base = format!(
+            "{}.{}.svc",
+            service.name_any(),
+            service.namespace().unwrap_or_default()
+        )
+        .to_lowercase();
         let spec = service.spec.clone().unwrap_or_default();
         if spec.type_.as_deref() == Some("ExternalName") {
             self.entry(&base).cname = spec.external_name;
@@ -81,10 +88,19 @@ impl Zone {
     /// Ready endpoints only: `publishNotReadyAddresses` is already in the slice's `ready` conditions.
     fn add_endpoints(&mut self, base: &str, headless: bool, slice: &EndpointSlice) {
         for endpoint in slice.endpoints.iter().flatten() {
-            if endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) == Some(false) {
+            if endpoint
+                .conditions
+                .as_ref()
+                .and_then(|conditions| conditions.ready)
+                == Some(false)
+            {
                 continue;
             }
-            let Some(ip) = endpoint.addresses.first().and_then(|ip| ip.parse::<Ipv4Addr>().ok()) else {
+            let Some(ip) = endpoint
+                .addresses
+                .first()
+                .and_then(|ip| ip.parse::<Ipv4Addr>().ok())
+            else {
                 continue;
             };
             let label = match &endpoint.hostname {
@@ -148,7 +164,8 @@ mod tests {
     }
 
     fn addresses(zone: &Zone, name: &str) -> Option<Vec<String>> {
-        zone.get(name).map(|records| records.a.iter().map(ToString::to_string).collect())
+        zone.get(name)
+            .map(|records| records.a.iter().map(ToString::to_string).collect())
     }
 
     #[test]
@@ -163,17 +180,33 @@ mod tests {
             addresses(&zone, "valkey-headless.shop.svc"),
             Some(vec!["10.244.0.2".into(), "10.244.0.4".into()])
         );
-        assert_eq!(addresses(&zone, "valkey-0.valkey-headless.shop.svc"), Some(vec!["10.244.0.2".into()]));
-        assert_eq!(addresses(&zone, "valkey-1.valkey-headless.shop.svc"), None, "not ready: no name");
-        assert_eq!(addresses(&zone, "10-244-0-4.valkey-headless.shop.svc"), Some(vec!["10.244.0.4".into()]));
-        let srv = &zone.get("_valkey._tcp.valkey-headless.shop.svc").expect("SRV owner").srv;
+        assert_eq!(
+            addresses(&zone, "valkey-0.valkey-headless.shop.svc"),
+            Some(vec!["10.244.0.2".into()])
+        );
+        assert_eq!(
+            addresses(&zone, "valkey-1.valkey-headless.shop.svc"),
+            None,
+            "not ready: no name"
+        );
+        assert_eq!(
+            addresses(&zone, "10-244-0-4.valkey-headless.shop.svc"),
+            Some(vec!["10.244.0.4".into()])
+        );
+        let srv = &zone
+            .get("_valkey._tcp.valkey-headless.shop.svc")
+            .expect("SRV owner")
+            .srv;
         assert!(srv.contains(&(6379, "valkey-0.valkey-headless.shop.svc".into())));
         assert_eq!(srv.len(), 2);
     }
 
     #[test]
     fn parents_exist_without_records_and_other_names_do_not() {
-        let zone = Zone::build([&headless()], [&slice("[{addresses: [10.244.0.2], hostname: valkey-0}]")]);
+        let zone = Zone::build(
+            [&headless()],
+            [&slice("[{addresses: [10.244.0.2], hostname: valkey-0}]")],
+        );
         assert_eq!(zone.get("shop.svc"), Some(&Records::default()));
         assert_eq!(zone.get("svc"), Some(&Records::default()));
         assert_eq!(zone.get("nowhere.svc"), None);
@@ -191,7 +224,10 @@ mod tests {
             "{metadata: {name: valkey, namespace: shop}, spec: {clusterIP: 10.96.7.7, ports: [{name: valkey, port: 80}]}}",
         );
         let zone = Zone::build([&service], []);
-        assert_eq!(addresses(&zone, "valkey.shop.svc"), Some(vec!["10.96.7.7".into()]));
+        assert_eq!(
+            addresses(&zone, "valkey.shop.svc"),
+            Some(vec!["10.96.7.7".into()])
+        );
         let srv = &zone.get("_valkey._tcp.valkey.shop.svc").expect("SRV owner").srv;
         assert_eq!(srv.iter().next(), Some(&(80, "valkey.shop.svc".to_owned())));
     }
@@ -202,6 +238,9 @@ mod tests {
             "{metadata: {name: db, namespace: shop}, spec: {type: ExternalName, externalName: db.example.com}}",
         );
         let zone = Zone::build([&service], []);
-        assert_eq!(zone.get("db.shop.svc").and_then(|r| r.cname.as_deref()), Some("db.example.com"));
+        assert_eq!(
+            zone.get("db.shop.svc").and_then(|r| r.cname.as_deref()),
+            Some("db.example.com")
+        );
     }
 }

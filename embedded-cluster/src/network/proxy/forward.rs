@@ -51,7 +51,10 @@ impl Proxy {
         let listener = TcpListener::bind(address).await?;
         let (sender, receiver) = watch::channel(backends);
         let task = tokio::spawn(accept(listener, receiver));
-        Ok(Self { backends: sender, task })
+        Ok(Self {
+            backends: sender,
+            task,
+        })
     }
 }
 
@@ -97,7 +100,10 @@ async fn forward(mut client: TcpStream, backend: Option<SocketAddrV4>) {
     // Request-response traffic of small packets: delayed sends would show as latency the cluster does not have.
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
-    if tokio::io::copy_bidirectional(&mut client, &mut server).await.is_err() {
+    if tokio::io::copy_bidirectional(&mut client, &mut server)
+        .await
+        .is_err()
+    {
         reset(&client);
     }
 }
@@ -115,8 +121,9 @@ mod tests {
 
     #[test]
     fn picks_reach_every_endpoint() {
-        let backends: Vec<SocketAddrV4> =
-            (1..=3).map(|n| SocketAddrV4::new([10, 244, 0, n].into(), 1)).collect();
+        let backends: Vec<SocketAddrV4> = (1..=3)
+            .map(|n| SocketAddrV4::new([10, 244, 0, n].into(), 1))
+            .collect();
         let picked: std::collections::BTreeSet<_> = (0..200).filter_map(|_| pick(&backends)).collect();
         assert_eq!(picked.len(), 3);
         assert_eq!(pick(&[]), None);

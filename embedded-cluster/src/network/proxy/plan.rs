@@ -21,11 +21,22 @@ pub(crate) fn plan<'a>(
     let mut plan = Plan::new();
     for service in services {
         let Some(spec) = &service.spec else { continue };
-        let Some(ip) = spec.cluster_ip.as_deref().and_then(|ip| ip.parse::<Ipv4Addr>().ok()) else {
+        let Some(ip) = spec
+            .cluster_ip
+            .as_deref()
+            .and_then(|ip| ip.parse::<Ipv4Addr>().ok())
+        else {
             continue;
         };
-        for port in spec.ports.iter().flatten().filter(|port| is_tcp(port.protocol.as_deref())) {
-            let Ok(number) = u16::try_from(port.port) else { continue };
+        for port in spec
+            .ports
+            .iter()
+            .flatten()
+            .filter(|port| is_tcp(port.protocol.as_deref()))
+        {
+            let Ok(number) = u16::try_from(port.port) else {
+                continue;
+            };
             let backends = backends(service, port, slices);
             if !backends.is_empty() {
                 plan.insert(SocketAddrV4::new(ip, number), backends);
@@ -37,18 +48,31 @@ pub(crate) fn plan<'a>(
 
 /// What a Service asks for that the proxies do not do, as the text of a warning event.
 pub(crate) fn unsupported(service: &Service) -> Vec<String> {
-    let Some(spec) = &service.spec else { return Vec::new() };
+    let Some(spec) = &service.spec else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     let proxied = spec.cluster_ip.as_deref().is_some_and(|ip| ip != "None");
-    for port in spec.ports.iter().flatten().filter(|port| proxied && !is_tcp(port.protocol.as_deref())) {
+    for port in spec
+        .ports
+        .iter()
+        .flatten()
+        .filter(|port| proxied && !is_tcp(port.protocol.as_deref()))
+    {
         let protocol = port.protocol.as_deref().unwrap_or_default();
-        found.push(format!("port {}/{protocol} is not forwarded: only TCP is", port.port));
+        found.push(format!(
+            "port {}/{protocol} is not forwarded: only TCP is",
+            port.port
+        ));
     }
     if spec.session_affinity.as_deref() == Some("ClientIP") {
-        found.push("sessionAffinity ClientIP is not kept: every connection picks an endpoint anew".to_owned());
+        found
+            .push("sessionAffinity ClientIP is not kept: every connection picks an endpoint anew".to_owned());
     }
     if let Some(kind @ ("NodePort" | "LoadBalancer")) = spec.type_.as_deref() {
-        found.push(format!("type {kind} is reachable inside the cluster only: there are no node ports"));
+        found.push(format!(
+            "type {kind} is reachable inside the cluster only: there are no node ports"
+        ));
     }
     found
 }
@@ -61,10 +85,18 @@ fn backends(
 ) -> Vec<SocketAddrV4> {
     let mut ready = Vec::new();
     let mut draining = Vec::new();
-    for slice in slices.iter().map(AsRef::as_ref).filter(|slice| belongs(slice, service)) {
-        let Some(target) = target_port(slice, port) else { continue };
+    for slice in slices
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|slice| belongs(slice, service))
+    {
+        let Some(target) = target_port(slice, port) else {
+            continue;
+        };
         for endpoint in slice.endpoints.iter().flatten() {
-            let Some(ip) = endpoint.addresses.first().and_then(|ip| ip.parse().ok()) else { continue };
+            let Some(ip) = endpoint.addresses.first().and_then(|ip| ip.parse().ok()) else {
+                continue;
+            };
             let address = SocketAddrV4::new(ip, target);
             match readiness(endpoint) {
                 Readiness::Ready => ready.push(address),
@@ -86,7 +118,9 @@ enum Readiness {
 }
 
 fn readiness(endpoint: &Endpoint) -> Readiness {
-    let Some(conditions) = &endpoint.conditions else { return Readiness::Ready };
+    let Some(conditions) = &endpoint.conditions else {
+        return Readiness::Ready;
+    };
     if conditions.ready != Some(false) {
         Readiness::Ready
     } else if conditions.serving == Some(true) && conditions.terminating == Some(true) {
@@ -173,6 +207,9 @@ mod tests {
         )
         .expect("a Service");
         let found = unsupported(&service).join("; ");
-        assert!(found.contains("53/UDP") && found.contains("ClientIP") && found.contains("NodePort"), "{found}");
+        assert!(
+            found.contains("53/UDP") && found.contains("ClientIP") && found.contains("NodePort"),
+            "{found}"
+        );
     }
 }

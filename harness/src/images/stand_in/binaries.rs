@@ -1,6 +1,8 @@
 //! The `valkey-server` and `valkey-cli` that a stand-in is made of: those of this machine, else the published ones.
 
 use std::env;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,7 +28,9 @@ impl Binaries {
     /// # Errors
     /// When they are neither here nor to be had.
     pub fn obtain(cache: &Path) -> Result<Self, StandInError> {
-        match (on_path("valkey-server"), on_path("valkey-cli")) {
+        // A wrapper script needs more than itself, and would not run in an image.
+        let program = |name| on_path(name).filter(|path| is_elf(path));
+        match (program("valkey-server"), program("valkey-cli")) {
             (Some(server), Some(cli)) => {
                 let origin = format!("{} and {}", server.display(), cli.display());
                 Self::new(server, cli, origin)
@@ -72,6 +76,14 @@ pub(super) fn on_path(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())?
         .canonicalize()
         .ok()
+}
+
+fn is_elf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut magic))
+        .is_ok()
+        && &magic == b"\x7fELF"
 }
 
 fn version(server: &Path) -> Result<String, StandInError> {

@@ -40,14 +40,21 @@ fn main() -> ExitCode {
     let error = next.exec();
     eprintln!("docker-entrypoint: exec {program}: {error}");
     // The exit codes of a shell: not found, and found but not executable.
-    ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
+    ExitCode::from(if error.kind() == io::ErrorKind::NotFound {
+        127
+    } else {
+        126
+    })
 }
 
 /// The command to execute: what was given, with the server put in front of a flag or a configuration file, and
 /// with the server's flags from the environment behind.
 fn command(given: &[String], variable: &dyn Fn(&str) -> String) -> Vec<String> {
     let mut command = given.to_vec();
-    if given.first().is_some_and(|first| first.starts_with('-') || first.ends_with(".conf")) {
+    if given
+        .first()
+        .is_some_and(|first| first.starts_with('-') || first.ends_with(".conf"))
+    {
         command.insert(0, SERVER.to_owned());
     }
     if command.first().is_some_and(|program| program == SERVER) {
@@ -63,7 +70,12 @@ fn command(given: &[String], variable: &dyn Fn(&str) -> String) -> Vec<String> {
             }
         }
         // What a shell splits at by default; a no-break space is no separator.
-        command.extend(flags.split([' ', '\t', '\n']).filter(|word| !word.is_empty()).map(str::to_owned));
+        command.extend(
+            flags
+                .split([' ', '\t', '\n'])
+                .filter(|word| !word.is_empty())
+                .map(str::to_owned),
+        );
     }
     command
 }
@@ -103,7 +115,10 @@ fn take_over(path: &Path, uid: u32) -> io::Result<()> {
 
 /// The two questions that the standard library does not answer.
 mod process {
-    #[allow(unsafe_code, reason = "libc is linked by std, and these two functions take and return integers")]
+    #[allow(
+        unsafe_code,
+        reason = "libc is linked by std, and these two functions take and return integers"
+    )]
     unsafe extern "C" {
         safe fn geteuid() -> u32;
         safe fn umask(mask: u32) -> u32;
@@ -119,5 +134,81 @@ mod process {
         if before != 0o022 {
             umask(before);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(given: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
+        let given: Vec<String> = given.iter().map(|&word| word.to_owned()).collect();
+        let variable = |name: &str| {
+            variables
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map_or_else(String::new, |(_, value)| (*value).to_owned())
+        };
+        command(&given, &variable)
+    }
+
+    #[test]
+    fn a_flag_or_a_configuration_file_means_the_server() {
+        assert_eq!(
+            run(&["/etc/valkey/valkey.conf"], &[]),
+            ["valkey-server", "/etc/valkey/valkey.conf"]
+        );
+        assert_eq!(run(&["--port", "1"], &[]), ["valkey-server", "--port", "1"]);
+        assert_eq!(
+            run(&["valkey-cli", "ping"], &[("VALKEY_BIND", "::")]),
+            ["valkey-cli", "ping"]
+        );
+        assert!(run(&[], &[]).is_empty());
+    }
+
+    #[test]
+    fn flags_from_the_environment_come_last_and_in_order() {
+        let command = run(
+            &["valkey-server"],
+            &[
+                ("VALKEY_BIND", "0.0.0.0 ::"),
+                ("VALKEY_MAXMEMORY", "1gb"),
+                ("VALKEY_PASSWORD", "secret"),
+                ("VALKEY_EXTRA_FLAGS", "  --cluster-announce-ip\t10.0.0.1\n"),
+            ],
+        );
+        assert_eq!(
+            command,
+            [
+                "valkey-server",
+                "--cluster-announce-ip",
+                "10.0.0.1",
+                "--requirepass",
+                "secret",
+                "--maxmemory",
+                "1gb",
+                "--bind",
+                "0.0.0.0",
+                "::",
+            ]
+        );
+    }
+
+    #[test]
+    fn words_are_no_file_name_patterns() {
+        assert_eq!(
+            run(&["valkey-server"], &[("VALKEY_PASSWORD", "*")])
+                .last()
+                .unwrap(),
+            "*"
+        );
+    }
+
+    #[test]
+    fn the_user_is_found_by_name() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nvalkey:x:999:998::/data:/sbin/nologin\n";
+        assert_eq!(find_user(passwd, "valkey"), Some((999, 998)));
+        assert_eq!(find_user(passwd, "redis"), None);
+        assert_eq!(find_user("valkey:x", "valkey"), None);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Not `ldd`, which runs the loader: reading the files needs no program and works for a binary of another C library.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,12 +30,14 @@ const DEFAULT_FOLDERS: [&str; 8] = [
 const NAME_SERVICE: [&str; 3] = ["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"];
 
 /// What some binaries need: for every name the linker will ask for, the file on this machine.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Closure {
     /// By the name that binaries ask for.
     pub(super) libraries: BTreeMap<String, PathBuf>,
     /// By the path that is written in the binaries.
     pub(super) interpreters: BTreeSet<PathBuf>,
+    /// Where libraries are looked for.
+    folders: Vec<PathBuf>,
 }
 
 /// What one ELF file says about itself.
@@ -46,62 +48,59 @@ struct Needs {
 }
 
 impl Closure {
-    /// Finds everything that `binaries` need.
-    pub(super) fn of<'a>(binaries: impl IntoIterator<Item = &'a Path>) -> Result<Self, StandInError> {
-        let folders = folders();
-        let mut closure = Self::default();
-        let mut queue: VecDeque<PathBuf> = binaries.into_iter().map(Path::to_owned).collect();
-        while let Some(binary) = queue.pop_front() {
-            let content = fs::read(&binary).doing("read", &binary)?;
-            let needs = needs(&content).map_err(|source| StandInError::Elf {
-                path: binary.clone(),
-                source,
-            })?;
-            closure.interpreters.extend(needs.interpreter);
-            for library in needs.libraries {
-                closure.require(library, &binary, &folders, &mut queue)?;
-            }
+    /// Of no binary yet, on this machine.
+    pub(super) fn new() -> Self {
+        Self {
+            libraries: BTreeMap::new(),
+            interpreters: BTreeSet::new(),
+            folders: folders(),
         }
-        if closure.libraries.contains_key("libc.so.6") {
-            for library in NAME_SERVICE {
-                if let Some(path) = find(library, &folders) {
-                    closure.libraries.insert(library.to_owned(), path);
-                }
-            }
-        }
-        Ok(closure)
     }
 
-    fn require(
-        &mut self,
-        library: String,
-        needed_by: &Path,
-        folders: &[PathBuf],
-        queue: &mut VecDeque<PathBuf>,
-    ) -> Result<(), StandInError> {
+    /// Adds all that a binary needs; a file that is no ELF file needs nothing. `path` is what errors call it, and
+    /// where libraries that came along with it are.
+    pub(super) fn add(&mut self, path: &Path, content: &[u8]) -> Result<(), StandInError> {
+        if !content.starts_with(b"\x7fELF") {
+            return Ok(());
+        }
+        let needs = needs(content).map_err(|source| StandInError::Elf {
+            path: path.to_owned(),
+            source,
+        })?;
+        self.interpreters.extend(needs.interpreter);
+        for library in needs.libraries {
+            self.require(library, path)?;
+        }
+        Ok(())
+    }
+
+    fn require(&mut self, library: String, needed_by: &Path) -> Result<(), StandInError> {
         if self.libraries.contains_key(&library) {
             return Ok(());
         }
-        // Programs of some packages bring libraries along, beside or above themselves.
         let beside = needed_by
             .parent()
-            .map(|folder| vec![folder.to_owned(), folder.join("../lib")]);
-        let found = find(&library, folders).or_else(|| find(&library, &beside.unwrap_or_default()));
+            .map(|folder| [folder.to_owned(), folder.join("../lib")]);
+        let found = find(&library, &self.folders).or_else(|| find(&library, beside.as_ref()?));
         let Some(path) = found else {
             return Err(StandInError::Library {
                 library,
                 needed_by: needed_by.to_owned(),
             });
         };
-        queue.push_back(path.clone());
-        self.libraries.insert(library, path);
+        let content = fs::read(&path).doing("read", &path)?;
+        let is_c_library = library == "libc.so.6";
+        self.libraries.insert(library, path.clone());
+        self.add(&path, &content)?;
+        if is_c_library {
+            for library in NAME_SERVICE {
+                if find(library, &self.folders).is_some() {
+                    self.require(library.to_owned(), &path)?;
+                }
+            }
+        }
         Ok(())
     }
-}
-
-/// Whether a file is an ELF file at all; scripts are not, and need nothing.
-pub(super) fn is_elf(content: &[u8]) -> bool {
-    content.starts_with(b"\x7fELF")
 }
 
 fn needs(content: &[u8]) -> Result<Needs, object::Error> {
@@ -171,7 +170,8 @@ mod tests {
     #[test]
     fn a_binary_of_this_machine_needs_its_c_library_and_loader() {
         let this = std::env::current_exe().unwrap();
-        let closure = Closure::of([this.as_path()]).unwrap();
+        let mut closure = Closure::new();
+        closure.add(&this, &fs::read(&this).unwrap()).unwrap();
         assert!(closure.libraries.contains_key("libc.so.6"), "{closure:?}");
         assert_eq!(closure.interpreters.len(), 1, "{closure:?}");
         assert!(closure.libraries.values().all(|path| path.is_file()));
@@ -179,14 +179,9 @@ mod tests {
 
     #[test]
     fn a_library_that_does_not_exist_is_named_with_who_needs_it() {
-        let mut closure = Closure::default();
+        let mut closure = Closure::new();
         let error = closure
-            .require(
-                "libnowhere.so.9".to_owned(),
-                Path::new("/bin/tool"),
-                &[],
-                &mut VecDeque::new(),
-            )
+            .require("libnowhere.so.9".to_owned(), Path::new("/bin/tool"))
             .unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -195,8 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn a_script_is_no_elf_file() {
-        assert!(!is_elf(b"#!/bin/sh\n"));
-        assert!(needs(b"#!/bin/sh\n").is_err());
+    fn a_script_needs_nothing_and_a_broken_binary_is_named() {
+        let mut closure = Closure::new();
+        closure.add(Path::new("/bin/script"), b"#!/bin/sh\n").unwrap();
+        assert!(closure.libraries.is_empty());
+        let error = closure
+            .add(Path::new("/bin/broken"), b"\x7fELF and no more")
+            .unwrap_err();
+        assert_eq!(error.to_string(), "read /bin/broken as an ELF file");
     }
 }

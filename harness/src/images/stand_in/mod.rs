@@ -19,12 +19,11 @@ mod pins;
 mod recipe;
 mod wheels;
 
-use std::path::Path;
-
 use embedded_cluster::images::NewImage;
 
 pub use binaries::Binaries;
 pub use error::StandInError;
+pub(crate) use recipe::BUILT_FROM_LABEL;
 pub use recipe::STAND_IN_LABEL;
 
 /// The images that there are stand-ins for.
@@ -50,14 +49,6 @@ pub fn build(reference: &str, binaries: &Binaries) -> Result<NewImage, StandInEr
     }
 }
 
-/// Finds, or fetches into `cache`, a server and a client that run on this machine.
-///
-/// # Errors
-/// As [`Binaries::obtain`].
-pub fn host_binaries(cache: &Path) -> Result<Binaries, StandInError> {
-    Binaries::obtain(cache)
-}
-
 fn variant(reference: &str) -> Result<Variant, StandInError> {
     let unknown = || StandInError::UnknownImage {
         reference: reference.to_owned(),
@@ -78,6 +69,13 @@ fn variant(reference: &str) -> Result<Variant, StandInError> {
         Variant::Rpm
     })
 }
+
+#[cfg(test)]
+#[expect(
+    dead_code,
+    reason = "its `main` is for the program of its own that build.rs makes of it"
+)]
+mod entrypoint;
 
 #[cfg(test)]
 mod tests {

@@ -9,10 +9,12 @@ use oci_spec::image::{Arch, Config, ImageConfiguration, Os};
 
 use super::binaries::{Binaries, on_path};
 use super::error::{IoContext as _, StandInError};
-use super::libraries::{Closure, is_elf};
+use super::libraries::Closure;
 
 /// The label that tells a stand-in from the image it stands for.
 pub const STAND_IN_LABEL: &str = "com.percona.valkey-e2e.stand-in";
+/// The label that says what a stand-in is made of.
+pub(crate) const BUILT_FROM_LABEL: &str = "com.percona.valkey-e2e.built-from";
 
 /// User and group of the server in the published images, and the chart's `runAsUser`.
 const VALKEY_ID: u32 = 999;
@@ -89,7 +91,9 @@ pub(super) fn rpm(binaries: &Binaries) -> Result<NewImage, StandInError> {
     let mut layer = base();
     layer.file("/usr/local/bin/docker-entrypoint.sh", 0o755, SCRIPT_ENTRYPOINT);
     layer.symlink("/docker-entrypoint.sh", "usr/local/bin/docker-entrypoint.sh");
-    add_programs(&mut layer, &programs, &[])?;
+    let mut closure = Closure::new();
+    add_programs(&mut layer, &mut closure, &programs)?;
+    add_libraries(&mut layer, &closure)?;
     Ok(image(
         &layer,
         binaries,
@@ -102,7 +106,10 @@ pub(super) fn rpm(binaries: &Binaries) -> Result<NewImage, StandInError> {
 pub(super) fn hardened(binaries: &Binaries) -> Result<NewImage, StandInError> {
     let mut layer = base();
     layer.file("/usr/local/bin/docker-entrypoint", 0o755, NATIVE_ENTRYPOINT);
-    add_programs(&mut layer, &valkey(binaries), &[NATIVE_ENTRYPOINT])?;
+    let mut closure = Closure::new();
+    closure.add(Path::new("docker-entrypoint"), NATIVE_ENTRYPOINT)?;
+    add_programs(&mut layer, &mut closure, &valkey(binaries))?;
+    add_libraries(&mut layer, &closure)?;
     Ok(image(
         &layer,
         binaries,
@@ -146,13 +153,12 @@ fn base() -> LayerBuilder {
     layer
 }
 
-/// Adds programs under the names they are called by, and what they need to run.
+/// Adds programs under the names they are called by, and notes what they need to run.
 fn add_programs(
     layer: &mut LayerBuilder,
+    closure: &mut Closure,
     programs: &BTreeMap<String, PathBuf>,
-    _embedded: &[&[u8]],
 ) -> Result<(), StandInError> {
-    let mut elf = Vec::new();
     // Several names of one file (busybox, coreutils in one binary) stay one file.
     let mut first_name: HashMap<&Path, &str> = HashMap::new();
     for (name, program) in programs {
@@ -168,12 +174,10 @@ fn add_programs(
         }
         first_name.insert(program, name);
         let content = fs::read(program).doing("read", program)?;
-        if is_elf(&content) {
-            elf.push(program.as_path());
-        }
+        closure.add(program, &content)?;
         layer.file(to, 0o755, content);
     }
-    add_libraries(layer, &Closure::of(elf)?)
+    Ok(())
 }
 
 /// Adds libraries where the loader looks for them: all in the C library's own folder, which is always searched.
@@ -247,6 +251,6 @@ fn labels(binaries: &Binaries, variant: &str) -> HashMap<String, String> {
             "Valkey behind the chart's entrypoint contract, built by the end-to-end suite. Not a Percona image.",
         ),
         label("org.opencontainers.image.version", &binaries.server_version),
-        label("org.opencontainers.image.source", &binaries.origin),
+        label(BUILT_FROM_LABEL, &binaries.origin),
     ])
 }

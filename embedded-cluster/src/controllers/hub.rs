@@ -1,0 +1,194 @@
+//! The shared watches: one per kind, each feeding a store and one common stream of changes.
+//!
+//! Ten controllers that each watched pods would hold ten copies of every pod; they share these instead.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
+    ServiceAccount,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ApiResource;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::{self, watcher};
+use kube::{Api, Client};
+use tokio::sync::broadcast;
+
+use super::config::ControllersConfig;
+use super::events::EventRecorder;
+
+/// Changes kept for a controller that is behind. One that falls further behind looks at everything again.
+const CHANGES_KEPT: usize = 4096;
+
+/// One object that was created, modified or deleted.
+#[derive(Clone)]
+pub(crate) struct Change {
+    pub(crate) object: Object,
+    pub(crate) deleted: bool,
+}
+
+macro_rules! hub {
+    ($($field:ident: $kind:ident = $strip:expr;)+) => {
+        /// An object of any watched kind.
+        #[derive(Clone)]
+        pub(crate) enum Object {
+            $($kind(Arc<$kind>),)+
+        }
+
+        impl Object {
+            /// The object's metadata.
+            pub(crate) fn meta(&self) -> &ObjectMeta {
+                match self {
+                    $(Self::$kind(object) => &object.metadata,)+
+                }
+            }
+
+            /// The object's kind, for requests by kind.
+            pub(crate) fn resource(&self) -> ApiResource {
+                match self {
+                    $(Self::$kind(_) => ApiResource::erase::<$kind>(&()),)+
+                }
+            }
+        }
+
+        /// The stores of every watched kind, and what controllers need besides.
+        pub(crate) struct Hub {
+            pub(crate) client: Client,
+            pub(crate) config: ControllersConfig,
+            changes: broadcast::Sender<Change>,
+            recorders: Mutex<BTreeMap<&'static str, EventRecorder>>,
+            $(pub(crate) $field: Store<$kind>,)+
+        }
+
+        impl Hub {
+            /// The hub, and the future that keeps it up to date.
+            pub(crate) fn new(config: ControllersConfig) -> (Arc<Self>, BoxFuture<'static, ()>) {
+                let client = config.client.clone();
+                let (changes, _) = broadcast::channel(CHANGES_KEPT);
+                let mut watches: Vec<BoxFuture<'static, ()>> = Vec::new();
+                $(
+                    let ($field, writer) = reflector::store::<$kind>();
+                    watches.push(
+                        watch(client.clone(), writer, $field.clone(), changes.clone(), Object::$kind, $strip).boxed(),
+                    );
+                )+
+                let hub = Arc::new(Self { client, config, changes, recorders: Mutex::default(), $($field,)+ });
+                (hub, futures::future::join_all(watches).map(drop).boxed())
+            }
+
+            /// Resolves when every store has its first complete list.
+            pub(crate) async fn wait_until_ready(&self) {
+                // A writer is dropped only when the hub's future is, and this one with it.
+                $(let _ = self.$field.wait_until_ready().await;)+
+            }
+
+            /// Every object in every store.
+            pub(crate) fn everything(&self) -> Vec<Object> {
+                let mut all = Vec::new();
+                $(all.extend(self.$field.state().into_iter().map(Object::$kind));)+
+                all
+            }
+        }
+    };
+}
+
+hub! {
+    pods: Pod = keep;
+    services: Service = keep;
+    endpoint_slices: EndpointSlice = keep;
+    endpoints: Endpoints = keep;
+    stateful_sets: StatefulSet = keep;
+    controller_revisions: ControllerRevision = |revision| revision.data = Default::default();
+    jobs: Job = keep;
+    disruption_budgets: PodDisruptionBudget = keep;
+    claims: PersistentVolumeClaim = keep;
+    volumes: PersistentVolume = keep;
+    storage_classes: StorageClass = keep;
+    namespaces: Namespace = keep;
+    nodes: Node = keep;
+    service_accounts: ServiceAccount = keep;
+    config_maps: ConfigMap = |map| { map.data = None; map.binary_data = None };
+    secrets: Secret = |secret| { secret.data = None; secret.string_data = None };
+}
+
+/// Leaves the object whole.
+fn keep<K>(_: &mut K) {}
+
+impl Hub {
+    /// Changes from now on.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// The recorder of events that come from `component`.
+    pub(crate) fn events(&self, component: &'static str) -> EventRecorder {
+        let mut recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
+        recorders
+            .entry(component)
+            .or_insert_with(|| EventRecorder::new(self.client.clone(), component))
+            .clone()
+    }
+
+    /// Requests for a namespaced kind.
+    pub(crate) fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+async fn watch<K>(
+    client: Client,
+    writer: reflector::store::Writer<K>,
+    store: Store<K>,
+    changes: broadcast::Sender<Change>,
+    wrap: fn(Arc<K>) -> Object,
+    strip: fn(&mut K),
+) where
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let strip = move |object: &mut K| {
+        object.meta_mut().managed_fields = None;
+        strip(object);
+    };
+    let api = Api::<K>::all(client);
+    let mut events = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(strip)
+        .reflect(writer)
+        .boxed();
+    // Nobody may be listening yet: controllers begin with what the stores hold.
+    let tell = |object, deleted| {
+        drop(changes.send(Change {
+            object: wrap(object),
+            deleted,
+        }))
+    };
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Apply(object)) => tell(Arc::new(object), false),
+            Ok(watcher::Event::Delete(object)) => tell(Arc::new(object), true),
+            // A relist may hide a deletion, which garbage collection and the resync of others make up for.
+            Ok(watcher::Event::InitDone) => store.state().into_iter().for_each(|object| tell(object, false)),
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
+            Err(error) => tracing::warn!(%error, kind = %K::kind(&()), "a watch failed and is retried"),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Namespaces: furnished when they come (default ServiceAccount, `kube-root-ca.crt`), emptied when they go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, PostParams};
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Client, ResourceExt};
+
+use super::drive::{Reconciled, drive};
+use super::error::{ControllerError, During};
+use super::hub::{Change, Hub, Object};
+
+/// How soon a namespace whose pods are still stopping is looked at again, should no change say so first.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The finalizer that every namespace has in `spec.finalizers`.
+const FINALIZER: &str = "kubernetes";
+
+/// Runs the controller.
+pub(crate) async fn run(hub: Arc<Hub>) {
+    let store = hub.namespaces.clone();
+    drive(hub, store, concerns, |namespace, hub| {
+        reconcile(namespace, hub).boxed()
+    })
+    .await;
+}
+
+fn concerns(change: &Change, hub: &Hub) -> Vec<ObjectRef<Namespace>> {
+    if let Object::Namespace(namespace) = &change.object {
+        return if change.deleted {
+            Vec::new()
+        } else {
+            vec![ObjectRef::from_obj(namespace.as_ref())]
+        };
+    }
+    // What left a namespace may be the last that kept it, or one of those it must have.
+    let Some(name) = change
+        .object
+        .meta()
+        .namespace
+        .as_deref()
+        .filter(|_| change.deleted)
+    else {
+        return Vec::new();
+    };
+    let reference = ObjectRef::new(name);
+    let furnishing = matches!(&change.object, Object::ServiceAccount(_) | Object::ConfigMap(_));
+    let terminating = hub
+        .namespaces
+        .get(&reference)
+        .is_some_and(|found| is_terminating(&found));
+    if terminating || furnishing {
+        vec![reference]
+    } else {
+        Vec::new()
+    }
+}
+
+fn is_terminating(namespace: &Namespace) -> bool {
+    namespace.metadata.deletion_timestamp.is_some()
+}
+
+async fn reconcile(namespace: Arc<Namespace>, hub: Arc<Hub>) -> Reconciled {
+    if !is_terminating(&namespace) {
+        furnish(&namespace.name_any(), &hub).await?;
+        return Ok(Action::await_change());
+    }
+    if empty(&namespace.name_any(), &hub.client).await? {
+        finalize(&namespace, &hub.client).await?;
+        return Ok(Action::await_change());
+    }
+    Ok(Action::requeue(LOOK_AGAIN))
+}
+
+async fn furnish(namespace: &str, hub: &Hub) -> Result<(), ControllerError> {
+    let named = |name: &str| ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        ..ObjectMeta::default()
+    };
+    let account = ServiceAccount {
+        metadata: named("default"),
+        ..ServiceAccount::default()
+    };
+    let created = hub.api(namespace).create(&PostParams::default(), &account).await;
+    created
+        .unless_there()
+        .during(|| format!("create the default service account of {namespace}"))?;
+    let certificate = ConfigMap {
+        metadata: named("kube-root-ca.crt"),
+        data: Some([("ca.crt".to_owned(), hub.config.ca_certificate.clone())].into()),
+        ..ConfigMap::default()
+    };
+    let created = hub
+        .api(namespace)
+        .create(&PostParams::default(), &certificate)
+        .await;
+    created
+        .unless_there()
+        .during(|| format!("create kube-root-ca.crt of {namespace}"))
+        .map(drop)
+}
+
+/// Deletes what is in the namespace; true when nothing was left. Events last: deleting the rest makes some.
+async fn empty(namespace: &str, client: &Client) -> Result<bool, ControllerError> {
+    let mut was_empty = true;
+    for resource in contents() {
+        let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
+        let listed = api.list_metadata(&ListParams::default()).await;
+        let listed = listed.during(|| format!("list {} of namespace {namespace}", resource.plural))?;
+        for object in listed {
+            was_empty = false;
+            if object.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let name = object.name_any();
+            let deleted = api.delete(&name, &DeleteParams::background()).await;
+            deleted
+                .unless_gone()
+                .during(|| format!("delete {} {namespace}/{name}", resource.kind))?;
+        }
+    }
+    Ok(was_empty)
+}
+
+/// Every namespaced kind the API server stores, owners before what they own.
+fn contents() -> Vec<ApiResource> {
+    use k8s_openapi::api::{apps, batch, coordination, core, discovery, policy, rbac};
+    vec![
+        ApiResource::erase::<apps::v1::StatefulSet>(&()),
+        ApiResource::erase::<batch::v1::Job>(&()),
+        ApiResource::erase::<policy::v1::PodDisruptionBudget>(&()),
+        ApiResource::erase::<core::v1::Pod>(&()),
+        ApiResource::erase::<core::v1::Service>(&()),
+        ApiResource::erase::<core::v1::Endpoints>(&()),
+        ApiResource::erase::<discovery::v1::EndpointSlice>(&()),
+        ApiResource::erase::<apps::v1::ControllerRevision>(&()),
+        ApiResource::erase::<core::v1::PersistentVolumeClaim>(&()),
+        ApiResource::erase::<core::v1::ConfigMap>(&()),
+        ApiResource::erase::<core::v1::Secret>(&()),
+        ApiResource::erase::<core::v1::ServiceAccount>(&()),
+        ApiResource::erase::<rbac::v1::RoleBinding>(&()),
+        ApiResource::erase::<rbac::v1::Role>(&()),
+        ApiResource::erase::<coordination::v1::Lease>(&()),
+        ApiResource::erase::<core::v1::Event>(&()),
+    ]
+}
+
+async fn finalize(namespace: &Namespace, client: &Client) -> Result<(), ControllerError> {
+    let name = namespace.name_any();
+    let mut finalized = namespace.clone();
+    let finalizers = finalized
+        .spec
+        .get_or_insert_default()
+        .finalizers
+        .get_or_insert_default();
+    finalizers.retain(|finalizer| finalizer != FINALIZER);
+    let api = Api::<Namespace>::all(client.clone());
+    let done: kube::Result<Namespace> = api
+        .replace_subresource("finalize", &name, &PostParams::default(), &finalized)
+        .await;
+    done.unless_gone()
+        .during(|| format!("finalize namespace {name}"))
+        .map(drop)
+}

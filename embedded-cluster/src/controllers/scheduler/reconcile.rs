@@ -1,0 +1,218 @@
+//! Finds a waiting pod its node: claims first, then the binding; or says why there is none.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::core::response::Status;
+use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::filter::misfit;
+use super::waits;
+use crate::controllers::claims::SELECTED_NODE;
+use crate::controllers::drive::Reconciled;
+use crate::controllers::error::{ControllerError, During};
+use crate::controllers::events::EventRecorder;
+use crate::controllers::hub::Hub;
+use crate::controllers::pods::{claim_names, condition};
+
+const COMPONENT: &str = "default-scheduler";
+/// Decisions are made one after another: two pods that repel each other must not both find the node empty.
+static DECIDING: Mutex<()> = Mutex::const_new(());
+
+/// Binds one pod, if it can be.
+pub(crate) async fn reconcile(known: Arc<Pod>, hub: Arc<Hub>) -> Reconciled {
+    if !waits(&known) {
+        return Ok(Action::await_change());
+    }
+    let _one_at_a_time = DECIDING.lock().await;
+    let namespace = known.namespace().unwrap_or_default();
+    let name = known.name_any();
+    let read = hub.api::<Pod>(&namespace).get_opt(&name).await;
+    let Some(pod) = read.during(|| format!("read pod {name}"))?.filter(waits) else {
+        return Ok(Action::await_change());
+    };
+    let work = Work {
+        events: hub.events(COMPONENT),
+        hub,
+        namespace,
+        pod,
+    };
+    work.run().await.map(|()| Action::await_change())
+}
+
+struct Work {
+    hub: Arc<Hub>,
+    events: EventRecorder,
+    namespace: String,
+    pod: Pod,
+}
+
+impl Work {
+    async fn run(&self) -> Result<(), ControllerError> {
+        let nodes = self.hub.nodes.state();
+        let pods = if nodes.is_empty() {
+            Vec::new()
+        } else {
+            self.bound_pods().await?
+        };
+        let misfits: Vec<_> = nodes
+            .iter()
+            .map(|node| misfit(&self.pod, node, pods.iter()))
+            .collect();
+        let Some(index) = misfits.iter().position(Option::is_none) else {
+            return self.unschedulable(&no_node(&misfits)).await;
+        };
+        let node = &nodes[index];
+        match self.claims(node).await? {
+            Claims::Bound => self.bind(&node.name_any()).await,
+            Claims::Waiting => Ok(()),
+            Claims::Impossible(why) => {
+                let count = nodes.len();
+                let message = format!("0/{count} nodes are available: {why}. {}", not_helpful(count));
+                self.unschedulable(&message).await
+            }
+        }
+    }
+
+    /// Read through the API: the store may not show the pod that was bound a moment ago.
+    async fn bound_pods(&self) -> Result<Vec<Pod>, ControllerError> {
+        let all = Api::<Pod>::all(self.hub.client.clone())
+            .list(&Default::default())
+            .await;
+        Ok(all.during(|| "list pods".to_owned())?.items)
+    }
+
+    /// Names the node on the pod's unbound claims, which has their volumes made there. A claim that gets bound is
+    /// a change that brings the pod back here.
+    async fn claims(&self, node: &Node) -> Result<Claims, ControllerError> {
+        let api = self.hub.api::<PersistentVolumeClaim>(&self.namespace);
+        let mut waiting = false;
+        for name in claim_names(&self.pod) {
+            let Some(claim) = api.get_opt(name).await.during(|| format!("read claim {name}"))? else {
+                return Ok(Claims::Impossible(format!(
+                    "persistentvolumeclaim \"{name}\" not found"
+                )));
+            };
+            if claim.metadata.deletion_timestamp.is_some() {
+                let why = format!("persistentvolumeclaim \"{name}\" is being deleted");
+                return Ok(Claims::Impossible(why));
+            }
+            if claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound") {
+                continue;
+            }
+            waiting = true;
+            if !claim.annotations().contains_key(SELECTED_NODE) {
+                let patch = json!({ "metadata": { "annotations": { SELECTED_NODE: node.name_any() } } });
+                let patched = api
+                    .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                    .await;
+                patched
+                    .unless_gone()
+                    .during(|| format!("select the node of claim {name}"))?;
+            }
+        }
+        Ok(if waiting { Claims::Waiting } else { Claims::Bound })
+    }
+
+    async fn bind(&self, node: &str) -> Result<(), ControllerError> {
+        let name = self.pod.name_any();
+        let binding = Binding {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                namespace: Some(self.namespace.clone()),
+                uid: self.pod.metadata.uid.clone(),
+                ..ObjectMeta::default()
+            },
+            target: ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Node".to_owned()),
+                name: Some(node.to_owned()),
+                ..ObjectReference::default()
+            },
+        };
+        let api = self.hub.api::<Pod>(&self.namespace);
+        let bound: kube::Result<Status> = api
+            .create_subresource("binding", &name, &PostParams::default(), &binding)
+            .await;
+        if bound
+            .unless_gone()
+            .during(|| format!("bind pod {name} to {node}"))?
+            .is_some()
+        {
+            let message = format!("Successfully assigned {}/{name} to {node}", self.namespace);
+            self.events.normal(&self.pod, "Scheduled", &message).await;
+        }
+        Ok(())
+    }
+
+    async fn unschedulable(&self, message: &str) -> Result<(), ControllerError> {
+        let known = condition(&self.pod, "PodScheduled").and_then(|known| known.message.as_deref());
+        if known == Some(message) {
+            return Ok(());
+        }
+        self.events.warning(&self.pod, "FailedScheduling", message).await;
+        let condition = json!({
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+            "lastTransitionTime": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        });
+        let name = self.pod.name_any();
+        let patch = Patch::Strategic(json!({ "status": { "phase": "Pending", "conditions": [condition] } }));
+        let api = self.hub.api::<Pod>(&self.namespace);
+        let written = api.patch_status(&name, &PatchParams::default(), &patch).await;
+        written
+            .unless_gone()
+            .during(|| format!("write the status of pod {name}"))
+            .map(drop)
+    }
+}
+
+enum Claims {
+    Bound,
+    Waiting,
+    Impossible(String),
+}
+
+/// kube-scheduler's summary: each reason with the number of nodes it holds for.
+fn no_node(misfits: &[Option<String>]) -> String {
+    let count = misfits.len();
+    if count == 0 {
+        return "no nodes available to schedule pods".to_owned();
+    }
+    let mut reasons: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for reason in misfits.iter().flatten() {
+        *reasons.entry(reason).or_default() += 1;
+    }
+    let reasons: Vec<_> = reasons
+        .iter()
+        .map(|(reason, nodes)| format!("{nodes} {reason}"))
+        .collect();
+    format!(
+        "0/{count} nodes are available: {}. {}",
+        reasons.join(", "),
+        not_helpful(count)
+    )
+}
+
+fn not_helpful(count: usize) -> String {
+    format!("preemption: 0/{count} nodes are available: {count} Preemption is not helpful for scheduling.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_reads_as_kube_schedulers() {
+        let text = no_node(&[Some("node(s) didn't match Pod's node affinity/selector".into())]);
+        assert_eq!(
+            text,
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. \
+             preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+        );
+    }
+}

@@ -1,6 +1,8 @@
 //! A server on loopback with a certificate of its own, for the tests of the API.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod fake_node;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -115,4 +117,18 @@ pub(crate) fn stateful_set(name: &str) -> StatefulSet {
         "selector": {"matchLabels": {"app": name}},
         "template": {"metadata": {"labels": {"app": name}},
             "spec": {"containers": [{"name": "main", "image": "example/image:1"}]}}}}))
+}
+
+/// Creates a pod and lets it appear to run on a node.
+pub(crate) async fn running_pod(client: &kube::Client, name: &str) {
+    use kube::api::{Api, Patch, PatchParams, PostParams};
+    let api: Api<Pod> = Api::namespaced(client.clone(), "default");
+    let mut pod = pod(name);
+    pod.spec.as_mut().expect("spec").node_name = Some("node".to_owned());
+    api.create(&PostParams::default(), &pod).await.expect("created");
+    let status = json!({"status": {"phase": "Running", "podIP": "10.244.0.9",
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "containerStatuses": [{"name": "main", "ready": true, "restartCount": 0, "image": "i", "imageID": "",
+            "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}]}});
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.expect("patched");
 }

@@ -7,7 +7,8 @@ use futures::future::BoxFuture;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use super::{Capabilities, Cluster, ClusterError, ImageProvenance, Kept, Provenance};
+use super::{Capabilities, Cluster, ClusterError, Kept, Provenance};
+use crate::images;
 
 const PROVIDER: &str = "embedded";
 
@@ -19,7 +20,7 @@ pub struct EmbeddedOptions {
     /// The folder of the image store, filled by the caller.
     pub image_store: PathBuf,
     /// What is in the store, for the report.
-    pub images: Vec<ImageProvenance>,
+    pub images: Vec<images::Provenance>,
     /// Where clusters that outlive their run keep their kubeconfig; `None` ties the cluster to this process.
     pub lasting: Option<PathBuf>,
 }

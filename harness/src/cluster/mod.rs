@@ -17,7 +17,7 @@ use kube::config::Kubeconfig;
 
 pub use embedded::{EmbeddedOptions, EmbeddedProvider};
 pub use port_forward::PortForward;
-pub use provenance::{ImageProvenance, Provenance};
+pub use provenance::Provenance;
 
 /// A Kubernetes cluster that trials run on.
 pub trait Cluster: Send + Sync {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::images;
+
 /// What the cluster is and where its images came from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
@@ -18,22 +20,7 @@ pub struct Provenance {
     /// How many processors were available.
     pub processors: usize,
     /// The images under test.
-    pub images: Vec<ImageProvenance>,
-}
-
-/// One image, and whether it is the published one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageProvenance {
-    /// The reference that the manifests use.
-    pub reference: String,
-    /// The manifest's digest.
-    pub digest: String,
-    /// Where it came from, in a few words.
-    pub source: String,
-    /// It was made from local binaries, and qualifies the deployment but not the published image.
-    pub stand_in: bool,
-    /// The version of the server in it, where known.
-    pub server: Option<String>,
+    pub images: Vec<images::Provenance>,
 }
 
 impl fmt::Display for Provenance {
@@ -43,23 +30,13 @@ impl fmt::Display for Provenance {
     }
 }
 
-impl fmt::Display for ImageProvenance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}", self.reference, self.source)?;
-        if let Some(server) = &self.server {
-            write!(f, ", server {server}")?;
-        }
-        write!(f, ", {})", self.digest)
-    }
-}
-
 impl Provenance {
     /// Fills in what is known of the machine that this process runs on.
     pub fn of_this_machine(
         provider: &str,
         kubernetes: String,
         nodes: usize,
-        images: Vec<ImageProvenance>,
+        images: Vec<images::Provenance>,
     ) -> Self {
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease");
         Self {

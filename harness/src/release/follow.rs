@@ -131,17 +131,19 @@ pub(super) async fn last_lines(pods: &Api<Pod>, pod: &Pod) -> Vec<String> {
     Vec::new()
 }
 
-/// The pod that a hook's last words say it waits for: the last word with an ordinal in the last line that speaks of waiting.
+/// The pod that a hook's last words say it waits for: the first word with an ordinal in the last line that speaks of
+/// waiting, or of having given it up.
 pub fn waits_for(lines: &[String]) -> Option<String> {
-    let line = lines.iter().rev().find(|line| line.to_lowercase().contains("wait"))?;
+    let speaks = |line: &String| ["wait", "gave up"].iter().any(|word| line.to_lowercase().contains(word));
+    let line = lines.iter().rev().find(|line| speaks(line))?;
     let words = line.split(|c: char| c.is_whitespace() || matches!(c, ':' | ',' | '(' | ')' | '"' | '\''));
-    let hosts = words.filter_map(|word| {
+    let mut pods = words.filter_map(|word| {
         let pod = word.split('.').next()?;
         let (stem, ordinal) = pod.rsplit_once('-')?;
         let is_pod = !stem.is_empty() && !ordinal.is_empty() && ordinal.bytes().all(|b| b.is_ascii_digit());
         is_pod.then(|| pod.to_owned())
     });
-    hosts.last()
+    pods.next()
 }
 
 #[cfg(test)]
@@ -160,6 +162,8 @@ mod tests {
             "try 3",
         ]);
         assert_eq!(waits_for(&log).unwrap(), "vk-percona-valkey-5");
+        let given_up = "gave up after 30 s: pod vk-2 to become a replica of pod vk-1, last answer: ERR";
+        assert_eq!(waits_for(&lines(&[given_up])).unwrap(), "vk-2");
         assert_eq!(waits_for(&lines(&["cluster formed", "waiting for slots to be agreed"])), None);
     }
 

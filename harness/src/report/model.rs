@@ -108,6 +108,11 @@ pub enum Outcome {
         /// What it needs that the cluster does not have.
         reason: String,
     },
+    /// What the scenario does to the deployment did not take place, so that nothing follows from what was seen after.
+    Invalid {
+        /// What did not take place.
+        reason: String,
+    },
     /// The environment failed, and nothing was learnt about the deployment.
     Broken {
         /// What failed.
@@ -122,6 +127,7 @@ impl Outcome {
             Self::Passed => "pass",
             Self::Failed { .. } => "FAIL",
             Self::Skipped { .. } => "skip",
+            Self::Invalid { .. } => "invalid",
             Self::Broken { .. } => "broken",
         }
     }
@@ -138,16 +144,17 @@ pub fn verdict<'a>(
     outcomes: impl IntoIterator<Item = &'a Outcome>,
     interrupted: bool,
 ) -> (RunVerdict, String) {
-    let (mut passed, mut failed, mut skipped, mut broken) = (0_usize, 0_usize, 0_usize, 0_usize);
+    let (mut passed, mut failed, mut skipped, mut invalid, mut broken) = (0, 0, 0, 0, 0);
     for outcome in outcomes {
         match outcome {
             Outcome::Passed => passed += 1,
             Outcome::Failed { .. } => failed += 1,
             Outcome::Skipped { .. } => skipped += 1,
+            Outcome::Invalid { .. } => invalid += 1,
             Outcome::Broken { .. } => broken += 1,
         }
     }
-    let total = passed + failed + skipped + broken;
+    let total: usize = passed + failed + skipped + invalid + broken;
     if failed > 0 {
         return (RunVerdict::NotQualified, format!("{failed} of {total} trials failed"));
     }
@@ -157,6 +164,9 @@ pub fn verdict<'a>(
     }
     if broken > 0 {
         return inconclusive(format!("{broken} of {total} trials could not be run: the environment is at fault"));
+    }
+    if invalid > 0 {
+        return inconclusive(format!("{invalid} of {total} trials are invalid: their fault did not take place"));
     }
     if passed == 0 {
         return inconclusive(format!("no trial ran ({skipped} skipped)"));

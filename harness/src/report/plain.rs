@@ -6,6 +6,7 @@ use super::event::{Event, Reporter};
 use super::model::{Outcome, TrialReport};
 use super::style::Style;
 use super::summary;
+use crate::images;
 
 /// Writes lines to `out`.
 #[derive(Debug)]
@@ -53,8 +54,7 @@ pub(super) fn announcement(event: &Event) -> Option<String> {
         }
         Event::Note { text } => Some(format!("note: {text}")),
         Event::ClusterReady { provenance, took } => {
-            let images = provenance.images.iter().map(|image| format!("\n  {image}"));
-            let images: String = images.collect();
+            let images: String = provenance.images.iter().map(image_line).collect();
             Some(format!("cluster: {provenance}, ready after {} ms{images}", took.as_millis()))
         }
         Event::Interrupted => Some("interrupted: stopping, cleaning up and writing a partial report".to_owned()),
@@ -65,15 +65,23 @@ pub(super) fn announcement(event: &Event) -> Option<String> {
     }
 }
 
+/// The line for an image, beneath that of the cluster.
+fn image_line(image: &images::Provenance) -> String {
+    let what = if image.stand_in { "STAND-IN, qualifies the deployment and not the image" } else { "published image" };
+    let server = image.server_version.as_deref().map(|version| format!(", server {version}")).unwrap_or_default();
+    let reason = image.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    format!("\n  {}: {what}{server}, {}{reason}", image.reference, image.digest)
+}
+
 /// The line that a finished trial gets.
 pub(super) fn trial_line(report: &TrialReport, style: Style) -> String {
-    let word = format!("{:<6}", report.outcome.word());
+    let word = format!("{:<7}", report.outcome.word());
     let took = format!("{:>6.1} s", std::time::Duration::from_millis(report.duration_ms).as_secs_f64());
     let (word, why) = match &report.outcome {
         Outcome::Passed => (style.good(&word), None),
         Outcome::Failed { cause, message } => (style.bad(&word), Some(cause.as_ref().unwrap_or(message))),
         Outcome::Skipped { reason } => (style.faint(&word), Some(reason)),
-        Outcome::Broken { reason } => (style.doubtful(&word), Some(reason)),
+        Outcome::Invalid { reason } | Outcome::Broken { reason } => (style.doubtful(&word), Some(reason)),
     };
     let why = why.and_then(|why| why.lines().next()).map(|why| format!(": {why}")).unwrap_or_default();
     format!("{word} {took}  {}{why}", report.name)

@@ -78,7 +78,7 @@ fn cell(trial: &TrialReport, head: &str, style: Style) -> String {
         Outcome::Passed => style.good(&pad(&format!("{word} {}", took(trial.duration_ms)), head)),
         Outcome::Failed { .. } => style.bad(&pad(&format!("{word} {}", took(trial.duration_ms)), head)),
         Outcome::Skipped { .. } => style.faint(&pad(word, head)),
-        Outcome::Broken { .. } => style.doubtful(&pad(word, head)),
+        Outcome::Invalid { .. } | Outcome::Broken { .. } => style.doubtful(&pad(word, head)),
     }
 }
 
@@ -98,7 +98,7 @@ fn details(trial: &TrialReport, report: &RunReport, folder: &Path, style: Style)
                 let _ = writeln!(text, "  {line}");
             }
         }
-        Outcome::Skipped { reason } | Outcome::Broken { reason } => {
+        Outcome::Skipped { reason } | Outcome::Invalid { reason } | Outcome::Broken { reason } => {
             let _ = writeln!(text, "  {reason}");
         }
     }

@@ -24,6 +24,18 @@ pub enum TrialError {
         /// Every one that was broken when it was last looked.
         violations: Vec<Violation>,
     },
+    /// A pod's Valkey stopped answering.
+    #[error("failed to have an answer from the server of pod {pod}")]
+    Answer {
+        /// The pod.
+        pod: String,
+        /// The cause.
+        #[source]
+        source: redis::RedisError,
+    },
+    /// What the scenario does to the deployment did not take place. Neither a pass nor a failure.
+    #[error("the fault did not take place: {0}")]
+    Invalid(String),
     /// The scenario acts on a release that it has not installed.
     #[error("nothing is installed yet")]
     NotInstalled,

@@ -7,11 +7,13 @@
 //! | [`environment`] | what all trials of a run share |
 //! | [`context`] | what a scenario acts through: install, observe, verify, exec |
 //! | [`health`] | waiting until every promise holds |
+//! | [`canaries`] | a key in every slot |
 //! | [`exec`] | commands inside containers |
 //! | [`steps`] | what was done, when, and for how long |
 //! | [`error`] | why an act did not succeed |
 //! | [`run`] | the life of a trial: namespace, body, evidence, clean-up, report |
 
+pub mod canaries;
 pub mod context;
 pub mod environment;
 pub mod error;

@@ -13,6 +13,7 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams};
 
 use super::context::Context;
 use super::environment::{Environment, RUN_LABEL};
+use super::error::TrialError;
 use super::id::TrialId;
 use crate::diagnostics;
 use crate::report::{Event, Outcome, TrialReport};
@@ -86,6 +87,9 @@ async fn run_in(
 /// An environment that failed is told from a deployment that did.
 fn outcome(context: &Context, error: &anyhow::Error, evidence: &diagnostics::Evidence) -> Outcome {
     let message = context.redact(&format_error(error));
+    if let Some(TrialError::Invalid(_)) = error.downcast_ref() {
+        return Outcome::Invalid { reason: message };
+    }
     if let Some(fault) = environment_fault(error) {
         return Outcome::Broken { reason: format!("{fault}: {message}") };
     }

@@ -79,7 +79,7 @@ fn secret(secret: &mut Value) {
 }
 
 fn endpoint_slice(slice: &mut Value) {
-    for port in slice["ports"].as_array_mut().into_iter().flatten() {
+    for port in slice.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
         set(port, "protocol", json!("TCP"));
         set(port, "name", json!(""));
     }

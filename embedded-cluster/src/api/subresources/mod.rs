@@ -11,6 +11,8 @@ mod portforward;
 mod scale;
 mod token;
 
+pub(crate) use scale::selector_text;
+
 use std::sync::Arc;
 
 use axum::body::Body;

@@ -45,6 +45,9 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Type, path, and content or link target.
+type Entries<'a> = Vec<(EntryType, &'a str, &'a str)>;
+
 const FILE: EntryType = EntryType::Regular;
 const FOLDER: EntryType = EntryType::Directory;
 const SYMLINK: EntryType = EntryType::Symlink;
@@ -133,7 +136,7 @@ fn no_entry_leaves_the_root() {
     let up = format!("{}{}", "../".repeat(12), &out[1..]);
     let absolute = format!("{out}/written");
     let through = format!("{up}/written");
-    let attacks: &[(&str, Vec<(EntryType, &str, &str)>)] = &[
+    let attacks: &[(&str, Entries<'_>)] = &[
         ("an absolute path", vec![(FILE, &absolute, "x")]),
         ("a path that climbs", vec![(FILE, &through, "x")]),
         (
@@ -257,4 +260,18 @@ fn what_is_built_is_what_is_unpacked() {
         0o1777
     );
     assert_eq!(fs::read_to_string(image.rootfs.join(&long[1..])).unwrap(), "long");
+}
+
+#[test]
+fn folders_that_nobody_may_write_into_are_filled_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lower = LayerBuilder::new();
+    lower
+        .folder("/usr", 0o555, 0)
+        .file("/usr/tool", 0o555, "1")
+        .file("/usr/gone", 0o444, "1");
+    let upper = layer(&[(FILE, "usr/tool", "2"), (FILE, "usr/.wh.gone", "")]);
+    let image = unpack(dir.path(), vec![lower.to_tar().unwrap(), upper]).unwrap();
+    assert_eq!(names(&image.rootfs.join("usr")), ["tool"]);
+    assert_eq!(fs::read_to_string(image.rootfs.join("usr/tool")).unwrap(), "2");
 }

@@ -114,11 +114,18 @@ fn the_rpm_image_has_a_shell_and_tools_and_the_hardened_one_has_none() {
     );
 }
 
+/// Arguments, variables, and what the server is to be called with.
+type Case = (
+    &'static [&'static str],
+    &'static [(&'static str, &'static str)],
+    &'static [&'static str],
+);
+
 /// The entrypoints of both images, with the same questions: a `valkey-server` of the test's own says what it was
 /// called with, by whom and under which umask, so that what is compared is the contract and nothing else.
 #[test]
 fn both_entrypoints_honour_the_same_contract() {
-    let cases: [(&[&str], &[(&str, &str)], &[&str]); 5] = [
+    let cases: [Case; 5] = [
         (&["/etc/valkey/valkey.conf"], &[], &["/etc/valkey/valkey.conf"]),
         (
             &["--port", "7000"],

@@ -36,7 +36,7 @@ nothing_departs() {
   log "no pod beyond $REPLICAS runs, none departs"
 }
 
-serving_pods() { survey "$REPLICAS" "$seed" | awk '$1 != "-" && $3 == "primary" && $5 > 0' | grep -c .; }
+serving_pods() { survey "$1" "$seed" | awk '$1 != "-" && $3 == "primary" && $5 > 0' | grep -c .; }
 
 # took_over ORDINAL: the pod is a primary; asks for a failover, which waits for the replica to have everything.
 took_over() {
@@ -48,12 +48,12 @@ took_over() {
 
 # With too few primaries among the pods that stay, replicas that stay take over from primaries that leave.
 promote_survivors() {
-  while [ "$(serving_pods)" -lt "$primaries_wanted" ]; do
+  while [ "$(serving_pods "$REPLICAS")" -lt "$primaries_wanted" ]; do
     table=$(survey "$REPLICAS" "$seed") || exit 1
     heir=$(printf '%s\n' "$table" | awk '
       $1 == "-" && $3 == "primary" && $5 > 0 { leaving[$2] = 1 } { line[NR] = $0 }
       END { for (k = 1; k <= NR; k++) { split(line[k], f, " "); if (f[1] != "-" && f[3] == "replica" && (f[4] in leaving)) { print f[1]; exit } } }')
-    [ -n "$heir" ] || die "only $(serving_pods) of the pods that stay can be primaries, $primaries_wanted are wanted: scale in smaller steps"
+    [ -n "$heir" ] || die "only $(serving_pods "$REPLICAS") of the pods that stay can be primaries, $primaries_wanted are wanted: scale in smaller steps"
     log "pod $(pod "$heir") takes over from its departing primary"
     wait_for "$TIMEOUT_SECONDS" took_over "$heir"
     wait_for "$TIMEOUT_SECONDS" settled "$REPLICAS"
@@ -89,7 +89,7 @@ if nothing_departs; then exit 0; fi
 for i in $(ordinals "$REPLICAS"); do wait_for "$TIMEOUT_SECONDS" answers "$i"; done
 seed=$(seed "$REPLICAS")
 wait_for "$TIMEOUT_SECONDS" no_migration_runs "$REPLICAS"
-close_open_slots "$REPLICAS"
+wait_for "$TIMEOUT_SECONDS" slots_closed "$REPLICAS"
 wait_for "$TIMEOUT_SECONDS" settled "$REPLICAS"
 promote_survivors
 table=$(survey "$REPLICAS" "$seed") || exit 1

@@ -127,7 +127,7 @@ if [ -z "$seed" ]; then
 fi
 join_newcomers
 wait_for "$TIMEOUT_SECONDS" no_migration_runs "$REPLICAS"
-close_open_slots "$REPLICAS"
+wait_for "$TIMEOUT_SECONDS" slots_closed "$REPLICAS"
 wait_for "$TIMEOUT_SECONDS" views_agree "$REPLICAS"
 drop_departed
 reshape

@@ -88,9 +88,13 @@ impl<'a> Layer<'a> {
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
             return self.whiteout(path, &place, name, hidden);
         }
-        let attributes = self.attributes(entry)?;
+        let mut attributes = self.attributes(entry)?;
         match kind {
             EntryType::Directory => {
+                if !self.keep_owners {
+                    // Images have folders that nobody may write into (/usr of UBI): nobody but root, who unpacks.
+                    attributes.mode |= 0o700;
+                }
                 place.write_folder(attributes)?;
                 self.folder_times.push((path.to_owned(), attributes.mtime));
             }

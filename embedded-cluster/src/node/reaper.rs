@@ -31,6 +31,9 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// What is reported when the reaper itself is gone, which only happens while the supervisor is ending.
+    pub(crate) const LOST: Self = Self::Code(255);
+
     /// The code a shell and the kubelet report: 128 + signal number for a killed process.
     #[must_use]
     pub fn code(self) -> i32 {
@@ -71,12 +74,9 @@ pub struct Child {
 impl Child {
     /// Waits for the process to end.
     pub async fn wait(self) -> Exit {
-        self.exit.await.unwrap_or(LOST)
+        self.exit.await.unwrap_or(Exit::LOST)
     }
 }
-
-/// What is reported when the reaper itself is gone, which only happens while the supervisor is ending.
-const LOST: Exit = Exit::Code(255);
 
 impl Reaper {
     /// Starts reaping. Needs a running tokio runtime, and a process that is PID 1 or a child subreaper.
@@ -84,9 +84,7 @@ impl Reaper {
     /// # Errors
     /// When the SIGCHLD handler cannot be installed.
     pub fn install() -> io::Result<Arc<Self>> {
-        let reaper = Arc::new(Self {
-            state: Mutex::default(),
-        });
+        let reaper = Arc::new(Self { state: Mutex::default() });
         // The handler is in place before the first sweep: an end in between is seen by one or the other.
         let mut children = signal(SignalKind::child())?;
         let weak = Arc::downgrade(&reaper);
@@ -124,8 +122,12 @@ impl Reaper {
     /// Waits for the end of a child (or adopted orphan) by pid. The status of one that has already ended is
     /// still there, unless it was claimed before.
     pub async fn wait(&self, pid: i32) -> Exit {
-        let exit = self.lock().subscribe(pid);
-        exit.await.unwrap_or(LOST)
+        self.subscribe(pid).await.unwrap_or(Exit::LOST)
+    }
+
+    /// As [`Self::wait`], as a value that can be polled from several places.
+    pub(crate) fn subscribe(&self, pid: i32) -> oneshot::Receiver<Exit> {
+        self.lock().subscribe(pid)
     }
 
     /// Sends a signal, unless the process has already been reaped (its pid might be another's by now).

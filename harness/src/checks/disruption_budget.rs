@@ -150,7 +150,7 @@ fn labels_text(labels: &BTreeMap<String, String>) -> String {
 mod tests {
     use super::*;
 
-    fn budget(status: serde_json::Value) -> PodDisruptionBudget {
+    fn budget(status: &serde_json::Value) -> PodDisruptionBudget {
         serde_json::from_value(serde_json::json!({
             "metadata": {"name": "valkey"},
             "spec": {"maxUnavailable": 1, "selector": {
@@ -192,14 +192,14 @@ mod tests {
 
     #[test]
     fn a_budget_over_exactly_the_servers_is_fine() {
-        assert_eq!(check(&budget(healthy_status()), &pods(), true), []);
+        assert_eq!(check(&budget(&healthy_status()), &pods(), true), []);
     }
 
     #[test]
     fn a_job_pod_in_the_selection_is_named_with_its_labels() {
         let mut all = pods();
         all[2].labels.remove("tool");
-        let violations = check(&budget(healthy_status()), &all, true);
+        let violations = check(&budget(&healthy_status()), &all, true);
         assert_eq!(violations.len(), 1);
         assert_eq!(violations[0].seen, "it selects valkey-cluster-init");
         assert_eq!(violations[0].evidence, ["labels: app=valkey"]);
@@ -212,14 +212,14 @@ mod tests {
             "conditions": [{"type": "DisruptionAllowed", "status": "False", "reason": "SyncFailed",
                 "message": "jobs.batch does not implement the scale subresource", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
         });
-        let violations = check(&budget(status.clone()), &pods(), true);
+        let violations = check(&budget(&status), &pods(), true);
         assert_eq!(violations.len(), 2);
         assert_eq!(
             violations[0].seen,
             "jobs.batch does not implement the scale subresource"
         );
         assert_eq!(
-            check(&budget(status), &pods(), false).len(),
+            check(&budget(&status), &pods(), false).len(),
             1,
             "nothing may be allowed while a pod is not Ready"
         );

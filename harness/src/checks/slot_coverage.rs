@@ -200,6 +200,7 @@ fn owners_are_pods(observation: &ClusterObservation, pod: &str, nodes: &ClusterN
 
 /// Views whose owner of a slot is not the one most views name.
 fn disagreements(observation: &ClusterObservation) -> Vec<Violation> {
+    type Owner<'a> = Option<&'a str>;
     let views: Vec<(&str, Vec<Option<&str>>)> = observation
         .node_tables()
         .map(|(pod, nodes)| {
@@ -213,7 +214,8 @@ fn disagreements(observation: &ClusterObservation) -> Vec<Violation> {
             )
         })
         .collect();
-    let mut differing: BTreeMap<(&str, Option<&str>, Option<&str>), (SlotSet, usize)> = BTreeMap::new();
+    // By viewer, owner most name and owner it names: the slots, and how many name the former.
+    let mut differing: BTreeMap<(&str, Owner<'_>, Owner<'_>), (SlotSet, usize)> = BTreeMap::new();
     for slot in slots::all() {
         let mut votes: BTreeMap<Option<&str>, usize> = BTreeMap::new();
         for (_, owners) in &views {

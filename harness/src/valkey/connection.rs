@@ -63,9 +63,24 @@ pub async fn connect<S>(stream: S, password: Option<&Password>) -> Result<Connec
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    match tokio::time::timeout(CONNECT_TIMEOUT, handshake(stream, password)).await {
+    connect_within(stream, password, CONNECT_TIMEOUT).await
+}
+
+/// As [`connect`], with another limit for the handshake.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn connect_within<S>(
+    stream: S,
+    password: Option<&Password>,
+    limit: Duration,
+) -> Result<Connection, ConnectError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match tokio::time::timeout(limit, handshake(stream, password)).await {
         Ok(result) => result,
-        Err(_elapsed) => Err(ConnectError::Timeout(CONNECT_TIMEOUT)),
+        Err(_elapsed) => Err(ConnectError::Timeout(limit)),
     }
 }
 
@@ -144,5 +159,59 @@ fn classify(error: &RedisError) -> ConnectError {
         ConnectError::Closed(Box::new(error.clone()))
     } else {
         ConnectError::Protocol(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const SILENCE: &str = "(silence)";
+
+    /// Connects to a server that answers every handshake with `answer`, and then closes.
+    async fn against(answer: &'static str, password: Option<&str>) -> Result<Connection, ConnectError> {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let server = async move {
+            let mut question = [0; 512];
+            let _ = theirs.read(&mut question).await;
+            if answer == SILENCE {
+                std::future::pending::<()>().await;
+            }
+            let _ = theirs.write_all(answer.as_bytes()).await;
+        };
+        tokio::spawn(server);
+        let password = password.map(Password::new);
+        connect_within(ours, password.as_ref(), Duration::from_millis(200)).await
+    }
+
+    #[tokio::test]
+    async fn every_way_to_be_refused_is_told_apart() {
+        let noauth = against("-NOAUTH Authentication required.\r\n", None).await;
+        assert!(matches!(noauth, Err(ConnectError::NoAuth)), "{noauth:?}");
+        let wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n-NOAUTH Authentication required.\r\n";
+        let wrong = against(wrong, Some("x")).await;
+        assert!(matches!(wrong, Err(ConnectError::WrongPass)), "{wrong:?}");
+        let none = "-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n+PONG\r\n";
+        let none = against(none, Some("x")).await;
+        assert!(matches!(none, Err(ConnectError::NoPasswordSet)), "{none:?}");
+        let loading = against("-LOADING Valkey is loading the dataset in memory\r\n", None).await;
+        assert!(matches!(loading, Err(ConnectError::Loading)), "{loading:?}");
+        let closed = against("", None).await;
+        assert!(matches!(closed, Err(ConnectError::Closed(_))), "{closed:?}");
+        let protocol = against("+HELLO\r\n", None).await;
+        assert!(matches!(protocol, Err(ConnectError::Protocol(_))), "{protocol:?}");
+        let http = against("HTTP/1.1 400 Bad Request\r\n\r\n", None).await;
+        assert!(
+            matches!(http, Err(ConnectError::Protocol(_) | ConnectError::Closed(_))),
+            "{http:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn silence_is_a_timeout() {
+        let silence = against(SILENCE, None).await;
+        assert!(matches!(silence, Err(ConnectError::Timeout(_))), "{silence:?}");
     }
 }

@@ -8,22 +8,35 @@
 //! | [`slots`] | the 16384 hash slots: key to slot, sets of slots, a key for every slot |
 //! | [`view`] | one node's view, collected in one round trip |
 //! | [`observation`] | all views of a release and its pods: what the checks read |
-//! | [`cluster_client`] | slot routing over port-forwarded connections |
+//! | [`slot_map`], [`cluster_client`] | slot routing over port-forwarded connections |
+//! | [`every_slot`] | a canary in every slot |
+//! | [`wire`] | RESP2 with nothing in between, for MONITOR and bulk |
+//! | [`exec`], [`container_files`] | what is inside a container that has no shell |
 
+pub mod cluster_client;
 pub mod cluster_info;
 pub mod cluster_nodes;
 pub mod cluster_shards;
 pub mod connection;
+pub mod container_files;
 pub mod dialer;
+pub mod every_slot;
+pub mod exec;
 pub mod info;
 pub mod observation;
 pub mod parse_error;
+mod reply;
 mod resp;
+pub mod slot_map;
 pub mod slot_migrations;
 pub mod slots;
 pub mod view;
+pub mod wire;
 
-pub use connection::{ConnectError, Connection, connect};
+pub use cluster_client::{CommandError, Resend, Routed, RoutedClient};
+pub use connection::{ConnectError, Connection, connect, dial_and_connect};
+pub use container_files::container_facts;
 pub use dialer::{BoxedStream, Dialer};
+pub use exec::{Exec, ExecOutput};
 pub use observation::{ClusterObservation, ExpectedTopology, Mode, PodFacts};
 pub use view::{NodeView, ViewError, observe_node};

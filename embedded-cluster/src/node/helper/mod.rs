@@ -48,10 +48,7 @@ fn serve(socket: BorrowedFd<'_>) -> std::io::Result<()> {
     while let Some((request, fds)) = protocol::receive::<Request>(socket)? {
         let id = request.id;
         if let Err(error) = in_child(|| work(socket, request, fds)) {
-            let outcome = Err(Failure {
-                program: false,
-                message: format!("fork: {error}"),
-            });
+            let outcome = Err(Failure { program: false, message: format!("fork: {error}") });
             protocol::send(socket, &Reply { id, outcome }, &[])?;
         }
     }
@@ -59,21 +56,12 @@ fn serve(socket: BorrowedFd<'_>) -> std::io::Result<()> {
 }
 
 fn work(socket: BorrowedFd<'_>, request: Request, fds: Vec<OwnedFd>) {
-    let outcome = clean_process_state()
-        .map_err(node_failure)
-        .and_then(|()| match request.action {
-            Action::Start(start) => start::start(&start, fds),
-            Action::Exec(exec) => exec::exec(&exec, fds),
-        });
+    let outcome = clean_process_state().map_err(node_failure).and_then(|()| match request.action {
+        Action::Start(start) => start::start(&start, fds),
+        Action::Exec(exec) => exec::exec(&exec, fds),
+    });
     // The node is gone when this fails, and everything ends with it.
-    let _ = protocol::send(
-        socket,
-        &Reply {
-            id: request.id,
-            outcome,
-        },
-        &[],
-    );
+    let _ = protocol::send(socket, &Reply { id: request.id, outcome }, &[]);
 }
 
 /// What the new process would otherwise inherit from a Rust server: ignored signals, a blocked mask.
@@ -87,10 +75,7 @@ fn clean_process_state() -> nix::Result<()> {
 }
 
 fn node_failure(error: impl std::fmt::Display) -> Failure {
-    Failure {
-        program: false,
-        message: error.to_string(),
-    }
+    Failure { program: false, message: error.to_string() }
 }
 
 /// Runs `body` in a fork that ends with it, and returns the fork's pid.

@@ -9,7 +9,7 @@ use harness::cluster::ClusterError;
 use harness::report::plain::Plain;
 use harness::report::progress::Progress;
 use harness::report::style::Style;
-use harness::report::{Event, EventSink, Reporter, RunReport, file};
+use harness::report::{Event, EventSink, Reporter, RunReport, RunVerdict, file};
 use scenarios::registry::{self, Trial};
 use scenarios::runner::{self, Started};
 use scenarios::selection::{Selection, select};
@@ -21,6 +21,9 @@ use crate::exit;
 
 /// The folder of reports, beneath the current one.
 const REPORTS_FOLDER: &str = "reports";
+
+/// The cluster's own log, beside the report of a run with failures.
+const CLUSTER_LOG: &str = "cluster.log";
 
 /// How many trials run at a time, per processor: they wait for servers most of the time, and more of them only make each
 /// other's servers late.
@@ -109,6 +112,11 @@ async fn execute(plan: Plan, events: EventSink) -> anyhow::Result<u8> {
     let provenance = session.cluster().provenance().clone();
     let report = runner::report(started, &session.environment, provenance, trials, interrupted);
     file::write(&report, &plan.folder)?;
+    if report.verdict != RunVerdict::Qualified
+        && let Some(log) = session.cluster().log()
+    {
+        std::fs::write(plan.folder.join(CLUSTER_LOG), log).context("the cluster's log could not be written")?;
+    }
     let kept = end(session).await?;
     let code = exit::code_of_run(&report);
     finished(&events, report, plan.folder, kept);

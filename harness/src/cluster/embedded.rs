@@ -89,6 +89,13 @@ impl Cluster for EmbeddedProvider {
         &self.provenance
     }
 
+    fn log(&self) -> Option<String> {
+        match &self.life {
+            Life::Tied(cluster) => Some(cluster.log()),
+            Life::Lasting { cluster, .. } => std::fs::read_to_string(cluster.log()).ok(),
+        }
+    }
+
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<(), ClusterError>> {
         Box::pin(async move {
             match self.life {

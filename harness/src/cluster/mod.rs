@@ -33,6 +33,9 @@ pub trait Cluster: Send + Sync {
     /// What the cluster is and where its images came from.
     fn provenance(&self) -> &Provenance;
 
+    /// What the cluster itself has logged, where this process can read it.
+    fn log(&self) -> Option<String>;
+
     /// Takes the cluster down, if this run brought it up, and returns when nothing is left of it.
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<(), ClusterError>>;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
@@ -11,10 +11,6 @@ use super::kinds::{self, Kind};
 use super::object;
 use super::server::ApiServer;
 use super::status::{ApiError, FieldError};
-
-/// Where the last allocated Service address was. One counter for the process is enough: it only spreads
-/// addresses, it does not keep them apart.
-static LAST_ADDRESS: AtomicU32 = AtomicU32::new(0);
 
 impl ApiServer {
     /// Completes or refuses a new object in the light of the others.
@@ -42,7 +38,10 @@ impl ApiServer {
     fn give_address(&self, kind: &'static Kind, service: &mut Value) -> Result<(), ApiError> {
         let range = self.config.service_network;
         let given = object::text(service, &["spec", "clusterIP"]).to_owned();
-        let key = (object::namespace(service).to_owned(), object::name(service).to_owned());
+        let key = (
+            object::namespace(service).to_owned(),
+            object::name(service).to_owned(),
+        );
         let (_, others) = self.store.list(kind, "");
         let taken: BTreeSet<Ipv4Addr> = others
             .iter()
@@ -51,7 +50,7 @@ impl ApiServer {
             .collect();
         let address = match given.as_str() {
             "None" => "None".to_owned(),
-            "" => allocate(range, &taken)?.to_string(),
+            "" => self.allocate(&taken)?.to_string(),
             text => {
                 let address = text.parse().ok().filter(|a| addresses::contains(range, *a));
                 let problem = match address {
@@ -71,10 +70,20 @@ impl ApiServer {
         Ok(())
     }
 
+    fn allocate(&self, taken: &BTreeSet<Ipv4Addr>) -> Result<Ipv4Addr, ApiError> {
+        let last = self.last_address.load(Ordering::Relaxed);
+        let (offset, address) = addresses::next_free(self.config.service_network, taken, last)
+            .ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?;
+        self.last_address.store(offset, Ordering::Relaxed);
+        Ok(address)
+    }
+
     fn check_service_account(&self, kind: &'static Kind, pod: &mut Value) -> Result<(), ApiError> {
         let accounts = kinds::find("", "v1", "serviceaccounts").expect("service accounts are in the table");
-        let (namespace, account) =
-            (object::namespace(pod), object::text(pod, &["spec", "serviceAccountName"]));
+        let (namespace, account) = (
+            object::namespace(pod),
+            object::text(pod, &["spec", "serviceAccountName"]),
+        );
         if self.store.get(accounts, namespace, account).is_some() {
             return Ok(());
         }
@@ -83,12 +92,4 @@ impl ApiServer {
         );
         Err(ApiError::forbidden(kind, object::name(pod), &why))
     }
-}
-
-fn allocate(range: (Ipv4Addr, u8), taken: &BTreeSet<Ipv4Addr>) -> Result<Ipv4Addr, ApiError> {
-    let last = LAST_ADDRESS.load(Ordering::Relaxed);
-    let (offset, address) = addresses::next_free(range, taken, last)
-        .ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?;
-    LAST_ADDRESS.store(offset, Ordering::Relaxed);
-    Ok(address)
 }

@@ -293,3 +293,34 @@ async fn a_streaming_list_ends_with_a_bookmark() {
     .expect("no error");
     assert_eq!(seen, ["init", "a", "done"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_without_a_class_gets_the_default_one() {
+    use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+    use k8s_openapi::api::storage::v1::StorageClass;
+    let server = Server::start();
+    let client = server.api.client();
+    let classes: Api<StorageClass> = Api::all(client.clone());
+    let class = json!({"metadata": {"name": "standard",
+        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}, "provisioner": "example.com/disk"});
+    classes
+        .create(&PostParams::default(), &from_json(class))
+        .await
+        .expect("created");
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client, "default");
+    let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}}}});
+    let made = claims
+        .create(&PostParams::default(), &from_json(claim))
+        .await
+        .expect("created");
+    assert_eq!(
+        made.spec.expect("spec").storage_class_name.as_deref(),
+        Some("standard")
+    );
+    let patch = Patch::Merge(json!({"spec": {"accessModes": ["ReadOnlyMany"]}}));
+    assert_eq!(
+        code(claims.patch("data", &PatchParams::default(), &patch).await),
+        422
+    );
+}

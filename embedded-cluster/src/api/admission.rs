@@ -1,4 +1,5 @@
-//! What needs to know more than the object itself: Service addresses, service accounts of pods.
+//! What needs to know more than the object itself: Service addresses, service accounts of pods, the default
+//! class of claims.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -18,6 +19,10 @@ impl ApiServer {
         match kind.kind {
             "Service" => self.give_address(kind, object),
             "Pod" => self.check_service_account(kind, object),
+            "PersistentVolumeClaim" => {
+                self.give_default_class(object);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -68,6 +73,28 @@ impl ApiServer {
         service["spec"]["clusterIP"] = json!(address);
         service["spec"]["clusterIPs"] = json!([address]);
         Ok(())
+    }
+
+    /// A claim that names no class gets the default one. (`""` names none on purpose.)
+    fn give_default_class(&self, claim: &mut Value) {
+        let classes =
+            kinds::find("storage.k8s.io", "v1", "storageclasses").expect("classes are in the table");
+        if object::at(claim, &["spec", "storageClassName"]).is_some() {
+            return;
+        }
+        let (_, all) = self.store.list(classes, "");
+        let default = all.iter().filter(|class| {
+            let path = [
+                "metadata",
+                "annotations",
+                "storageclass.kubernetes.io/is-default-class",
+            ];
+            object::text(&class.value, &path) == "true"
+        });
+        // Of several, the newest, as in Kubernetes.
+        if let Some(class) = default.max_by_key(|class| class.revision) {
+            claim["spec"]["storageClassName"] = json!(object::name(&class.value));
+        }
     }
 
     fn allocate(&self, taken: &BTreeSet<Ipv4Addr>) -> Result<Ipv4Addr, ApiError> {

@@ -172,11 +172,16 @@ fn read(value: &Value, path: &mut Path, set: &mut FieldSet) {
             set.insert(path.clone());
         }
     }
-    for (step, below) in map.iter().filter(|(step, _)| step.len() > 2) {
+    for (step, below) in map.iter().filter(|(step, _)| is_step(step)) {
         path.push(step.clone());
         read(below, path, set);
         path.pop();
     }
+}
+
+/// What other writers put here (`.`, or indices of atomic lists) names no field.
+fn is_step(step: &str) -> bool {
+    ["f:", "k:", "v:"].iter().any(|prefix| step.starts_with(prefix))
 }
 
 /// A path as conflicts show it: `.spec.containers[name="x"].image`.

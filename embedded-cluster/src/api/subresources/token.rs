@@ -21,6 +21,15 @@ const SECONDS: std::ops::RangeInclusive<i64> = 600..=1 << 32;
 /// `POST …/serviceaccounts/NAME/token`.
 pub(super) fn create(server: &ApiServer, ctx: &Context, body: &Value) -> Result<Response, ApiError> {
     let account = read::existing(&server.store, ctx)?;
+    if !body.is_object()
+        || body
+            .get("spec")
+            .is_some_and(|spec| !spec.is_object() && !spec.is_null())
+    {
+        return Err(ApiError::bad_request(
+            "the object provided is unrecognized (must be of type TokenRequest)",
+        ));
+    }
     let seconds = at(body, &["spec", "expirationSeconds"])
         .and_then(Value::as_i64)
         .unwrap_or(DEFAULT_SECONDS);

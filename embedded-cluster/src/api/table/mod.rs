@@ -12,7 +12,10 @@ pub(crate) fn of_objects(ctx: &Context, objects: &[&Value], revision: &str) -> V
     let rows: Vec<Value> = objects
         .iter()
         .map(|value| {
-            let cells = json!([object::name(value), object::text(value, &["metadata", "creationTimestamp"])]);
+            let cells = json!([
+                object::name(value),
+                object::text(value, &["metadata", "creationTimestamp"])
+            ]);
             json!({"cells": cells, "object": row_object(ctx, value)})
         })
         .collect();

@@ -9,7 +9,10 @@ use super::status::FieldError;
 /// Errors in a new object.
 pub(crate) fn create(_kind: &Kind, object: &Value) -> Vec<FieldError> {
     if object::name(object).is_empty() {
-        return vec![FieldError::required("metadata.name", "name or generateName is required")];
+        return vec![FieldError::required(
+            "metadata.name",
+            "name or generateName is required",
+        )];
     }
     Vec::new()
 }

@@ -37,7 +37,10 @@ impl Cluster {
     async fn start() -> Self {
         // RUST_LOG shows what the controllers say; another test may have set it up already.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init();
         let client = ApiServer::new(ApiConfig::default()).client();
         let volumes = tempfile::tempdir().expect("a temporary directory");
         let stop = CancellationToken::new();

@@ -128,7 +128,12 @@ impl Hub {
     /// Resolves when every store has its first complete list. Not `Store::wait_until_ready`: of several tasks that
     /// wait for one store, it wakes only some (kube-runtime 5.0).
     pub(crate) async fn wait_until_ready(&self) {
-        let all = self.filled.subscribe().wait_for(|filled| *filled >= Self::KINDS).await.map(drop);
+        let all = self
+            .filled
+            .subscribe()
+            .wait_for(|filled| *filled >= Self::KINDS)
+            .await
+            .map(drop);
         all.expect("the hub holds the sender");
     }
 
@@ -194,7 +199,7 @@ async fn keep_up<K>(
         drop(outlet.changes.send(Change {
             object: wrap(object),
             deleted,
-        }))
+        }));
     };
     let mut filled = false;
     while let Some(event) = events.next().await {

@@ -176,7 +176,7 @@ impl Work {
             Why::Failed => {
                 self.events
                     .warning(&self.set, "RecreatingFailedPod", &recreating("failed"))
-                    .await
+                    .await;
             }
             Why::Succeeded => {
                 self.events

@@ -336,9 +336,10 @@ impl Pod {
     }
 
     /// Runs something on a thread inside the pod. Sockets made there stay there.
-    fn inside<T: Send, E: Send>(&self, body: impl FnOnce() -> Result<T, E> + Send) -> Result<T, Failed>
+    fn inside<T, E>(&self, body: impl FnOnce() -> Result<T, E> + Send) -> Result<T, Failed>
     where
-        E: std::fmt::Display,
+        T: Send,
+        E: std::fmt::Display + Send,
     {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {

@@ -17,75 +17,39 @@ async fn both_ways_in_see_the_same_objects() {
     let inside: Api<ConfigMap> = Api::namespaced(server.api.client(), "default");
     let outside: Api<ConfigMap> = Api::namespaced(server.client(), "default");
     let made = inside
-        .create(
-            &PostParams::default(),
-            &from_json(json!({"metadata": {"name": "a"}, "data": {"k": "1"}})),
-        )
+        .create(&PostParams::default(), &from_json(json!({"metadata": {"name": "a"}, "data": {"k": "1"}})))
         .await
         .expect("created");
     assert!(made.metadata.uid.is_some() && made.metadata.creation_timestamp.is_some());
     assert_eq!(outside.get("a").await.expect("there").data, made.data);
-    outside
-        .delete("a", &DeleteParams::default())
-        .await
-        .expect("deleted");
+    outside.delete("a", &DeleteParams::default()).await.expect("deleted");
     assert_eq!(code(inside.get("a").await), 404);
-    assert_eq!(
-        outside
-            .list(&ListParams::default())
-            .await
-            .expect("listed")
-            .items
-            .len(),
-        0
-    );
+    assert_eq!(outside.list(&ListParams::default()).await.expect("listed").items.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_shows_every_change_once_and_selectors_decide_what_is_seen() {
     let server = Server::start();
     let api: Api<ConfigMap> = Api::namespaced(server.client(), "default");
-    let object = |labels: serde_json::Value| {
-        from_json::<ConfigMap>(json!({"metadata": {"name": "a", "labels": labels}}))
-    };
-    let start = api
-        .list(&ListParams::default())
-        .await
-        .expect("listed")
-        .metadata
-        .resource_version
-        .expect("set");
-    let watch = api
-        .watch(&WatchParams::default().labels("on=yes"), &start)
-        .await
-        .expect("watching");
+    let object = |labels: serde_json::Value| from_json::<ConfigMap>(json!({"metadata": {"name": "a", "labels": labels}}));
+    let start = api.list(&ListParams::default()).await.expect("listed").metadata.resource_version.expect("set");
+    let watch = api.watch(&WatchParams::default().labels("on=yes"), &start).await.expect("watching");
     let mut watch = watch.boxed();
-    api.create(&PostParams::default(), &object(json!({"on": "no"})))
-        .await
-        .expect("created");
+    api.create(&PostParams::default(), &object(json!({"on": "no"}))).await.expect("created");
     for on in ["yes", "yes", "no"] {
-        let patch =
-            Patch::Merge(json!({"metadata": {"labels": {"on": on, "n": uuid::Uuid::new_v4().to_string()}}}));
-        api.patch("a", &PatchParams::default(), &patch)
-            .await
-            .expect("patched");
+        let patch = Patch::Merge(json!({"metadata": {"labels": {"on": on, "n": uuid::Uuid::new_v4().to_string()}}}));
+        api.patch("a", &PatchParams::default(), &patch).await.expect("patched");
     }
     let mut seen = Vec::new();
     while seen.len() < 3 {
         let event = tokio::time::timeout(Duration::from_secs(5), watch.try_next()).await;
-        seen.push(
-            match event
-                .expect("an event within 5 s")
-                .expect("no error")
-                .expect("the watch goes on")
-            {
-                WatchEvent::Added(_) => "added",
-                WatchEvent::Modified(_) => "modified",
-                WatchEvent::Deleted(_) => "deleted",
-                WatchEvent::Bookmark(_) => continue,
-                WatchEvent::Error(status) => panic!("{status:?}"),
-            },
-        );
+        seen.push(match event.expect("an event within 5 s").expect("no error").expect("the watch goes on") {
+            WatchEvent::Added(_) => "added",
+            WatchEvent::Modified(_) => "modified",
+            WatchEvent::Deleted(_) => "deleted",
+            WatchEvent::Bookmark(_) => continue,
+            WatchEvent::Error(status) => panic!("{status:?}"),
+        });
     }
     assert_eq!(seen, ["added", "modified", "deleted"]);
 }
@@ -95,17 +59,12 @@ async fn concurrent_updates_conflict() {
     let server = Server::start();
     let api: Api<ConfigMap> = Api::namespaced(server.client(), "default");
     let mut first = api
-        .create(
-            &PostParams::default(),
-            &from_json(json!({"metadata": {"name": "a"}})),
-        )
+        .create(&PostParams::default(), &from_json(json!({"metadata": {"name": "a"}})))
         .await
         .expect("created");
     let mut second = first.clone();
     first.data = Some([("k".to_owned(), "1".to_owned())].into());
-    api.replace("a", &PostParams::default(), &first)
-        .await
-        .expect("replaced");
+    api.replace("a", &PostParams::default(), &first).await.expect("replaced");
     second.data = Some([("k".to_owned(), "2".to_owned())].into());
     assert_eq!(code(api.replace("a", &PostParams::default(), &second).await), 409);
 }
@@ -114,25 +73,15 @@ async fn concurrent_updates_conflict() {
 async fn status_and_spec_are_written_apart() {
     let server = Server::start();
     let api: Api<StatefulSet> = Api::namespaced(server.client(), "default");
-    let made = api
-        .create(&PostParams::default(), &support::stateful_set("web"))
-        .await
-        .expect("created");
+    let made = api.create(&PostParams::default(), &support::stateful_set("web")).await.expect("created");
     assert_eq!(made.metadata.generation, Some(1));
-    let status =
-        Patch::Merge(json!({"status": {"replicas": 2, "readyReplicas": 1}, "spec": {"replicas": 9}}));
-    let made = api
-        .patch_status("web", &PatchParams::default(), &status)
-        .await
-        .expect("patched");
-    assert_eq!(made.spec.as_ref().expect("spec").replicas, Some(2));
+    let status = Patch::Merge(json!({"status": {"replicas": 2, "readyReplicas": 1}, "spec": {"replicas": 9}}));
+    let made = api.patch_status("web", &PatchParams::default(), &status).await.expect("patched");
+    assert_eq!(made.spec.replicas, Some(2));
     assert_eq!(made.status.expect("status").ready_replicas, Some(1));
     assert_eq!(made.metadata.generation, Some(1));
     let scale = Patch::Merge(json!({"spec": {"replicas": 5}}));
-    let scaled = api
-        .patch_scale("web", &PatchParams::default(), &scale)
-        .await
-        .expect("scaled");
+    let scaled = api.patch_scale("web", &PatchParams::default(), &scale).await.expect("scaled");
     assert_eq!(scaled.spec.expect("spec").replicas, Some(5));
     let after = api.get("web").await.expect("there");
     assert_eq!(after.metadata.generation, Some(2));
@@ -147,21 +96,12 @@ async fn pods_end_gracefully_and_finalizers_hold() {
     pod.metadata.finalizers = Some(vec!["example.com/held".to_owned()]);
     pod.spec.as_mut().expect("spec").node_name = Some("node".to_owned());
     api.create(&PostParams::default(), &pod).await.expect("created");
-    let pending = api
-        .delete("a", &DeleteParams::default())
-        .await
-        .expect("accepted")
-        .left()
-        .expect("the pod");
+    let pending = api.delete("a", &DeleteParams::default()).await.expect("accepted").left().expect("the pod");
     assert_eq!(pending.metadata.deletion_grace_period_seconds, Some(30));
-    api.delete("a", &DeleteParams::default().grace_period(0))
-        .await
-        .expect("accepted");
+    api.delete("a", &DeleteParams::default().grace_period(0)).await.expect("accepted");
     assert!(api.get("a").await.is_ok(), "the finalizer holds it");
     let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-    api.patch("a", &PatchParams::default(), &free)
-        .await
-        .expect("patched");
+    api.patch("a", &PatchParams::default(), &free).await.expect("patched");
     assert_eq!(code(api.get("a").await), 404);
 }
 
@@ -171,35 +111,17 @@ async fn a_namespace_stays_until_it_is_finalized() {
     let client = server.client();
     let namespaces: Api<Namespace> = Api::all(client.clone());
     namespaces
-        .create(
-            &PostParams::default(),
-            &from_json(json!({"metadata": {"name": "n"}})),
-        )
+        .create(&PostParams::default(), &from_json(json!({"metadata": {"name": "n"}})))
         .await
         .expect("created");
-    namespaces
-        .delete("n", &DeleteParams::default())
-        .await
-        .expect("accepted");
+    namespaces.delete("n", &DeleteParams::default()).await.expect("accepted");
     let terminating = namespaces.get("n").await.expect("still there");
-    assert_eq!(
-        terminating.status.expect("status").phase.as_deref(),
-        Some("Terminating")
-    );
+    assert_eq!(terminating.status.expect("status").phase.as_deref(), Some("Terminating"));
     let maps: Api<ConfigMap> = Api::namespaced(client, "n");
-    let refused = maps
-        .create(
-            &PostParams::default(),
-            &from_json(json!({"metadata": {"name": "a"}})),
-        )
-        .await;
+    let refused = maps.create(&PostParams::default(), &from_json(json!({"metadata": {"name": "a"}}))).await;
     assert_eq!(code(refused), 403);
-    let empty =
-        serde_json::to_vec(&json!({"metadata": {"name": "n"}, "spec": {"finalizers": []}})).expect("JSON");
-    namespaces
-        .replace_subresource("finalize", "n", &PostParams::default(), empty)
-        .await
-        .expect("finalized");
+    let empty: Namespace = from_json(json!({"metadata": {"name": "n"}, "spec": {"finalizers": []}}));
+    namespaces.replace_subresource("finalize", "n", &PostParams::default(), &empty).await.expect("finalized");
     assert_eq!(code(namespaces.get("n").await), 404);
 }
 
@@ -215,13 +137,6 @@ async fn pages_are_of_one_moment() {
     assert_eq!(first.metadata.remaining_item_count, Some(1));
     api.delete("c", &DeleteParams::default()).await.expect("deleted");
     let token = first.metadata.continue_.expect("more to come");
-    let rest = api
-        .list(&ListParams::default().limit(2).continue_token(&token))
-        .await
-        .expect("listed");
-    assert_eq!(
-        rest.items[0].metadata.name.as_deref(),
-        Some("c"),
-        "deleted after the first page was made"
-    );
+    let rest = api.list(&ListParams::default().limit(2).continue_token(&token)).await.expect("listed");
+    assert_eq!(rest.items[0].metadata.name.as_deref(), Some("c"), "deleted after the first page was made");
 }

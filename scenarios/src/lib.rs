@@ -1,1 +1,27 @@
-//! The suites: one file each.
+//! The suites: one file each, and what lists, selects and runs their trials.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`formation`] | a deployment comes up, and stays as it is |
+//! | [`connection`] | clients get in, with the password and only with it |
+//! | [`security`] | containers run as declared |
+//! | [`persistence`] | data outlives pods |
+//! | [`scenario`] | what a scenario is, and how one is registered |
+//! | [`registry`] | every suite, and the trials that follow from them |
+//! | [`selection`] | which trials a person asked for |
+//! | [`session`] | images and cluster for a run or a test process |
+//! | [`runner`] | trials in parallel, the report, Ctrl-C |
+//!
+//! A new scenario is an async function over a [`Context`] and one line in its file's `SUITE`.
+
+pub mod connection;
+pub mod formation;
+pub mod persistence;
+pub mod registry;
+pub mod runner;
+pub mod scenario;
+pub mod security;
+pub mod selection;
+pub mod session;
+
+pub use harness::trial::Context;

@@ -42,10 +42,7 @@ impl ApiServer {
     fn give_address(&self, kind: &'static Kind, service: &mut Value) -> Result<(), ApiError> {
         let range = self.config.service_network;
         let given = object::text(service, &["spec", "clusterIP"]).to_owned();
-        let key = (
-            object::namespace(service).to_owned(),
-            object::name(service).to_owned(),
-        );
+        let key = (object::namespace(service).to_owned(), object::name(service).to_owned());
         let (_, others) = self.store.list(kind, "");
         let taken: BTreeSet<Ipv4Addr> = others
             .iter()
@@ -76,10 +73,8 @@ impl ApiServer {
 
     fn check_service_account(&self, kind: &'static Kind, pod: &mut Value) -> Result<(), ApiError> {
         let accounts = kinds::find("", "v1", "serviceaccounts").expect("service accounts are in the table");
-        let (namespace, account) = (
-            object::namespace(pod),
-            object::text(pod, &["spec", "serviceAccountName"]),
-        );
+        let (namespace, account) =
+            (object::namespace(pod), object::text(pod, &["spec", "serviceAccountName"]));
         if self.store.get(accounts, namespace, account).is_some() {
             return Ok(());
         }

@@ -4,11 +4,12 @@
 //! that is enough to see how a client behaves when it is refused something.
 
 use http::{HeaderMap, StatusCode, header};
+use serde::{Deserialize, Serialize};
 
 use super::status::ApiError;
 
 /// A caller.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Identity {
     /// User name, as `SelfSubjectReview` shows it.
     pub user: String,
@@ -21,22 +22,16 @@ pub struct Identity {
 impl Identity {
     /// An identity that may do everything.
     pub fn admin(user: impl Into<String>) -> Self {
-        Self {
-            user: user.into(),
-            groups: vec!["system:masters".to_owned()],
-            denied: Vec::new(),
-        }
+        Self { user: user.into(), groups: vec!["system:masters".to_owned()], denied: Vec::new() }
     }
 
     pub(crate) fn is_denied(&self, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
-        self.denied
-            .iter()
-            .any(|denial| denial.covers(verb, group, resource, namespace))
+        self.denied.iter().any(|denial| denial.covers(verb, group, resource, namespace))
     }
 }
 
 /// One refusal. `*` stands for anything.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Denial {
     /// API verb: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
     pub verb: String,
@@ -48,11 +43,7 @@ pub struct Denial {
 
 impl Denial {
     fn covers(&self, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
-        let full = if group.is_empty() {
-            resource.to_owned()
-        } else {
-            format!("{resource}.{group}")
-        };
+        let full = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
         (self.verb == "*" || self.verb == verb)
             && (self.resource == "*" || self.resource == full || self.resource == resource)
             && self.namespace.as_deref().is_none_or(|denied| denied == namespace)
@@ -60,7 +51,7 @@ impl Denial {
 }
 
 /// A bearer token and whom it stands for. Its `Debug` does not show the token.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Token {
     /// The secret text.
     pub secret: String,
@@ -70,10 +61,7 @@ pub struct Token {
 
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Token")
-            .field("secret", &"…")
-            .field("identity", &self.identity)
-            .finish()
+        f.debug_struct("Token").field("secret", &"…").field("identity", &self.identity).finish()
     }
 }
 
@@ -102,16 +90,9 @@ mod tests {
 
     #[test]
     fn only_a_known_token_is_somebody() {
-        let tokens = [Token {
-            secret: "s3".to_owned(),
-            identity: Identity::admin("root"),
-        }];
-        let headers =
-            |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().expect("ascii"))]);
-        assert_eq!(
-            authenticate(&tokens, &headers("Bearer s3")).expect("known").user,
-            "root"
-        );
+        let tokens = [Token { secret: "s3".to_owned(), identity: Identity::admin("root") }];
+        let headers = |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().expect("ascii"))]);
+        assert_eq!(authenticate(&tokens, &headers("Bearer s3")).expect("known").user, "root");
         for value in ["Bearer s4", "Bearer ", "s3", "Basic s3"] {
             assert_eq!(authenticate(&tokens, &headers(value)).expect_err(value).code, 401);
         }

@@ -18,16 +18,15 @@ pub(crate) fn prepare_create(
     if kind.status && kind.kind != "Node" {
         object::remove(object, "status");
     }
-    initial_status(kind, object);
     defaults::apply(kind, object);
+    initial_status(kind, object);
+    *object = retyped(kind, object)?;
     let name = object::name(object).to_owned();
     let errors = validate::create(kind, object);
     if !errors.is_empty() {
         return Err(ApiError::invalid(kind, &name, &errors));
     }
-    server.admit_create(kind, object)?;
-    *object = retyped(kind, object)?;
-    Ok(())
+    server.admit_create(kind, object)
 }
 
 /// Readies a new version of an object. A write to the object leaves its status alone, and a write to its
@@ -54,35 +53,28 @@ pub(crate) fn prepare_update(
     }
     defaults::apply(kind, new);
     defaults::carry_over(kind, old, new);
+    *new = retyped(kind, new)?;
     let errors = validate::update(kind, &ctx.subresource, old, new);
     if !errors.is_empty() {
         return Err(ApiError::invalid(kind, &ctx.name, &errors));
     }
     server.admit_update(kind, old, new)?;
-    *new = retyped(kind, new)?;
     if kind.generation && spec_changed(old, new) {
-        let generation = object::at(old, &["metadata", "generation"])
-            .and_then(Value::as_i64)
-            .unwrap_or(0);
+        let generation = object::at(old, &["metadata", "generation"]).and_then(Value::as_i64).unwrap_or(0);
         new["metadata"]["generation"] = json!(generation + 1);
     }
     Ok(())
 }
 
-/// Whatever was written into the object on the way has its type's form and order too, so that equal objects
-/// compare equal.
+/// Whatever was written into the object on the way has its type's form too, so that equal objects compare
+/// equal.
 fn retyped(kind: &'static Kind, object: &Value) -> Result<Value, ApiError> {
     (kind.storage().typed)(object)
         .map_err(|error| ApiError::internal(format!("object is malformed after defaulting: {error}")))
 }
 
 fn sections(old: &Value, new: &Value) -> Vec<String> {
-    let keys = |value: &Value| {
-        value
-            .as_object()
-            .map(|m| m.keys().cloned().collect())
-            .unwrap_or_default()
-    };
+    let keys = |value: &Value| value.as_object().map(|m| m.keys().cloned().collect()).unwrap_or_default();
     let mut all: Vec<String> = keys(old);
     all.extend(keys(new));
     all

@@ -1,6 +1,8 @@
 //! A server on loopback with a certificate of its own, for the tests of the API.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod fake_node;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -28,15 +30,11 @@ impl Server {
     }
 
     pub(crate) fn start_with(more_tokens: Vec<Token>) -> Self {
-        let mut tokens = vec![Token {
-            secret: TOKEN.to_owned(),
-            identity: Identity::admin("admin"),
-        }];
+        // Fails when another test of this process was first, which is as good.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut tokens = vec![Token { secret: TOKEN.to_owned(), identity: Identity::admin("admin") }];
         tokens.extend(more_tokens);
-        let api = ApiServer::new(ApiConfig {
-            tokens,
-            ..ApiConfig::default()
-        });
+        let api = ApiServer::new(ApiConfig { tokens, ..ApiConfig::default() });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("bound");
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
@@ -51,12 +49,7 @@ impl Server {
             .expect("a good pair");
         let serving = Arc::clone(&api).serve(listener, tls);
         let task = tokio::spawn(async move { serving.await.expect("serving") });
-        Self {
-            api,
-            address,
-            certificate_pem: made.cert.pem(),
-            task,
-        }
+        Self { api, address, certificate_pem: made.cert.pem(), task }
     }
 
     /// A kubeconfig for this server.
@@ -79,10 +72,8 @@ impl Server {
     pub(crate) fn client_with(&self, token: &str) -> kube::Client {
         let kubeconfig = self.kubeconfig(token);
         let config = tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(kube::Config::from_custom_kubeconfig(
-                kubeconfig,
-                &KubeConfigOptions::default(),
-            ))
+            tokio::runtime::Handle::current()
+                .block_on(kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()))
         });
         kube::Client::try_from(config.expect("a client configuration")).expect("a client")
     }
@@ -126,4 +117,18 @@ pub(crate) fn stateful_set(name: &str) -> StatefulSet {
         "selector": {"matchLabels": {"app": name}},
         "template": {"metadata": {"labels": {"app": name}},
             "spec": {"containers": [{"name": "main", "image": "example/image:1"}]}}}}))
+}
+
+/// Creates a pod and lets it appear to run on a node.
+pub(crate) async fn running_pod(client: &kube::Client, name: &str) {
+    use kube::api::{Api, Patch, PatchParams, PostParams};
+    let api: Api<Pod> = Api::namespaced(client.clone(), "default");
+    let mut pod = pod(name);
+    pod.spec.as_mut().expect("spec").node_name = Some("node".to_owned());
+    api.create(&PostParams::default(), &pod).await.expect("created");
+    let status = json!({"status": {"phase": "Running", "podIP": "10.244.0.9",
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "containerStatuses": [{"name": "main", "ready": true, "restartCount": 0, "image": "i", "imageID": "",
+            "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}]}});
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.expect("patched");
 }

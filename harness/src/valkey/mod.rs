@@ -1,1 +1,42 @@
-//! (module map, written with the module)
+//! Valkey as the harness sees it: connections, and the topology from each node's own point of view.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`dialer`] | how a byte stream to a pod comes about (port-forward in a run, TCP in tests) |
+//! | [`connection`] | a stream made into a `redis` connection, with every way that can fail told apart |
+//! | [`cluster_info`], [`cluster_nodes`], [`cluster_shards`], [`slot_migrations`], [`info`] | parsers |
+//! | [`slots`] | the 16384 hash slots: key to slot, sets of slots, a key for every slot |
+//! | [`view`] | one node's view, collected in one round trip |
+//! | [`observation`] | all views of a release and its pods: what the checks read |
+//! | [`slot_map`], [`cluster_client`] | slot routing over port-forwarded connections |
+//! | [`every_slot`] | a canary in every slot |
+//! | [`wire`] | RESP2 with nothing in between, for MONITOR and bulk |
+//! | [`exec`], [`container_files`] | what is inside a container that has no shell |
+
+pub mod cluster_client;
+pub mod cluster_info;
+pub mod cluster_nodes;
+pub mod cluster_shards;
+pub mod connection;
+pub mod container_files;
+pub mod dialer;
+pub mod every_slot;
+pub mod exec;
+pub mod info;
+pub mod observation;
+pub mod parse_error;
+mod reply;
+mod resp;
+pub mod slot_map;
+pub mod slot_migrations;
+pub mod slots;
+pub mod view;
+pub mod wire;
+
+pub use cluster_client::{CommandError, Resend, Routed, RoutedClient};
+pub use connection::{ConnectError, Connection, connect, dial_and_connect};
+pub use container_files::container_facts;
+pub use dialer::{BoxedStream, Dialer};
+pub use exec::{Exec, ExecOutput};
+pub use observation::{ClusterObservation, ExpectedTopology, Mode, PodFacts};
+pub use view::{NodeView, ViewError, observe_node};

@@ -1,5 +1,8 @@
 //! Patches as functions: an object and a patch in, the patched object out.
 
+mod apply;
+mod fields;
+mod schema;
 mod strategic;
 
 use http::StatusCode;
@@ -7,6 +10,7 @@ use serde_json::Value;
 
 use super::status::ApiError;
 
+pub(crate) use apply::{Applier, ApplyConflict, apply, track_update};
 pub(crate) use strategic::strategic_patch_onto;
 
 /// RFC 6902. A failing operation (a `test` among them) is 422, as in Kubernetes.

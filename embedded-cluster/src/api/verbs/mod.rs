@@ -1,5 +1,6 @@
 //! The API's verbs over the store, one file each.
 
+pub(crate) mod apply;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod patch;

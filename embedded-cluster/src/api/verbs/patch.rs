@@ -4,6 +4,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::Value;
 
+use super::apply::{APPLY, apply};
 use super::read::answer;
 use super::update::change;
 use crate::api::content::{Accept, media_type, unsupported_media_type, warn};
@@ -16,6 +17,9 @@ use crate::api::status::ApiError;
 
 /// `PATCH …/NAME` and of its `status`.
 pub(crate) fn patch(server: &ApiServer, ctx: &Context, body: &[u8]) -> Result<Response, ApiError> {
+    if media_type(&ctx.headers) == APPLY {
+        return apply(server, ctx, body);
+    }
     let accept = Accept::parse(&ctx.headers)?;
     let patch = Patch::parse(media_type(&ctx.headers), body)?;
     let mut warnings = Vec::new();
@@ -77,7 +81,5 @@ fn parse_object(body: &[u8]) -> Result<Value, ApiError> {
     if value.is_object() {
         return Ok(value);
     }
-    Err(ApiError::bad_request(
-        "error decoding patch: a patch of this type must be an object",
-    ))
+    Err(ApiError::bad_request("error decoding patch: a patch of this type must be an object"))
 }

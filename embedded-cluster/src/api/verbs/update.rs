@@ -6,10 +6,12 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::apply::{APPLY, manager_of};
 use super::delete;
 use super::read::{answer, existing};
-use crate::api::content::{Accept, warn};
+use crate::api::content::{Accept, media_type, warn};
 use crate::api::intake::intake;
+use crate::api::patch::track_update;
 use crate::api::request::Context;
 use crate::api::server::ApiServer;
 use crate::api::status::ApiError;
@@ -49,10 +51,14 @@ pub(crate) fn change(
         check_version(ctx, &old, &new)?;
         prepare_metadata(ctx, &old.value, &mut new)?;
         strategy::prepare_update(server, ctx, &old.value, &mut new)?;
+        if media_type(&ctx.headers) != APPLY {
+            track_update(&old.value, &mut new, &manager_of(ctx), &ctx.subresource);
+        }
         if dry_run {
             return Ok(Arc::new(Stored::unsaved(new)));
         }
-        if same_but_for_bookkeeping(&old.value, &new) {
+        // Nothing a client could see has changed, so that nothing is written and nobody is woken.
+        if old.value == new {
             return Ok(old);
         }
         let written = if delete::is_due(&old.value, &new) {
@@ -129,9 +135,4 @@ fn prepare_metadata(ctx: &Context, old: &Value, new: &mut Value) -> Result<(), A
         meta.shift_remove("managedFields");
     }
     Ok(())
-}
-
-/// Nothing a client could see has changed, so that nothing is written and nobody is woken.
-fn same_but_for_bookkeeping(old: &Value, new: &Value) -> bool {
-    old == new
 }

@@ -1,0 +1,93 @@
+//! StatefulSets.
+
+use serde_json::Value;
+
+use super::{data, metadata, pod, selector};
+use crate::api::object::{self, at, list, text};
+use crate::api::status::FieldError;
+use crate::api::support;
+
+/// What Kubernetes says to a change that is not allowed.
+const FORBIDDEN: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+
+/// Fields of the spec that may change.
+const MUTABLE: [&str; 7] = [
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+];
+
+/// Errors in a StatefulSet.
+pub(super) fn check(object: &Value) -> Vec<FieldError> {
+    let spec = &object["spec"];
+    let mut errors = Vec::new();
+    for (field, supported) in [
+        ("podManagementPolicy", &["OrderedReady", "Parallel"][..]),
+    ] {
+        let given = text(spec, &[field]);
+        if !supported.contains(&given) {
+            errors.push(FieldError::unsupported(format!("spec.{field}"), given, supported));
+        }
+    }
+    let strategy = text(spec, &["updateStrategy", "type"]);
+    if !matches!(strategy, "RollingUpdate" | "OnDelete") {
+        let text = "must be 'RollingUpdate' or 'OnDelete'";
+        errors.push(FieldError::invalid("spec.updateStrategy", spec["updateStrategy"].clone(), text));
+    }
+    for field in ["replicas", "minReadySeconds"] {
+        if spec[field].as_i64().is_some_and(|number| number < 0) {
+            let text = "must be greater than or equal to 0";
+            errors.push(FieldError::invalid(format!("spec.{field}"), spec[field].clone(), text));
+        }
+    }
+    errors.extend(selector::of_template(spec));
+    errors.extend(metadata::labels(&spec["template"]["metadata"], "spec.template.metadata.labels"));
+    errors.extend(template_spec(spec));
+    for (index, template) in list(spec, &["volumeClaimTemplates"]).iter().enumerate() {
+        errors.extend(data::claim(&template["spec"], &format!("spec.volumeClaimTemplates[{index}].spec")));
+    }
+    errors
+}
+
+/// The template's spec, in which the claim templates' volumes exist too.
+fn template_spec(spec: &Value) -> Vec<FieldError> {
+    let path = "spec.template.spec";
+    let mut pod_spec = spec["template"]["spec"].clone();
+    let mut volumes = list(&pod_spec, &["volumes"]).to_vec();
+    for claim in list(spec, &["volumeClaimTemplates"]) {
+        let name = object::name(claim);
+        volumes.retain(|volume| text(volume, &["name"]) != name);
+        volumes.push(serde_json::json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
+    }
+    pod_spec["volumes"] = Value::Array(volumes);
+    let mut errors = pod::spec(&pod_spec, path);
+    errors.extend(support::pod(&spec["template"]["spec"], path));
+    let policy = text(&pod_spec, &["restartPolicy"]);
+    if policy != "Always" {
+        errors.push(FieldError::unsupported(format!("{path}.restartPolicy"), policy, &["Always"]));
+    }
+    if at(&pod_spec, &["activeDeadlineSeconds"]).is_some() {
+        let text = "activeDeadlineSeconds in StatefulSet is not Supported";
+        errors.push(FieldError::forbidden(format!("{path}.activeDeadlineSeconds"), text));
+    }
+    errors
+}
+
+/// Errors in a changed StatefulSet.
+pub(super) fn update(old: &Value, new: &Value) -> Vec<FieldError> {
+    let fixed = |object: &Value| {
+        let mut spec = object["spec"].clone();
+        for field in MUTABLE {
+            object::remove(&mut spec, field);
+        }
+        spec
+    };
+    if fixed(old) == fixed(new) {
+        return Vec::new();
+    }
+    vec![FieldError::forbidden("spec", FORBIDDEN)]
+}

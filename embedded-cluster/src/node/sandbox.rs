@@ -1,0 +1,69 @@
+//! What the containers of a pod share: network, IPC and UTS namespaces. There is no pause process: open
+//! descriptors keep the namespaces, and closing them is all the cleaning up there is.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::PathBuf;
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+use super::spec::NamespacePaths;
+
+/// A pod's namespaces.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    net: File,
+    ipc: File,
+    uts: File,
+}
+
+impl Sandbox {
+    /// Makes new namespaces, with this hostname.
+    pub(crate) fn create(hostname: &str) -> io::Result<Self> {
+        let hostname = hostname.to_owned();
+        // A thread of its own: it enters the new namespaces, and ends in them.
+        in_thread(move || {
+            unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)?;
+            nix::unistd::sethostname(&hostname)?;
+            // As containerd does: no capability is needed for port 80 or for ping inside a pod.
+            for (key, value) in
+                [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 2147483647")]
+            {
+                if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv4/{key}"), value) {
+                    tracing::debug!(%error, key, "pod network setting refused");
+                }
+            }
+            let open = |name: &str| File::open(format!("/proc/thread-self/ns/{name}"));
+            Ok(Self { net: open("net")?, ipc: open("ipc")?, uts: open("uts")? })
+        })
+    }
+
+    /// Paths by which other processes of this pid namespace can join.
+    pub(crate) fn paths(&self) -> NamespacePaths {
+        let path = |file: &File| PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+        NamespacePaths { net: path(&self.net), ipc: path(&self.ipc), uts: path(&self.uts) }
+    }
+
+    /// The network namespace.
+    pub(crate) fn network(&self) -> BorrowedFd<'_> {
+        self.net.as_fd()
+    }
+
+    /// Runs `body` on a thread of its own inside the pod's network namespace: sockets made there stay there.
+    pub(crate) fn in_network<T: Send + 'static>(
+        &self,
+        body: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let net = self.net.try_clone()?;
+        in_thread(move || {
+            setns(net, CloneFlags::CLONE_NEWNET)?;
+            body()
+        })
+    }
+}
+
+fn in_thread<T: Send + 'static>(body: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let thread = std::thread::Builder::new().name("pod-sandbox".to_owned()).spawn(body)?;
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the sandbox thread panicked")))
+}

@@ -1,0 +1,91 @@
+//! What a host program and its supervisor say to each other: one request on standard input, and one line
+//! for each step of the start on standard output. Everything after that goes through the Kubernetes API.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::Token;
+
+/// What the supervisor is to be. The first line of its standard input.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// Name of the cluster in its kubeconfig.
+    pub(super) name: String,
+    /// TCP port of the API on 127.0.0.1; 0 lets the kernel choose.
+    pub(super) port: u16,
+    /// Directory of the OCI image store.
+    pub(super) image_store: PathBuf,
+    /// Enter a user namespace first, and ask the host program to map its IDs.
+    pub(super) user_namespace: bool,
+    /// End when standard input does. False for clusters that outlive the command that started them.
+    pub(super) lifeline: bool,
+    /// Who may come in besides the administrator, for tests of restricted permissions.
+    pub(super) restricted: Vec<Token>,
+}
+
+/// What the supervisor answers, one JSON object a line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Reply {
+    /// The process is in its new user namespace and waits until its user and group IDs are mapped.
+    MapIds,
+    /// The API answers.
+    Ready(Access),
+    /// It cannot run here.
+    Failed {
+        /// What was being attempted, as a fragment that reads after "failed to".
+        what: String,
+        /// The cause, with its own causes.
+        cause: String,
+        /// The kernel refused a namespace or a mount: the machine lacks a permission.
+        permission: bool,
+    },
+}
+
+/// Where a cluster's API is and how to be let in.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Access {
+    /// Name of the cluster, context and user in the kubeconfig.
+    pub name: String,
+    /// `https://127.0.0.1:PORT`.
+    pub server: String,
+    /// The run's certificate authority, PEM.
+    pub certificate_authority: String,
+    /// The administrator's bearer token.
+    pub token: String,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access")
+            .field("name", &self.name)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    /// A kubeconfig with one cluster, one user and one context, all called [`Access::name`].
+    pub fn kubeconfig(&self) -> kube::config::Kubeconfig {
+        use base64::Engine as _;
+        let authority = base64::engine::general_purpose::STANDARD.encode(&self.certificate_authority);
+        let document = serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{
+                "name": self.name,
+                "cluster": { "server": self.server, "certificate-authority-data": authority },
+            }],
+            "users": [{ "name": self.name, "user": { "token": self.token } }],
+            "contexts": [{ "name": self.name, "context": { "cluster": self.name, "user": self.name } }],
+            "current-context": self.name,
+        });
+        serde_json::from_value(document).expect("a literal kubeconfig has the shape of one")
+    }
+
+    /// The same as YAML, for `kubectl`.
+    pub fn kubeconfig_yaml(&self) -> String {
+        serde_yaml::to_string(&self.kubeconfig()).expect("a kubeconfig is plain data")
+    }
+}

@@ -1,0 +1,196 @@
+//! kubectl against the API. Skipped, with the reason printed, where there is no kubectl.
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use support::fake_node::FakeNode;
+use support::{Server, TOKEN, running_pod};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// Longest time that one kubectl command may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const OBJECTS: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {colour: COLOUR}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{name: http, port: 80}]
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: web}
+spec:
+  serviceName: web
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: main
+        image: example/image:1
+        env:
+        - {name: A, value: COLOUR}
+        - {name: B, value: same}
+"#;
+
+struct Kubectl {
+    _dir: tempfile::TempDir,
+    config: PathBuf,
+}
+
+impl Kubectl {
+    /// `None`, with the reason printed, when kubectl is not there.
+    fn new(server: &Server) -> Option<Self> {
+        let found = std::process::Command::new("kubectl").args(["version", "--client"]).output();
+        if !found.is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: kubectl is not on PATH");
+            return None;
+        }
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let config = dir.path().join("config");
+        let text = serde_json::to_string(&server.kubeconfig(TOKEN)).expect("JSON");
+        std::fs::write(&config, text.replace("\"token\":null", &format!("\"token\":{TOKEN:?}")))
+            .expect("written");
+        Some(Self { _dir: dir, config })
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("kubectl");
+        let cache = self.config.with_file_name("cache");
+        command.env("KUBECONFIG", &self.config).arg("--cache-dir").arg(cache).args(args);
+        command.kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    async fn finish(&self, args: &[&str], input: &str) -> (bool, String) {
+        let mut child = self.command(args).spawn().expect("kubectl starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(input.as_bytes()).await.expect("written");
+        drop(stdin);
+        let output = tokio::time::timeout(PATIENCE, child.wait_with_output())
+            .await
+            .unwrap_or_else(|_| panic!("kubectl {args:?} did not end within {PATIENCE:?}"))
+            .expect("kubectl ran");
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.success(), text.concat())
+    }
+
+    async fn run(&self, args: &[&str]) -> String {
+        self.run_with(args, "").await
+    }
+
+    #[track_caller]
+    fn expect(args: &[&str], (good, text): (bool, String)) -> String {
+        assert!(good, "kubectl {args:?} failed: {text}");
+        text
+    }
+
+    async fn run_with(&self, args: &[&str], input: &str) -> String {
+        Self::expect(args, self.finish(args, input).await)
+    }
+
+    fn start(&self, args: &[&str]) -> Child {
+        self.command(args).spawn().expect("kubectl starts")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_are_applied_changed_scaled_and_deleted() {
+    let server = Server::start();
+    let Some(kubectl) = Kubectl::new(&server) else { return };
+    let red = OBJECTS.replace("COLOUR", "red");
+    let applied = kubectl.run_with(&["apply", "-f", "-"], &red).await;
+    assert!(applied.contains("statefulset.apps/web created"), "{applied}");
+    let again = kubectl.run_with(&["apply", "-f", "-"], &red).await;
+    assert_eq!(again.matches("unchanged").count(), 3, "{again}");
+    let changed = kubectl.run_with(&["apply", "-f", "-"], &OBJECTS.replace("COLOUR", "blue")).await;
+    assert!(changed.contains("statefulset.apps/web configured") && changed.contains("service/web unchanged"));
+    let env = kubectl.run(&["get", "sts", "web", "-o", "jsonpath={.spec.template.spec.containers[0].env}"]).await;
+    assert_eq!(env, r#"[{"name":"A","value":"blue"},{"name":"B","value":"same"}]"#);
+
+    assert!(kubectl.run(&["scale", "sts/web", "--replicas=4"]).await.contains("scaled"));
+    let table = kubectl.run(&["get", "sts,svc,cm"]).await;
+    assert!(table.contains("0/4") && table.contains("ClusterIP") && table.contains("settings"), "{table}");
+    let patch = r#"{"metadata":{"labels":{"x":"y"}}}"#;
+    assert!(kubectl.run(&["patch", "cm", "settings", "--type=merge", "-p", patch]).await.contains("patched"));
+    assert!(kubectl.run(&["rollout", "restart", "sts/web"]).await.contains("restarted"));
+    assert!(kubectl.run(&["get", "all", "-A", "-o", "wide"]).await.contains("statefulset.apps/web"));
+    assert!(kubectl.run(&["label", "sts/web", "a=b"]).await.contains("labeled"));
+    assert!(kubectl.run(&["annotate", "sts/web", "a=b"]).await.contains("annotated"));
+    let deleted = kubectl.run(&["delete", "sts/web", "svc/web", "cm/settings"]).await;
+    assert_eq!(deleted.matches("deleted").count(), 3, "{deleted}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mistakes_are_told_as_kubernetes_tells_them() {
+    let server = Server::start();
+    let Some(kubectl) = Kubectl::new(&server) else { return };
+    let (good, text) = kubectl.finish(&["apply", "-f", "-"], &OBJECTS.replace("colour:", "1 2:")).await;
+    assert!(!good && text.contains("a valid config key must consist of"), "{text}");
+    let (good, text) = kubectl.finish(&["apply", "-f", "-"], &OBJECTS.replace("serviceName", "servicename")).await;
+    assert!(!good && text.contains("unknown field \"spec.servicename\""), "{text}");
+    let (good, text) = kubectl.finish(&["get", "deployments"], "").await;
+    assert!(!good && text.contains("the server doesn't have a resource type \"deployments\""), "{text}");
+    let (good, text) = kubectl.finish(&["get", "pod", "gone"], "").await;
+    assert!(!good && text.contains("Error from server (NotFound): pods \"gone\" not found"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_are_watched_described_and_entered() {
+    let server = Server::start();
+    let Some(kubectl) = Kubectl::new(&server) else { return };
+    server.api.set_pod_runtime(FakeNode::shared(None));
+    let mut watch = kubectl.start(&["get", "pods", "-w"]);
+    running_pod(&server.client(), "a").await;
+    let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    let seen = tokio::time::timeout(PATIENCE, async {
+        while let Some(line) = lines.next_line().await.expect("readable") {
+            if line.starts_with("a ") && line.contains("Running") {
+                return Some(line);
+            }
+        }
+        None
+    });
+    let line = seen.await.expect("the pod shows up in time").expect("the watch goes on");
+    assert!(line.contains("1/1"), "{line}");
+    watch.kill().await.expect("killed");
+
+    assert_eq!(kubectl.run(&["logs", "a", "--tail=1"]).await, "main: three\n");
+    assert_eq!(kubectl.run_with(&["exec", "-i", "a", "--", "cat"], "through").await, "through");
+    let (good, text) = kubectl.finish(&["exec", "a", "--", "exit", "3"], "").await;
+    assert!(!good && text.contains("command terminated with exit code 3"), "{text}");
+    let event = r#"{"apiVersion":"v1","kind":"Event","metadata":{"name":"e"},"reason":"Pulled","message":"it is here",
+        "type":"Normal","involvedObject":{"kind":"Pod","namespace":"default","name":"a"},"source":{"component":"kubelet"}}"#;
+    kubectl.run_with(&["create", "-f", "-"], event).await;
+    let described = kubectl.run(&["describe", "pod", "a"]).await;
+    assert!(described.contains("it is here") && described.contains("10.244.0.9"), "{described}");
+    assert!(kubectl.run(&["get", "events"]).await.contains("it is here"));
+    let (good, text) = kubectl.finish(&["port-forward", "a", "0:6379"], "").await;
+    assert!(!good && text.contains("not supported by the embedded cluster"), "{text}");
+    assert!(kubectl.run(&["delete", "pod", "a", "--force", "--grace-period=0"]).await.contains("deleted"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_tells_what_it_serves() {
+    let server = Server::start();
+    let Some(kubectl) = Kubectl::new(&server) else { return };
+    let resources = kubectl.run(&["api-resources"]).await;
+    assert!(resources.contains("statefulsets") && resources.contains("sts"), "{resources}");
+    assert!(!resources.contains("deployments"), "{resources}");
+    assert!(kubectl.run(&["version"]).await.contains("Server Version: v1.37"));
+    assert!(kubectl.run(&["auth", "can-i", "create", "pods"]).await.contains("yes"));
+    assert!(kubectl.run(&["auth", "whoami"]).await.contains("admin"));
+    assert!(kubectl.run(&["create", "namespace", "n"]).await.contains("created"));
+    assert!(kubectl.run(&["get", "ns"]).await.contains("Active"));
+}

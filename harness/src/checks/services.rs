@@ -1,0 +1,220 @@
+//! The Services lead to exactly the server pods, under the ports they promise, and the headless one early enough.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use serde::{Deserialize, Serialize};
+
+use super::Violation;
+use crate::valkey::observation::{Mode, PodFacts};
+
+/// The check's name.
+pub const NAME: &str = "services";
+
+/// A Service with its endpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceFacts {
+    /// Its name.
+    pub name: String,
+    /// Whether it has no cluster IP of its own.
+    pub headless: bool,
+    /// `publishNotReadyAddresses`.
+    pub publish_not_ready: bool,
+    /// Its ports by name.
+    pub ports: BTreeMap<String, i32>,
+    /// What its EndpointSlices list.
+    pub endpoints: Vec<EndpointFacts>,
+}
+
+/// One endpoint of a Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointFacts {
+    /// Its address.
+    pub address: String,
+    /// The pod it stands for.
+    pub pod: Option<String>,
+    /// Whether traffic is sent there.
+    pub ready: bool,
+    /// Whether the pod is being deleted.
+    pub terminating: bool,
+    /// The ports its slice gives it, by name.
+    pub ports: BTreeMap<String, i32>,
+}
+
+impl ServiceFacts {
+    /// Reads a Service and the EndpointSlices that carry its `kubernetes.io/service-name` label.
+    pub fn from_objects(service: &Service, slices: &[EndpointSlice]) -> Self {
+        let name = service.metadata.name.clone().unwrap_or_default();
+        let spec = service.spec.clone().unwrap_or_default();
+        let endpoints = slices
+            .iter()
+            .filter(|slice| belongs_to(slice, &name))
+            .flat_map(endpoints_of)
+            .collect();
+        Self {
+            headless: spec.cluster_ip.as_deref() == Some("None"),
+            publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+            ports: spec
+                .ports
+                .unwrap_or_default()
+                .into_iter()
+                .map(|port| (port.name.unwrap_or_default(), port.port))
+                .collect(),
+            endpoints,
+            name,
+        }
+    }
+}
+
+fn belongs_to(slice: &EndpointSlice, service: &str) -> bool {
+    slice
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get("kubernetes.io/service-name"))
+        .is_some_and(|name| name == service)
+}
+
+fn endpoints_of(slice: &EndpointSlice) -> Vec<EndpointFacts> {
+    let ports: BTreeMap<String, i32> = slice
+        .ports
+        .iter()
+        .flatten()
+        .filter_map(|port| Some((port.name.clone().unwrap_or_default(), port.port?)))
+        .collect();
+    let mut found = Vec::new();
+    for endpoint in slice.endpoints.iter().flatten() {
+        let conditions = endpoint.conditions.clone().unwrap_or_default();
+        for address in &endpoint.addresses {
+            found.push(EndpointFacts {
+                address: address.clone(),
+                pod: endpoint
+                    .target_ref
+                    .as_ref()
+                    .and_then(|target| target.name.clone()),
+                // "A nil value should be interpreted as true": EndpointConditions in the API reference.
+                ready: conditions.ready.unwrap_or(true),
+                terminating: conditions.terminating.unwrap_or(false),
+                ports: ports.clone(),
+            });
+        }
+    }
+    found
+}
+
+/// Services that are missing, lead elsewhere, leave a server out, or come too late for formation.
+pub fn check(mode: Mode, services: &[ServiceFacts], pods: &[PodFacts]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (kind, headless) in [("a client Service", false), ("a headless Service", true)] {
+        if !services.iter().any(|service| service.headless == headless) {
+            violations.push(Violation::new(NAME, "the release", kind, "none"));
+        }
+    }
+    for service in services {
+        let subject = format!("Service {}", service.name);
+        if service.headless && mode == Mode::Cluster && !service.publish_not_ready {
+            violations.push(
+                Violation::new(NAME, &subject, "publishNotReadyAddresses: true", "false").with_evidence(
+                    "nodes must resolve each other before they are Ready, or the cluster can never be formed",
+                ),
+            );
+        }
+        violations.extend(strangers(&subject, service, pods));
+        violations.extend(missing(&subject, service, pods));
+        violations.extend(ports(&subject, service, mode));
+    }
+    violations
+}
+
+fn strangers(subject: &str, service: &ServiceFacts, pods: &[PodFacts]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for endpoint in &service.endpoints {
+        let pod = pods.iter().find(|pod| Some(&pod.name) == endpoint.pod.as_ref());
+        match pod {
+            None => {
+                let who = endpoint.pod.as_deref().unwrap_or("no pod");
+                let seen = format!("{who} at {}", endpoint.address);
+                violations.push(
+                    Violation::new(NAME, subject, "only server pods as endpoints", seen)
+                        .with_evidence("its labels match the Service's selector"),
+                );
+            }
+            Some(pod) if pod.ip.is_some() && pod.ip.as_deref() != Some(&endpoint.address) => {
+                let expected = format!(
+                    "{} at its current address {}",
+                    pod.name,
+                    pod.ip.as_deref().unwrap_or_default()
+                );
+                violations.push(
+                    Violation::new(NAME, subject, expected, &endpoint.address)
+                        .legal_while("the endpoints follow a new pod"),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+    violations
+}
+
+fn missing(subject: &str, service: &ServiceFacts, pods: &[PodFacts]) -> Vec<Violation> {
+    let listed: BTreeSet<&str> = service
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.ready || endpoint.terminating)
+        .filter_map(|endpoint| endpoint.pod.as_deref())
+        .collect();
+    pods.iter()
+        .filter(|pod| !pod.terminating && pod.ip.is_some() && (pod.ready || service.publish_not_ready))
+        .filter(|pod| !listed.contains(pod.name.as_str()))
+        .map(|pod| {
+            Violation::new(
+                NAME,
+                subject,
+                format!("{} among its ready endpoints", pod.name),
+                "it is not",
+            )
+            .legal_while("the endpoints follow a new pod")
+        })
+        .collect()
+}
+
+/// A port whose `targetPort` name no container has: such pods go to a slice without it.
+fn ports(subject: &str, service: &ServiceFacts, mode: Mode) -> Vec<Violation> {
+    let mut promised = vec!["valkey"];
+    if service.headless && mode == Mode::Cluster {
+        promised.push("cluster-bus");
+    }
+    let mut violations = Vec::new();
+    for name in promised {
+        if !service.ports.contains_key(name) {
+            let seen: Vec<&str> = service.ports.keys().map(String::as_str).collect();
+            violations.push(Violation::new(
+                NAME,
+                subject,
+                format!("a port named {name}"),
+                seen.join(", "),
+            ));
+            continue;
+        }
+        let without: BTreeSet<&str> = service
+            .endpoints
+            .iter()
+            .filter(|endpoint| !endpoint.ports.contains_key(name))
+            .map(|endpoint| endpoint.pod.as_deref().unwrap_or(&endpoint.address))
+            .collect();
+        if !without.is_empty() {
+            let seen = format!("none for {}", without.into_iter().collect::<Vec<_>>().join(", "));
+            violations.push(
+                Violation::new(NAME, subject, format!("port {name} on every endpoint"), seen).with_evidence(
+                    "the Service's targetPort names a container port that the pod does not have",
+                ),
+            );
+        }
+    }
+    violations
+}
+
+#[cfg(test)]
+#[path = "services_tests.rs"]
+mod tests;

@@ -1,0 +1,146 @@
+//! The embedded provider: images into the store, then a cluster in this machine's own namespaces.
+
+use std::path::PathBuf;
+
+use embedded_cluster::supervisor::{EmbeddedCluster, LastingCluster, LastingError, Options, StartError};
+use futures::future::BoxFuture;
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use super::{Capabilities, Cluster, ClusterError, Kept, Provenance};
+use crate::images;
+
+const PROVIDER: &str = "embedded";
+
+/// How to start an embedded cluster for a run.
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    /// The cluster's name: two runs at once have different ones.
+    pub name: String,
+    /// The folder of the image store, filled by the caller.
+    pub image_store: PathBuf,
+    /// What is in the store, for the report.
+    pub images: Vec<images::Provenance>,
+    /// Where clusters that outlive their run keep their kubeconfig; `None` ties the cluster to this process.
+    pub lasting: Option<PathBuf>,
+}
+
+/// A cluster that this run started.
+pub struct EmbeddedProvider {
+    life: Life,
+    client: Client,
+    kubeconfig: Kubeconfig,
+    capabilities: Capabilities,
+    provenance: Provenance,
+}
+
+enum Life {
+    Tied(EmbeddedCluster),
+    Lasting { cluster: LastingCluster, name: String },
+}
+
+impl EmbeddedProvider {
+    /// Starts a cluster and returns when its API answers.
+    pub async fn start(options: EmbeddedOptions) -> Result<Self, ClusterError> {
+        let how = Options::new(&options.name, &options.image_store);
+        let (life, client, kubeconfig) = match &options.lasting {
+            None => {
+                let cluster = EmbeddedCluster::start(how).await.map_err(start_error)?;
+                let (client, kubeconfig) = (cluster.client(), cluster.access().kubeconfig());
+                (Life::Tied(cluster), client, kubeconfig)
+            }
+            Some(folder) => start_lasting(&options.name, folder, how).await?,
+        };
+        let version = client.apiserver_version().await.map_err(|source| failed_start(source.into()))?;
+        let real_images = options.images.iter().all(|image| !image.stand_in);
+        let provenance = Provenance::of_this_machine(PROVIDER, version.git_version, 1, options.images);
+        let capabilities = Capabilities { nodes: 1, network_faults: false, real_images };
+        Ok(Self { life, client, kubeconfig, capabilities, provenance })
+    }
+}
+
+impl Cluster for EmbeddedProvider {
+    fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    fn kubeconfig(&self) -> Kubeconfig {
+        self.kubeconfig.clone()
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<(), ClusterError>> {
+        Box::pin(async move {
+            match self.life {
+                Life::Tied(cluster) => cluster.stop().await,
+                Life::Lasting { cluster, .. } => {
+                    blocking(move || cluster.down()).await.map_err(|source| ended("taken down", source))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn keep(self: Box<Self>) -> BoxFuture<'static, Result<Kept, ClusterError>> {
+        Box::pin(async move {
+            match self.life {
+                Life::Lasting { cluster, name } => Ok(Kept {
+                    reach: format!("kubectl --kubeconfig {} get pods -A", cluster.kubeconfig().display()),
+                    remove: format!("cargo xtask cluster down --name {name}"),
+                }),
+                Life::Tied(cluster) => {
+                    cluster.stop().await;
+                    Err(ended("kept", "it was started for the length of this process".to_owned()))
+                }
+            }
+        })
+    }
+}
+
+async fn start_lasting(
+    name: &str,
+    folder: &std::path::Path,
+    how: Options,
+) -> Result<(Life, Client, Kubeconfig), ClusterError> {
+    let cluster = LastingCluster::named(name, folder);
+    let starting = cluster.clone();
+    blocking(move || starting.up(&how)).await.map_err(|error| match error {
+        LastingError::Start(error) => start_error(error),
+        other => failed_start(other.into()),
+    })?;
+    let kubeconfig =
+        Kubeconfig::read_from(cluster.kubeconfig()).map_err(|source| failed_start(source.into()))?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default())
+        .await
+        .map_err(|source| failed_start(source.into()))?;
+    let client = Client::try_from(config).map_err(|source| failed_start(source.into()))?;
+    Ok((Life::Lasting { cluster, name: name.to_owned() }, client, kubeconfig))
+}
+
+/// Runs what blocks beside the async runtime.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("starting and stopping a cluster does not panic")
+}
+
+/// Tells what the user may not do from what did not work.
+pub fn start_error(error: StartError) -> ClusterError {
+    match error {
+        StartError::Permission { .. } => ClusterError::NotPermitted { detail: error.to_string() },
+        other => failed_start(other.into()),
+    }
+}
+
+fn failed_start(source: Box<dyn std::error::Error + Send + Sync>) -> ClusterError {
+    ClusterError::Start { provider: PROVIDER, source }
+}
+
+fn ended(action: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClusterError {
+    ClusterError::End { provider: PROVIDER, action, source: source.into() }
+}

@@ -1,0 +1,39 @@
+//! What was found after a failure. The triage reads it, and its files are what is left for a person.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use crate::timeline::Entry;
+use crate::valkey::ClusterObservation;
+
+/// Everything that was found of one trial, already without passwords.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// The error that the scenario ended with.
+    pub error: String,
+    /// The pods of the namespace.
+    pub pods: Vec<Pod>,
+    /// The jobs of the namespace.
+    pub jobs: Vec<Job>,
+    /// The services of the namespace.
+    pub services: Vec<Service>,
+    /// Who the services send clients to.
+    pub slices: Vec<EndpointSlice>,
+    /// The events of the namespace, oldest first.
+    pub events: Vec<Event>,
+    /// What each node says, where it says anything.
+    pub observation: Option<ClusterObservation>,
+    /// The last lines of every container, by `pod/container` and `pod/container (previous)`.
+    pub logs: BTreeMap<String, String>,
+    /// `nodes.conf` by pod, where it could be read.
+    pub nodes_conf: BTreeMap<String, String>,
+    /// What was deployed, as YAML.
+    pub manifests: String,
+    /// Everything that happened.
+    pub timeline: Vec<Entry>,
+    /// What could not be fetched, and why.
+    pub gaps: Vec<String>,
+}

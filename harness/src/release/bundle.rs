@@ -1,0 +1,315 @@
+//! Manifests as Helm sees them: anything with the annotation `helm.sh/hook` is a hook, the rest are resources.
+
+use std::collections::BTreeMap;
+
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
+use serde_json::Value;
+
+use super::error::ReleaseError;
+
+/// The annotation that makes an object a hook.
+pub const HOOK_ANNOTATION: &str = "helm.sh/hook";
+const WEIGHT_ANNOTATION: &str = "helm.sh/hook-weight";
+const DELETE_ANNOTATION: &str = "helm.sh/hook-delete-policy";
+const RESOURCE_POLICY_ANNOTATION: &str = "helm.sh/resource-policy";
+
+/// The kinds whose objects have no namespace, among those that charts of this sort render.
+const CLUSTER_SCOPED: [&str; 7] = [
+    "Namespace",
+    "PersistentVolume",
+    "StorageClass",
+    "PriorityClass",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+];
+
+/// Everything that a release deploys.
+#[derive(Debug, Clone, Default)]
+pub struct Bundle {
+    /// What is applied.
+    pub resources: Vec<Object>,
+    /// What runs at certain moments.
+    pub hooks: Vec<Hook>,
+}
+
+impl Bundle {
+    /// Sorts manifests into resources and hooks.
+    pub fn from_values(manifests: impl IntoIterator<Item = Value>) -> Result<Self, ReleaseError> {
+        let mut bundle = Self::default();
+        for manifest in manifests {
+            let object = Object::from_value(manifest)?;
+            match Hook::from_object(&object)? {
+                Some(hook) => bundle.hooks.push(hook),
+                None => bundle.resources.push(object),
+            }
+        }
+        Ok(bundle)
+    }
+
+    /// Takes in what the chart renders to.
+    pub fn from_manifests(rendered: &manifests::Manifests) -> Result<Self, ReleaseError> {
+        Self::from_values(rendered.objects().into_iter().chain(rendered.hooks.iter().map(manifests::Hook::to_value)))
+    }
+
+    /// The resource of the same kind and name, if it is part of the bundle.
+    pub fn find(&self, other: &Object) -> Option<&Object> {
+        self.resources.iter().find(|object| object.kind() == other.kind() && object.name() == other.name())
+    }
+
+    /// Every object, hooks included, for mutation in tests of the checks.
+    pub fn objects_mut(&mut self) -> impl Iterator<Item = &mut DynamicObject> {
+        let hooks = self.hooks.iter_mut().map(|hook| &mut hook.object.content);
+        self.resources.iter_mut().map(|object| &mut object.content).chain(hooks)
+    }
+
+    /// Every object as YAML documents, in the order in which they were given. Secrets' data is left out.
+    pub fn to_yaml(&self) -> String {
+        let hooks = self.hooks.iter().map(|hook| &hook.object);
+        let documents = self.resources.iter().chain(hooks).map(|object| {
+            let mut content = object.content.clone();
+            if object.kind() == "Secret" {
+                for key in ["data", "stringData"] {
+                    redact(content.data.get_mut(key));
+                }
+            }
+            let yaml = serde_yaml::to_string(&content).unwrap_or_else(|error| format!("# {error}\n"));
+            format!("---\n{yaml}")
+        });
+        documents.collect()
+    }
+}
+
+/// One Kubernetes object of any kind, with how to reach its API.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// The object.
+    pub content: DynamicObject,
+    resource: ApiResource,
+    namespaced: bool,
+}
+
+impl Object {
+    /// Takes in a manifest; it must have `apiVersion`, `kind` and `metadata.name`.
+    pub fn from_value(manifest: Value) -> Result<Self, ReleaseError> {
+        let malformed = |source| ReleaseError::Manifest { what: "is not a Kubernetes object".to_owned(), source };
+        let content: DynamicObject =
+            serde_json::from_value(manifest).map_err(|source| malformed(Some(source)))?;
+        let types = content.types.clone().ok_or_else(|| malformed(None))?;
+        if content.metadata.name.is_none() {
+            let what = format!("of kind {} has no name", types.kind);
+            return Err(ReleaseError::Manifest { what, source: None });
+        }
+        let resource = ApiResource::from_gvk(&group_version_kind(&types));
+        let namespaced = !CLUSTER_SCOPED.contains(&types.kind.as_str());
+        Ok(Self { content, resource, namespaced })
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> &str {
+        &self.resource.kind
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.content.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// How to reach its API.
+    pub fn resource(&self) -> &ApiResource {
+        &self.resource
+    }
+
+    /// Whether it lives in a namespace.
+    pub fn is_namespaced(&self) -> bool {
+        self.namespaced
+    }
+
+    /// Whether `helm.sh/resource-policy: keep` protects it from deletion.
+    pub fn is_kept(&self) -> bool {
+        annotations(&self.content).get(RESOURCE_POLICY_ANNOTATION).is_some_and(|policy| policy.trim() == "keep")
+    }
+}
+
+/// When a hook runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HookEvent {
+    /// Before anything is created.
+    PreInstall,
+    /// After everything is created; not after it is ready.
+    PostInstall,
+    /// Before anything is changed.
+    PreUpgrade,
+    /// After everything is changed.
+    PostUpgrade,
+    /// Before anything is deleted.
+    PreDelete,
+    /// After everything is deleted.
+    PostDelete,
+    /// On `helm test`.
+    Test,
+    /// Before and after a rollback; known, and never run here.
+    Rollback,
+}
+
+impl HookEvent {
+    /// Its name in the annotation.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PreInstall => "pre-install",
+            Self::PostInstall => "post-install",
+            Self::PreUpgrade => "pre-upgrade",
+            Self::PostUpgrade => "post-upgrade",
+            Self::PreDelete => "pre-delete",
+            Self::PostDelete => "post-delete",
+            Self::Test => "test",
+            Self::Rollback => "rollback",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "pre-install" => Some(Self::PreInstall),
+            "post-install" => Some(Self::PostInstall),
+            "pre-upgrade" => Some(Self::PreUpgrade),
+            "post-upgrade" => Some(Self::PostUpgrade),
+            "pre-delete" => Some(Self::PreDelete),
+            "post-delete" => Some(Self::PostDelete),
+            // `test-success` is Helm 2's name for it, still accepted.
+            "test" | "test-success" => Some(Self::Test),
+            "pre-rollback" | "post-rollback" => Some(Self::Rollback),
+            _ => None,
+        }
+    }
+}
+
+/// An object that runs at certain moments.
+#[derive(Debug, Clone)]
+pub struct Hook {
+    /// The object, most often a Job.
+    pub object: Object,
+    /// When it runs.
+    pub events: Vec<HookEvent>,
+    /// Lower weights run first.
+    pub weight: i32,
+    /// When it is deleted.
+    pub delete: DeletePolicy,
+}
+
+/// When a hook's object is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeletePolicy {
+    /// The object of an earlier run goes before a new one is created.
+    pub before_creation: bool,
+    /// It goes when all hooks of the event have succeeded.
+    pub on_success: bool,
+    /// It goes when it failed.
+    pub on_failure: bool,
+}
+
+impl Hook {
+    /// Reads the hook annotations; `None` when the object is no hook.
+    fn from_object(object: &Object) -> Result<Option<Self>, ReleaseError> {
+        let annotations = annotations(&object.content);
+        let Some(events) = annotations.get(HOOK_ANNOTATION) else { return Ok(None) };
+        let refuse = |what: String| ReleaseError::Manifest {
+            what: format!("{}/{} {what}", object.kind(), object.name()),
+            source: None,
+        };
+        let parse = |name: &str| {
+            HookEvent::parse(name.trim()).ok_or_else(|| refuse(format!("has an unknown hook event {name:?}")))
+        };
+        let events = events.split(',').map(parse).collect::<Result<Vec<_>, _>>()?;
+        let weight = annotations.get(WEIGHT_ANNOTATION).map_or(Ok(0), |weight| {
+            weight.trim().parse().map_err(|_| refuse(format!("has a hook weight {weight:?} that is no number")))
+        })?;
+        let delete = delete_policy(annotations.get(DELETE_ANNOTATION))
+            .map_err(|policy| refuse(format!("has an unknown hook delete policy {policy:?}")))?;
+        Ok(Some(Self { object: object.clone(), events, weight, delete }))
+    }
+}
+
+/// Helm's default, when no policy is given, is `before-hook-creation`.
+fn delete_policy(text: Option<&String>) -> Result<DeletePolicy, String> {
+    let mut policy = DeletePolicy { before_creation: text.is_none(), on_success: false, on_failure: false };
+    for name in text.into_iter().flat_map(|text| text.split(',')) {
+        match name.trim() {
+            "before-hook-creation" => policy.before_creation = true,
+            "hook-succeeded" => policy.on_success = true,
+            "hook-failed" => policy.on_failure = true,
+            other => return Err(other.to_owned()),
+        }
+    }
+    Ok(policy)
+}
+
+fn annotations(content: &DynamicObject) -> &BTreeMap<String, String> {
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    content.metadata.annotations.as_ref().unwrap_or(&NONE)
+}
+
+fn group_version_kind(types: &TypeMeta) -> GroupVersionKind {
+    let (group, version) = types.api_version.split_once('/').unwrap_or(("", &types.api_version));
+    GroupVersionKind::gvk(group, version, &types.kind)
+}
+
+fn redact(data: Option<&mut Value>) {
+    for value in data.and_then(Value::as_object_mut).into_iter().flat_map(|entries| entries.values_mut()) {
+        *value = Value::String("<redacted>".to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(annotations: &Value) -> Value {
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "init", "annotations": annotations}})
+    }
+
+    #[test]
+    fn annotations_tell_hooks_from_resources() {
+        let hook = job(&json!({
+            "helm.sh/hook": "post-install, post-upgrade", "helm.sh/hook-weight": "5",
+            "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
+        }));
+        let bundle = Bundle::from_values([hook, job(&json!({}))]).unwrap();
+        assert_eq!(bundle.resources.len(), 1);
+        let hook = &bundle.hooks[0];
+        assert_eq!(hook.events, [HookEvent::PostInstall, HookEvent::PostUpgrade]);
+        assert_eq!(hook.weight, 5);
+        assert_eq!(hook.delete, DeletePolicy { before_creation: true, on_success: true, on_failure: false });
+    }
+
+    #[test]
+    fn without_a_policy_an_earlier_hook_goes_before_a_new_one() {
+        let bundle = Bundle::from_values([job(&json!({"helm.sh/hook": "test"}))]).unwrap();
+        assert_eq!(
+            bundle.hooks[0].delete,
+            DeletePolicy { before_creation: true, on_success: false, on_failure: false }
+        );
+    }
+
+    #[test]
+    fn what_helm_would_not_understand_is_refused_by_name() {
+        for (annotations, expected) in [
+            (json!({"helm.sh/hook": "after-lunch"}), "Job/init has an unknown hook event \"after-lunch\""),
+            (json!({"helm.sh/hook": "test", "helm.sh/hook-weight": "heavy"}), "\"heavy\" that is no number"),
+            (json!({"helm.sh/hook": "test", "helm.sh/hook-delete-policy": "x"}), "delete policy \"x\""),
+        ] {
+            let error = Bundle::from_values([job(&annotations)]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn yaml_for_evidence_has_no_secret_in_it() {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"},
+                            "data": {"valkey-password": "aHVudGVyMg=="}});
+        let yaml = Bundle::from_values([secret]).unwrap().to_yaml();
+        assert!(!yaml.contains("aHVudGVyMg"), "{yaml}");
+        assert!(yaml.contains("valkey-password: <redacted>"), "{yaml}");
+    }
+}

@@ -1,0 +1,176 @@
+//! A hook's output, read while it runs. Helm deletes a Job as soon as it has succeeded, and Kubernetes deletes the pod of a
+//! Job that has failed: whoever reads the log afterwards comes too late.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::LogParams;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, ResourceExt};
+use tokio::task::JoinSet;
+
+use super::Release;
+use crate::timeline::{Kind, Timeline};
+use crate::wait::conditions;
+
+/// How many lines of a hook are remembered: more than any of the chart's hooks prints, and not without bound.
+const REMEMBERED_LINES: usize = 2_000;
+
+/// How long the output of a hook that has ended may take to arrive. Its pod may be deleted at any moment.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// How many lines of a pod that will not run are shown.
+const LAST_LINES: i64 = 12;
+
+/// What a hook printed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HookOutput {
+    /// The hook's object.
+    pub hook: String,
+    /// Its lines, in the order in which they arrived, over all its pods and restarts.
+    pub lines: Vec<String>,
+}
+
+impl HookOutput {
+    /// The last `count` lines.
+    pub fn last_lines(&self, count: usize) -> Vec<String> {
+        self.lines[self.lines.len().saturating_sub(count)..].to_vec()
+    }
+}
+
+/// Reads the logs of every container of a hook's pods in the background, from their first line on.
+#[derive(Debug)]
+pub(super) struct Follower {
+    hook: String,
+    lines: Lines,
+    tasks: JoinSet<()>,
+}
+
+type Lines = Arc<Mutex<VecDeque<String>>>;
+
+impl Follower {
+    /// Starts to read what the pods of the hook `kind`/`name` print.
+    pub(super) fn start(release: &Release, kind: &str, name: &str) -> Self {
+        let selection = match kind {
+            "Job" => watcher::Config::default().labels(&format!("batch.kubernetes.io/job-name={name}")),
+            _ => watcher::Config::default().fields(&format!("metadata.name={name}")),
+        };
+        let pods = Api::namespaced(release.client.clone(), &release.namespace);
+        let lines = Lines::default();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow_pods(pods, selection, lines.clone(), release.timeline.clone()));
+        Self { hook: name.to_owned(), lines, tasks }
+    }
+
+    /// Ends the reading, and returns what was read. The pod's end closes its log, so little is waited for; `complete`
+    /// says that the pod has ended by itself.
+    pub(super) async fn finish(mut self, complete: bool) -> HookOutput {
+        if complete {
+            // The watch task ends by itself once every log it follows has ended after its pod's end.
+            let _ = tokio::time::timeout(DRAIN, self.tasks.join_next()).await;
+        }
+        self.tasks.abort_all();
+        let lines = self.lines.lock().expect("no code panics while it holds the lines").iter().cloned().collect();
+        HookOutput { hook: self.hook, lines }
+    }
+}
+
+/// Watches the pods and follows each container instance once. Ends when a pod has ended and its logs were read.
+async fn follow_pods(pods: Api<Pod>, selection: watcher::Config, lines: Lines, timeline: Timeline) {
+    let mut followed: BTreeSet<(String, String, i32)> = BTreeSet::new();
+    let mut logs = JoinSet::new();
+    let mut events = watcher::watcher(pods.clone(), selection).default_backoff().boxed();
+    while let Some(event) = events.next().await {
+        let Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) = event else { continue };
+        for status in conditions::container_statuses(&pod) {
+            let instance = (pod.uid().unwrap_or_default(), status.name.clone(), status.restart_count);
+            let has_log = status.state.as_ref().is_some_and(|s| s.running.is_some() || s.terminated.is_some());
+            if has_log && followed.insert(instance) {
+                let (pods, lines, timeline) = (pods.clone(), lines.clone(), timeline.clone());
+                logs.spawn(follow_container(pods, pod.name_any(), status.name.clone(), lines, timeline));
+            }
+        }
+        if pod.status.and_then(|status| status.phase).is_some_and(|phase| phase == "Succeeded") {
+            while logs.join_next().await.is_some() {}
+            return;
+        }
+    }
+}
+
+async fn follow_container(pods: Api<Pod>, pod: String, container: String, lines: Lines, timeline: Timeline) {
+    let params = LogParams { container: Some(container), follow: true, ..LogParams::default() };
+    let Ok(stream) = pods.log_stream(&pod, &params).await else { return };
+    let mut stream = stream.lines();
+    while let Ok(Some(line)) = stream.try_next().await {
+        timeline.record(Kind::Hook, pod.as_str(), line.as_str());
+        let mut lines = lines.lock().expect("no code panics while it holds the lines");
+        if lines.len() == REMEMBERED_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+}
+
+/// The last lines of a pod's most telling container: of its previous instance where it has one.
+pub(super) async fn last_lines(pods: &Api<Pod>, pod: &Pod) -> Vec<String> {
+    let restarted = conditions::container_statuses(pod).iter().max_by_key(|status| status.restart_count);
+    let Some(status) = restarted else { return Vec::new() };
+    let container = Some(status.name.clone());
+    for previous in [true, false] {
+        let container = container.clone();
+        let params = LogParams { container, previous, tail_lines: Some(LAST_LINES), ..LogParams::default() };
+        if let Ok(text) = pods.logs(&pod.name_any(), &params).await
+            && !text.trim().is_empty()
+        {
+            return text.lines().map(str::to_owned).collect();
+        }
+    }
+    Vec::new()
+}
+
+/// The pod that a hook's last words say it waits for: the first word with an ordinal in the last line that speaks of
+/// waiting, or of having given it up.
+pub fn waits_for(lines: &[String]) -> Option<String> {
+    let speaks = |line: &String| ["wait", "gave up"].iter().any(|word| line.to_lowercase().contains(word));
+    let line = lines.iter().rev().find(|line| speaks(line))?;
+    let words = line.split(|c: char| c.is_whitespace() || matches!(c, ':' | ',' | '(' | ')' | '"' | '\''));
+    let mut pods = words.filter_map(|word| {
+        let pod = word.split('.').next()?;
+        let (stem, ordinal) = pod.rsplit_once('-')?;
+        let is_pod = !stem.is_empty() && !ordinal.is_empty() && ordinal.bytes().all(|b| b.is_ascii_digit());
+        is_pod.then(|| pod.to_owned())
+    });
+    pods.next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &[&str]) -> Vec<String> {
+        text.iter().map(|&line| line.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_awaited_pod_is_read_from_the_last_line_that_speaks_of_waiting() {
+        let log = lines(&[
+            "waiting for vk-percona-valkey-1.vk-headless.ns.svc.cluster.local:6379",
+            "Waiting for pod vk-percona-valkey-5 (5 of 6): connection refused",
+            "try 3",
+        ]);
+        assert_eq!(waits_for(&log).unwrap(), "vk-percona-valkey-5");
+        let given_up = "gave up after 30 s: pod vk-2 to become a replica of pod vk-1, last answer: ERR";
+        assert_eq!(waits_for(&lines(&[given_up])).unwrap(), "vk-2");
+        assert_eq!(waits_for(&lines(&["cluster formed", "waiting for slots to be agreed"])), None);
+    }
+
+    #[test]
+    fn last_lines_are_no_more_than_there_are() {
+        let output = HookOutput { hook: "x".into(), lines: lines(&["a", "b", "c"]) };
+        assert_eq!(output.last_lines(2), ["b", "c"]);
+        assert_eq!(output.last_lines(9), ["a", "b", "c"]);
+    }
+}

@@ -1,0 +1,88 @@
+//! One line per event, for CI logs and pipes: no cursor movement, nothing rewritten.
+
+use std::io::Write;
+
+use super::event::{Event, Reporter};
+use super::model::{Outcome, TrialReport};
+use super::style::Style;
+use super::summary;
+use crate::images;
+
+/// Writes lines to `out`.
+#[derive(Debug)]
+pub struct Plain<W> {
+    out: W,
+    style: Style,
+}
+
+impl<W: Write + Send> Plain<W> {
+    /// A reporter that writes to `out`.
+    pub fn new(out: W, style: Style) -> Self {
+        Self { out, style }
+    }
+
+    fn line(&mut self, text: &str) {
+        // A reader that went away must not stop the run.
+        let _ = writeln!(self.out, "{text}");
+        let _ = self.out.flush();
+    }
+}
+
+impl<W: Write + Send> Reporter for Plain<W> {
+    fn on(&mut self, event: &Event) {
+        match event {
+            Event::TrialFinished { report } => self.line(&trial_line(report, self.style)),
+            Event::RunFinished { report, folder, kept } => {
+                self.line(&summary::render(report, folder, kept.as_deref(), self.style));
+            }
+            // In a log, the line that a trial ends with is enough: its start and steps are in the report.
+            Event::TrialStarted { .. } | Event::StepStarted { .. } => {}
+            Event::RunStarted { .. } | Event::Note { .. } | Event::ClusterReady { .. } | Event::Interrupted => {
+                if let Some(text) = announcement(event) {
+                    self.line(&text);
+                }
+            }
+        }
+    }
+}
+
+/// The line for an event that is about the run as a whole.
+pub(super) fn announcement(event: &Event) -> Option<String> {
+    match event {
+        Event::RunStarted { run, trials, jobs, profile } => {
+            Some(format!("run {run}: {trials} trials, {jobs} at a time, profile {profile}"))
+        }
+        Event::Note { text } => Some(format!("note: {text}")),
+        Event::ClusterReady { provenance, took } => {
+            let images: String = provenance.images.iter().map(image_line).collect();
+            Some(format!("cluster: {provenance}, ready after {} ms{images}", took.as_millis()))
+        }
+        Event::Interrupted => Some("interrupted: stopping, cleaning up and writing a partial report".to_owned()),
+        Event::TrialStarted { .. }
+        | Event::StepStarted { .. }
+        | Event::TrialFinished { .. }
+        | Event::RunFinished { .. } => None,
+    }
+}
+
+/// The line for an image, beneath that of the cluster.
+fn image_line(image: &images::Provenance) -> String {
+    let what = if image.stand_in { "STAND-IN, qualifies the deployment and not the image" } else { "published image" };
+    let server = image.server_version.as_deref().map(|version| format!(", server {version}")).unwrap_or_default();
+    let reason = image.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    format!("\n  {}: {what}{server}, {}{reason}", image.reference, image.digest)
+}
+
+/// The line that a finished trial gets.
+pub(super) fn trial_line(report: &TrialReport, style: Style) -> String {
+    let word = format!("{:<7}", report.outcome.word());
+    let took = format!("{:>6.1} s", std::time::Duration::from_millis(report.duration_ms).as_secs_f64());
+    let (word, why) = match &report.outcome {
+        Outcome::Passed => (style.good(&word), None),
+        Outcome::Failed { cause, message } => (style.bad(&word), Some(cause.as_ref().unwrap_or(message))),
+        Outcome::Skipped { reason } => (style.faint(&word), Some(reason)),
+        Outcome::Invalid { reason } | Outcome::Broken { reason } => (style.doubtful(&word), Some(reason)),
+    };
+    let why = why.and_then(|why| why.lines().next()).map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{word} {took}  {}{why}", report.name)
+}

@@ -1,0 +1,166 @@
+//! What a person reads at the end: the table of scenarios and combinations, the failures and how to run them again, the
+//! slowest trials, the verdict.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use super::file::REPORT_FILE;
+use super::model::{Outcome, RunReport, RunVerdict, TrialReport};
+use super::style::Style;
+
+/// How many of the slowest trials are named.
+const SLOWEST: usize = 3;
+
+/// Renders the whole summary. `folder` is where the report was written, `kept` how to reach what was kept.
+pub fn render(report: &RunReport, folder: &Path, kept: Option<&str>, style: Style) -> String {
+    let mut text = String::from("\n");
+    text.push_str(&table(&report.trials, style));
+    for trial in report.trials.iter().filter(|trial| !matches!(trial.outcome, Outcome::Passed)) {
+        text.push_str(&details(trial, report, folder, style));
+    }
+    text.push_str(&slowest(&report.trials));
+    if let Some(kept) = kept {
+        let _ = writeln!(text, "kept: {kept}");
+    }
+    let _ = writeln!(text, "report: {}", folder.join(REPORT_FILE).display());
+    let _ = write!(text, "{}: {}", verdict_words(report.verdict, style), report.because);
+    let _ = write!(text, " ({})", took(report.duration_ms));
+    text
+}
+
+/// The command that runs one trial again under the same conditions.
+pub fn reproduce(trial: &TrialReport, report: &RunReport) -> String {
+    format!(
+        "cargo xtask e2e --scenario {}::{} --mode {} --variant {} --profile {} --seed {}",
+        trial.suite, trial.scenario, trial.mode, trial.variant, report.profile, report.seed
+    )
+}
+
+/// Scenarios down, mode × variant across.
+fn table(trials: &[TrialReport], style: Style) -> String {
+    let columns: BTreeSet<(&str, &str)> =
+        trials.iter().map(|trial| (mode_rank(&trial.mode), trial.variant.as_str())).collect();
+    let mut rows: BTreeMap<String, BTreeMap<(&str, &str), &TrialReport>> = BTreeMap::new();
+    for trial in trials {
+        let row = rows.entry(format!("{}::{}", trial.suite, trial.scenario)).or_default();
+        row.insert((mode_rank(&trial.mode), trial.variant.as_str()), trial);
+    }
+    let heads: Vec<String> =
+        columns.iter().map(|(mode, variant)| format!("{}-{variant}", mode.trim_start())).collect();
+    let first = rows.keys().map(String::len).max().unwrap_or(0);
+    let mut text = format!("{:first$}", "");
+    for head in &heads {
+        let _ = write!(text, "  {head}");
+    }
+    text.push('\n');
+    for (name, row) in &rows {
+        let _ = write!(text, "{name:first$}");
+        for (column, head) in columns.iter().zip(&heads) {
+            let cell = row.get(column).map_or_else(|| style.faint(&pad("·", head)), |trial| cell(trial, head, style));
+            let _ = write!(text, "  {cell}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Puts standalone before cluster, as people say it, while the set of columns stays ordered.
+fn mode_rank(mode: &str) -> &str {
+    if mode == "standalone" { " standalone" } else { mode }
+}
+
+fn cell(trial: &TrialReport, head: &str, style: Style) -> String {
+    let word = trial.outcome.word();
+    match trial.outcome {
+        Outcome::Passed => style.good(&pad(&format!("{word} {}", took(trial.duration_ms)), head)),
+        Outcome::Failed { .. } => style.bad(&pad(&format!("{word} {}", took(trial.duration_ms)), head)),
+        Outcome::Skipped { .. } => style.faint(&pad(word, head)),
+        Outcome::Invalid { .. } | Outcome::Broken { .. } => style.doubtful(&pad(word, head)),
+    }
+}
+
+fn pad(text: &str, head: &str) -> String {
+    format!("{text:width$}", width = head.chars().count())
+}
+
+fn details(trial: &TrialReport, report: &RunReport, folder: &Path, style: Style) -> String {
+    let mut text = format!("\n{}\n", style.bad(&format!("{} {}", trial.outcome.word(), trial.name)));
+    match &trial.outcome {
+        Outcome::Passed => {}
+        Outcome::Failed { cause, message } => {
+            if let Some(cause) = cause {
+                let _ = writeln!(text, "  most likely: {cause}");
+            }
+            for line in message.lines() {
+                let _ = writeln!(text, "  {line}");
+            }
+        }
+        Outcome::Skipped { reason } | Outcome::Invalid { reason } | Outcome::Broken { reason } => {
+            let _ = writeln!(text, "  {reason}");
+        }
+    }
+    if let Some(evidence) = &trial.evidence {
+        let _ = writeln!(text, "  evidence: {}", folder.join(evidence).display());
+    }
+    for problem in &trial.cleanup {
+        let _ = writeln!(text, "  not cleaned up: {problem}");
+    }
+    if !matches!(trial.outcome, Outcome::Skipped { .. }) {
+        let _ = writeln!(text, "  again: {}", reproduce(trial, report));
+    }
+    text
+}
+
+fn slowest(trials: &[TrialReport]) -> String {
+    let mut ran: Vec<&TrialReport> =
+        trials.iter().filter(|trial| !matches!(trial.outcome, Outcome::Skipped { .. })).collect();
+    if ran.len() < 2 {
+        return String::from("\n");
+    }
+    ran.sort_by_key(|trial| std::cmp::Reverse(trial.duration_ms));
+    let named: Vec<String> =
+        ran.iter().take(SLOWEST).map(|trial| format!("{} {}", trial.name, took(trial.duration_ms))).collect();
+    format!("\nslowest: {}\n", named.join(", "))
+}
+
+fn verdict_words(verdict: RunVerdict, style: Style) -> String {
+    match verdict {
+        RunVerdict::Qualified => style.good("QUALIFIED"),
+        RunVerdict::NotQualified => style.bad("NOT QUALIFIED"),
+        RunVerdict::Inconclusive => style.doubtful("INCONCLUSIVE"),
+    }
+}
+
+fn took(duration_ms: u64) -> String {
+    format!("{:.1} s", Duration::from_millis(duration_ms).as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::model::tests_support::{report, trial};
+
+    #[test]
+    fn the_table_has_a_cell_for_every_combination() {
+        let trials = vec![
+            trial("formation", "forms", "cluster", "rpm", Outcome::Passed),
+            trial("formation", "forms", "standalone", "hardened", Outcome::Passed),
+            trial("formation", "nine", "cluster", "rpm", Outcome::Skipped { reason: "x".into() }),
+        ];
+        insta::assert_snapshot!(table(&trials, Style::PLAIN));
+    }
+
+    #[test]
+    fn a_failure_names_its_cause_its_evidence_and_the_command_that_repeats_it() {
+        let mut failed = trial("formation", "forms", "cluster", "rpm", Outcome::Failed {
+            cause: Some("replicas cannot authenticate: masterauth is missing".into()),
+            message: "replica vk-3: link is down\nreplica vk-4: link is down".into(),
+        });
+        failed.evidence = Some("evidence/formation-forms-cluster-rpm".into());
+        let report = report(vec![failed, trial("connection", "x", "standalone", "rpm", Outcome::Passed)]);
+        insta::assert_snapshot!(render(&report, Path::new("reports/r1"), None, Style::PLAIN));
+    }
+}

@@ -1,0 +1,284 @@
+//! What a scenario acts through. Every verb is a step in the timeline and in the report; every wait has a deadline from the
+//! profile; nothing here knows which provider the cluster is from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, ListParams};
+use kube::{Client, ResourceExt};
+use manifests::{Mode, Values, Variant};
+
+use super::environment::Environment;
+use super::error::TrialError;
+use super::id::TrialId;
+use super::steps::Steps;
+use crate::cluster::PortForward;
+use crate::release::{Bundle, HookEvent, HookOutput, Release};
+use crate::secret::{Password, Redactor};
+use crate::timeline::Timeline;
+use crate::valkey::connection::dial_and_connect;
+use crate::valkey::dialer::Dialer;
+use crate::valkey::{Connection, ExpectedTopology, observation};
+use crate::wait::{self, Expectation, Verdict, conditions};
+
+/// The name of every trial's release: namespaces keep trials apart, and short names read well.
+const RELEASE_NAME: &str = "vk";
+
+/// What a scenario acts through.
+pub struct Context {
+    environment: Environment,
+    id: TrialId,
+    namespace: String,
+    timeline: Timeline,
+    password: manifests::Password,
+    redactor: Redactor,
+    dialer: Arc<PortForward>,
+    release: Option<Release>,
+    values: Option<Values>,
+    pub(super) steps: Steps,
+    measurements: BTreeMap<String, f64>,
+}
+
+impl Context {
+    /// A context for a trial whose namespace exists.
+    pub fn new(environment: Environment, id: TrialId, namespace: String, timeline: Timeline) -> Self {
+        let password = generated_password();
+        let mut redactor = Redactor::default();
+        redactor.register(&Password::new(password.reveal()));
+        let client = environment.client.clone();
+        let dialer = Arc::new(PortForward::new(client, &namespace, manifests::release::CLIENT_PORT));
+        let steps = Steps::new(id.to_string(), timeline.clone(), environment.events.clone());
+        Self {
+            environment,
+            id,
+            namespace,
+            timeline,
+            password,
+            redactor,
+            dialer,
+            release: None,
+            values: None,
+            steps,
+            measurements: BTreeMap::new(),
+        }
+    }
+
+    /// The mode of this trial.
+    pub fn mode(&self) -> Mode {
+        self.id.mode
+    }
+
+    /// The variant of this trial.
+    pub fn variant(&self) -> Variant {
+        self.id.variant
+    }
+
+    /// A client for the cluster.
+    pub fn client(&self) -> Client {
+        self.environment.client.clone()
+    }
+
+    /// The trial's own namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// What all trials of the run share.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Everything that has happened so far.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// The release, once installed.
+    pub fn release(&self) -> Option<&Release> {
+        self.release.as_ref()
+    }
+
+    /// The password that the release was installed with.
+    pub fn password(&self) -> Password {
+        Password::new(self.password.reveal())
+    }
+
+    /// The values to install: the trial's combination under the run's profile. A scenario changes what its story needs.
+    pub fn values(&self) -> Values {
+        let mut values = Values::combination(self.id.mode, self.id.variant);
+        self.environment.profile.apply(&mut values);
+        values
+    }
+
+    /// The values that are installed.
+    pub fn installed_values(&self) -> Result<&Values, TrialError> {
+        self.values.as_ref().ok_or(TrialError::NotInstalled)
+    }
+
+    /// Renders the chart and installs it, hooks included.
+    pub async fn install(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
+        let bundle = self.render(&values)?;
+        self.install_bundle(values, bundle).await
+    }
+
+    /// Installs manifests that differ from what `values` render: how the tests of the checks break a deployment.
+    pub async fn install_bundle(
+        &mut self,
+        values: Values,
+        bundle: Bundle,
+    ) -> Result<Vec<HookOutput>, TrialError> {
+        let step = self.steps.begin("install");
+        let deadline = self.environment.profile.deadlines().hook;
+        let release =
+            Release::new(self.client(), &self.namespace, RELEASE_NAME, self.timeline.clone(), deadline);
+        self.values = Some(values);
+        let installed = self.release.insert(release).install(bundle).await;
+        self.steps.end(step, installed.is_ok());
+        Ok(installed?)
+    }
+
+    /// The objects that `values` render to, for this trial's release.
+    pub fn render(&self, values: &Values) -> Result<Bundle, TrialError> {
+        let release = manifests::Release::install(RELEASE_NAME, &self.namespace)
+            .with_password(self.password.clone());
+        let rendered = manifests::render(&release, values)?;
+        Ok(Bundle::from_manifests(&rendered)?)
+    }
+
+    /// Renders the chart anew and upgrades the release, hooks included.
+    pub async fn upgrade(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
+        let bundle = self.render(&values)?;
+        let step = self.steps.begin("upgrade");
+        let release = self.release.as_mut().ok_or(TrialError::NotInstalled)?;
+        let upgraded = release.upgrade(bundle).await;
+        self.steps.end(step, upgraded.is_ok());
+        self.values = Some(values);
+        Ok(upgraded?)
+    }
+
+    /// `helm test`.
+    pub async fn helm_test(&mut self) -> Result<Vec<HookOutput>, TrialError> {
+        self.run_hooks(HookEvent::Test).await
+    }
+
+    /// Runs the hooks of one event again, as Helm would.
+    pub async fn run_hooks(&mut self, event: HookEvent) -> Result<Vec<HookOutput>, TrialError> {
+        let step = self.steps.begin(&format!("run {} hooks", event.name()));
+        let release = self.release.as_ref().ok_or(TrialError::NotInstalled)?;
+        let ran = release.run_hooks(event).await;
+        self.steps.end(step, ran.is_ok());
+        Ok(ran?)
+    }
+
+    /// The server pods: those of the StatefulSet, not those of Jobs or tests, by name.
+    pub async fn server_pods(&self) -> Result<Vec<Pod>, TrialError> {
+        let listed = self.pods().list(&ListParams::default()).await;
+        let mut pods = listed.map_err(|source| TrialError::api("list pods", source))?.items;
+        pods.retain(is_server);
+        pods.sort_by_key(ResourceExt::name_any);
+        Ok(pods)
+    }
+
+    /// Deletes a server pod and waits until another one of the same name is ready.
+    pub async fn replace_pod(&mut self, name: &str) -> Result<Pod, TrialError> {
+        let step = self.steps.begin(&format!("replace pod {name}"));
+        let replaced = self.replace(name).await;
+        self.steps.end(step, replaced.is_ok());
+        replaced
+    }
+
+    /// A connection to one pod's server, with the release's password.
+    pub async fn connect(&self, pod: &str) -> Result<Connection, TrialError> {
+        let connected = dial_and_connect(self.dialer.as_ref(), pod, Some(&self.password())).await;
+        connected.map_err(|source| TrialError::Connect { pod: pod.to_owned(), source })
+    }
+
+    /// What opens streams to the release's servers.
+    pub fn dialer(&self) -> Arc<dyn Dialer> {
+        self.dialer.clone()
+    }
+
+    /// What the installed values promise of the topology.
+    pub fn expected_topology(&self) -> Result<ExpectedTopology, TrialError> {
+        let values = self.installed_values()?;
+        let mut expected = match values.mode {
+            Mode::Standalone => ExpectedTopology::standalone(values.standalone.replicas),
+            Mode::Cluster => {
+                ExpectedTopology::cluster(values.cluster.replicas, values.cluster.replicas_per_primary)
+            }
+        };
+        expected.auth = values.auth.enabled;
+        Ok(expected)
+    }
+
+    /// Looks once, from every node's point of view.
+    pub async fn observe(&self) -> Result<observation::ClusterObservation, TrialError> {
+        let expected = self.expected_topology()?;
+        let password = expected.auth.then(|| self.password());
+        let pods = self.server_pods().await?.iter().map(observation::PodFacts::from_pod).collect();
+        let dialer = self.dialer.as_ref();
+        let seen =
+            observation::ClusterObservation::collect(expected, pods, dialer, password.as_ref()).await;
+        for (pod, view) in seen.answered() {
+            if let Some(info) = &view.cluster_info {
+                self.timeline.cluster_state(pod, &info.cluster_state);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Puts a number into the report.
+    pub fn measure(&mut self, name: impl Into<String>, value: f64) {
+        self.measurements.insert(name.into(), value);
+    }
+
+    /// `text` without the trial's passwords.
+    pub fn redact(&self, text: &str) -> String {
+        self.redactor.redact(text)
+    }
+
+    /// The pods of the trial's namespace.
+    pub fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client(), &self.namespace)
+    }
+
+    pub(super) fn take_steps(&mut self) -> Vec<crate::report::StepReport> {
+        self.steps.take()
+    }
+
+    pub(super) fn take_measurements(&mut self) -> BTreeMap<String, f64> {
+        std::mem::take(&mut self.measurements)
+    }
+
+    async fn replace(&mut self, name: &str) -> Result<Pod, TrialError> {
+        let pods = self.pods();
+        let gone = |source| TrialError::api(format!("delete pod {name}"), source);
+        let before = pods.get(name).await.map_err(gone)?;
+        pods.delete(name, &DeleteParams::default()).await.map_err(gone)?;
+        let budget = self.environment.profile.deadlines().pod_replacement;
+        let what = Expectation::new(format!("pod {name}"), "to be replaced and ready", budget);
+        let replaced = wait::object(&pods, name, what, |pod: Option<&Pod>| match pod {
+            Some(pod) if pod.uid() == before.uid() => Verdict::NotYet("the old pod is still there".to_owned()),
+            Some(pod) if conditions::is_ready(pod) => Verdict::Ready(pod.clone()),
+            Some(pod) => conditions::doom(pod)
+                .map_or_else(|| Verdict::NotYet(conditions::describe(Some(pod))), Verdict::Never),
+            None => Verdict::NotYet("absent".to_owned()),
+        });
+        Ok(replaced.await?)
+    }
+}
+
+/// Whether the pod is one of a StatefulSet's.
+pub fn is_server(pod: &Pod) -> bool {
+    pod.owner_references().iter().any(|owner| owner.kind == "StatefulSet")
+}
+
+/// A password that no other trial has. It needs no seed: nothing that a trial does depends on its value.
+fn generated_password() -> manifests::Password {
+    let mut entropy = [0_u8; 2 * manifests::password::GENERATED_LENGTH];
+    let (first, second) = entropy.split_at_mut(16);
+    first.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+    second.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+    manifests::Password::from_entropy(&entropy)
+}

@@ -1,0 +1,33 @@
+//! What all trials of a run share.
+
+use std::path::PathBuf;
+
+use kube::Client;
+
+use super::profile::Profile;
+use crate::cluster::Capabilities;
+use crate::report::EventSink;
+
+/// The label that every namespace of a run carries, with the run's identifier as its value.
+pub const RUN_LABEL: &str = "valkey-e2e/run";
+
+/// What all trials of a run share.
+#[derive(Clone)]
+pub struct Environment {
+    /// A client for the cluster.
+    pub client: Client,
+    /// What the cluster can do.
+    pub capabilities: Capabilities,
+    /// The run's identifier.
+    pub run: String,
+    /// Values and deadlines.
+    pub profile: Profile,
+    /// The seed of everything random.
+    pub seed: u64,
+    /// Leave namespaces behind.
+    pub keep: bool,
+    /// Where evidence goes, a folder per trial.
+    pub evidence: PathBuf,
+    /// Who is told what happens.
+    pub events: EventSink,
+}

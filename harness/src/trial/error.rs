@@ -1,0 +1,71 @@
+//! Why an act of a scenario did not succeed.
+
+use crate::checks::Violation;
+use crate::release::ReleaseError;
+use crate::wait::WaitError;
+
+/// Why an act of a scenario did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// The chart refuses the values.
+    #[error("the values cannot be rendered")]
+    Render(#[from] manifests::RenderError),
+    /// A verb of the release failed.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// Something did not come about in time.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// Promises are broken, and stayed broken until the deadline.
+    #[error("{} of the promises do not hold {waited}:{}", violations.len(), list(violations))]
+    Unhealthy {
+        /// For how long they were waited for.
+        waited: String,
+        /// Every one that was broken when it was last looked.
+        violations: Vec<Violation>,
+    },
+    /// A pod's Valkey stopped answering.
+    #[error("failed to have an answer from the server of pod {pod}")]
+    Answer {
+        /// The pod.
+        pod: String,
+        /// The cause.
+        #[source]
+        source: redis::RedisError,
+    },
+    /// What the scenario does to the deployment did not take place. Neither a pass nor a failure.
+    #[error("the fault did not take place: {0}")]
+    Invalid(String),
+    /// The scenario acts on a release that it has not installed.
+    #[error("nothing is installed yet")]
+    NotInstalled,
+    /// The API server refused a request.
+    #[error("failed to {what}")]
+    Api {
+        /// What was attempted.
+        what: String,
+        /// The cause.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// A pod's Valkey does not let us in.
+    #[error("failed to connect to the server of pod {pod}")]
+    Connect {
+        /// The pod.
+        pod: String,
+        /// The cause.
+        #[source]
+        source: crate::valkey::ConnectError,
+    },
+}
+
+impl TrialError {
+    /// The error of a request to the API server.
+    pub fn api(what: impl Into<String>, source: kube::Error) -> Self {
+        Self::Api { what: what.into(), source: Box::new(source) }
+    }
+}
+
+fn list(violations: &[Violation]) -> String {
+    violations.iter().map(|violation| format!("\n  - {violation}")).collect()
+}

@@ -1,0 +1,198 @@
+//! The life of a trial: a labelled namespace, the scenario's body, evidence before anything is deleted, clean-up, report.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::{DeleteParams, ObjectMeta, PostParams};
+
+use super::context::Context;
+use super::environment::{Environment, RUN_LABEL};
+use super::error::TrialError;
+use super::id::TrialId;
+use crate::diagnostics;
+use crate::report::{Event, Outcome, TrialReport};
+use crate::timeline::{Kind, Timeline};
+use crate::wait::{self, Expectation, Verdict};
+
+/// What a scenario is to this module: something to do with a context.
+pub type Body = for<'a> fn(&'a mut Context) -> BoxFuture<'a, anyhow::Result<()>>;
+
+/// Runs one trial to its end, whatever that is, and tells the environment's listeners of it.
+pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialReport {
+    let name = id.to_string();
+    environment.events.send(Event::TrialStarted { trial: name.clone() });
+    let timeline = Timeline::default();
+    let mut report = blank_report(id);
+    let namespace = id.namespace(&environment.run);
+    match create_namespace(environment, &namespace, &name).await {
+        Err(error) => {
+            let reason = format!("namespace {namespace} could not be created: {error}");
+            report.outcome = Outcome::Broken { reason };
+        }
+        Ok(()) => run_in(id, environment, &namespace, &timeline, body, &mut report).await,
+    }
+    report.duration_ms = timeline.elapsed_ms();
+    environment.events.send(Event::TrialFinished { report: Box::new(report.clone()) });
+    report
+}
+
+/// A report for a trial that does not run here, with the reason.
+pub fn skipped(id: &TrialId, reason: String) -> TrialReport {
+    TrialReport { outcome: Outcome::Skipped { reason }, ..blank_report(id) }
+}
+
+async fn run_in(
+    id: &TrialId,
+    environment: &Environment,
+    namespace: &str,
+    timeline: &Timeline,
+    body: Body,
+    report: &mut TrialReport,
+) {
+    let watch = timeline.watch(&environment.client, namespace);
+    let mut context = Context::new(environment.clone(), id.clone(), namespace.to_owned(), timeline.clone());
+    let ended = AssertUnwindSafe(body(&mut context)).catch_unwind().await;
+    let failure = match ended {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error),
+        Err(panic) => Some(anyhow::anyhow!("the scenario panicked: {}", panic_text(panic.as_ref()))),
+    };
+    report.steps = context.take_steps();
+    report.measurements = context.take_measurements();
+    report.outcome = Outcome::Passed;
+    if let Some(error) = failure {
+        timeline.record(Kind::Note, "trial", "failed; evidence is taken now");
+        let evidence = diagnostics::collect(&context, &error).await;
+        let folder = PathBuf::from(id.folder());
+        match diagnostics::write(&evidence, &environment.evidence.join(&folder)) {
+            Ok(()) => report.evidence = Some(PathBuf::from("evidence").join(folder)),
+            Err(problem) => report.cleanup.push(format!("the evidence could not be written: {problem}")),
+        }
+        report.outcome = outcome(&context, &error, &evidence);
+    }
+    drop(watch);
+    if !environment.keep
+        && let Err(problem) = delete_namespace(environment, namespace).await
+    {
+        report.cleanup.push(problem);
+    }
+}
+
+/// An environment that failed is told from a deployment that did.
+fn outcome(context: &Context, error: &anyhow::Error, evidence: &diagnostics::Evidence) -> Outcome {
+    let message = context.redact(&format_error(error));
+    if let Some(TrialError::Invalid(_)) = error.downcast_ref() {
+        return Outcome::Invalid { reason: message };
+    }
+    if let Some(fault) = environment_fault(error) {
+        return Outcome::Broken { reason: format!("{fault}: {message}") };
+    }
+    let cause = diagnostics::triage(evidence).map(|cause| context.redact(&cause));
+    Outcome::Failed { cause, message }
+}
+
+/// The whole chain of causes in one text, without repeating what an outer error says of an inner one.
+pub fn format_error(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let next = cause.to_string();
+        if text.is_empty() {
+            text = next;
+        } else if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+    }
+    text
+}
+
+/// Whether the connection to the API server failed, rather than anything that it was asked about.
+fn environment_fault(error: &anyhow::Error) -> Option<&'static str> {
+    let transport = error.chain().filter_map(|cause| cause.downcast_ref::<kube::Error>()).any(|error| {
+        matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::Auth(_))
+    });
+    transport.then_some("the connection to the cluster failed")
+}
+
+async fn create_namespace(environment: &Environment, name: &str, trial: &str) -> Result<(), kube::Error> {
+    let labels = BTreeMap::from([(RUN_LABEL.to_owned(), environment.run.clone())]);
+    let annotations = BTreeMap::from([("valkey-e2e/trial".to_owned(), trial.to_owned())]);
+    let namespace = Namespace {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(labels),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        },
+        ..Namespace::default()
+    };
+    let namespaces: Api<Namespace> = Api::all(environment.client.clone());
+    namespaces.create(&PostParams::default(), &namespace).await.map(drop)
+}
+
+/// Deletes the trial's namespace and everything in it, and waits until it is gone. Gone already is success.
+async fn delete_namespace(environment: &Environment, name: &str) -> Result<(), String> {
+    let namespaces: Api<Namespace> = Api::all(environment.client.clone());
+    match namespaces.delete(name, &DeleteParams::background()).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+        Err(error) => return Err(format!("namespace {name} could not be deleted: {error}")),
+    }
+    let budget = environment.profile.deadlines().namespace_gone;
+    let what = Expectation::new(format!("namespace {name}"), "to be gone", budget);
+    let gone = wait::object(&namespaces, name, what, |namespace| match namespace {
+        None => Verdict::Ready(()),
+        Some(_) => Verdict::NotYet("it is terminating".to_owned()),
+    });
+    gone.await.map_err(|error| error.to_string())
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+}
+
+fn blank_report(id: &TrialId) -> TrialReport {
+    TrialReport {
+        name: id.to_string(),
+        suite: id.suite.to_owned(),
+        scenario: id.scenario.to_owned(),
+        mode: id.mode.as_str().to_owned(),
+        variant: id.variant.as_str().to_owned(),
+        outcome: Outcome::Passed,
+        duration_ms: 0,
+        steps: Vec::new(),
+        measurements: BTreeMap::new(),
+        evidence: None,
+        cleanup: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_chain_is_told_once() {
+        let error = anyhow::anyhow!("connection refused").context("connect to vk-0: connection refused");
+        assert_eq!(format_error(&error.context("observe")), "observe: connect to vk-0: connection refused");
+    }
+
+    #[test]
+    fn an_answer_of_the_api_server_is_no_fault_of_the_environment() {
+        let status = kube::core::Status { code: 422, ..Default::default() };
+        let refused = Err::<(), _>(kube::Error::Api(Box::new(status))).context("apply").unwrap_err();
+        assert_eq!(environment_fault(&refused), None);
+        let unreachable = kube::Error::Service(Box::new(std::io::Error::other("gone")));
+        let unreachable = Err::<(), _>(unreachable).context("apply").unwrap_err();
+        assert!(environment_fault(&unreachable).is_some());
+    }
+}

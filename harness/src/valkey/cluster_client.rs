@@ -1,0 +1,424 @@
+//! A client that routes by slot over port-forwarded connections.
+//!
+//! The `redis` crate's own cluster client dials the addresses that nodes announce, which only pods can reach. This one
+//! asks each pod who it is, and follows MOVED, ASK, TRYAGAIN, CLUSTERDOWN and LOADING by pod name. It never hides
+//! whether a command was executed: see [`CommandError`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use redis::{Cmd, Pipeline, RedisError, Value};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::cluster_nodes::ClusterNodes;
+use super::connection::{ConnectError, Connection, dial_and_connect};
+use super::dialer::Dialer;
+use super::reply::{Redirect, Verdict, judge};
+use super::resp;
+use super::slot_map::SlotMap;
+use crate::secret::Password;
+
+/// How many commands are in flight on one connection before their answers are read: enough to fill a port-forward,
+/// little enough to keep buffers small.
+const BATCH: usize = 2048;
+
+/// The pause before a command that met TRYAGAIN, CLUSTERDOWN or a broken connection is tried again. A failover or a
+/// migration takes seconds; asking more often only adds load.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// How long a command is retried by default: longer than a failover with the chart's default node timeout (15 s).
+pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a command has no answer, and whether it may have been executed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The server answered with an error that retrying does not change. It was not executed.
+    #[error("{pod} refused: {message}")]
+    Refused {
+        /// The pod that answered.
+        pod: String,
+        /// The error's code, such as `OOM`.
+        code: String,
+        /// The whole error.
+        message: String,
+    },
+    /// It was sent and no answer came. It may or may not have been executed.
+    #[error("{pod} did not answer, the command may or may not have been executed: {cause}")]
+    Unknown {
+        /// The pod it was sent to.
+        pod: String,
+        /// What happened to the connection.
+        cause: String,
+    },
+    /// It was not executed before patience ran out.
+    #[error("not executed within {patience:?}, last: {last}")]
+    GaveUp {
+        /// How long it was tried.
+        patience: Duration,
+        /// The last obstacle.
+        last: String,
+    },
+}
+
+/// What to do when a connection breaks after a command was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resend {
+    /// Send it again: executing it twice does no harm.
+    Idempotent,
+    /// Report it as [`CommandError::Unknown`].
+    Never,
+}
+
+/// A command, and the slot whose owner executes it.
+#[derive(Debug, Clone)]
+pub struct Routed {
+    /// The slot of its keys.
+    pub slot: u16,
+    /// The command.
+    pub command: Cmd,
+}
+
+/// Routes commands to the pods that own their slots. Share it by reference or in an `Arc`.
+pub struct RoutedClient {
+    dialer: Arc<dyn Dialer>,
+    password: Option<Password>,
+    patience: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    pods: Vec<String>,
+    map: SlotMap,
+    connections: BTreeMap<String, Connection>,
+}
+
+/// Where a pending command goes next.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Target {
+    pod: String,
+    asking: bool,
+}
+
+struct Pending {
+    index: usize,
+    ask: Option<String>,
+    last: String,
+}
+
+impl RoutedClient {
+    /// A client of the server pods `pods`, which connects when it is first used.
+    pub fn new(dialer: Arc<dyn Dialer>, password: Option<Password>, pods: Vec<String>) -> Self {
+        let state = State {
+            pods,
+            ..State::default()
+        };
+        Self {
+            dialer,
+            password,
+            patience: DEFAULT_PATIENCE,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The same client with another patience.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Tells it that the release has other pods now.
+    pub async fn set_pods(&self, pods: Vec<String>) {
+        let mut state = self.state.lock().await;
+        state.connections.retain(|pod, _| pods.contains(pod));
+        state.pods = pods;
+        state.map = SlotMap::default();
+    }
+
+    /// The slot map as last learnt; empty before the first command.
+    pub async fn slot_map(&self) -> SlotMap {
+        self.state.lock().await.map.clone()
+    }
+
+    /// Asks every pod anew who owns what. Pods that do not answer are left out.
+    pub async fn refresh(&self) {
+        let pods = self.state.lock().await.pods.clone();
+        let answers = join_all(
+            pods.iter()
+                .map(|pod| async { (pod.clone(), self.table_of(pod).await) }),
+        )
+        .await;
+        let mut tables: Vec<(String, ClusterNodes)> = Vec::new();
+        let mut standalone = None;
+        for (pod, answer) in answers {
+            match answer {
+                Some(Table::Cluster(nodes)) => tables.push((pod, nodes)),
+                Some(Table::Standalone) => standalone = standalone.or(Some(pod)),
+                None => {}
+            }
+        }
+        let map = match standalone {
+            Some(pod) if tables.is_empty() => SlotMap::standalone(&pod),
+            _ => SlotMap::from_tables(tables.iter().map(|(pod, nodes)| (pod.as_str(), nodes))),
+        };
+        self.state.lock().await.map = map;
+    }
+
+    /// Executes one command.
+    ///
+    /// # Errors
+    /// See [`CommandError`].
+    pub async fn execute(&self, slot: u16, command: Cmd, resend: Resend) -> Result<Value, CommandError> {
+        self.execute_all(vec![Routed { slot, command }], resend)
+            .await
+            .pop()
+            .expect("one command has one answer")
+    }
+
+    /// Executes commands, pipelined per node, and gives their answers in the commands' order. Commands for the same
+    /// slot are executed in order unless one of them is redirected.
+    pub async fn execute_all(
+        &self,
+        commands: Vec<Routed>,
+        resend: Resend,
+    ) -> Vec<Result<Value, CommandError>> {
+        let deadline = Instant::now() + self.patience;
+        let mut results: Vec<Option<Result<Value, CommandError>>> = vec![None; commands.len()];
+        let mut pending: Vec<Pending> = (0..commands.len())
+            .map(|index| Pending {
+                index,
+                ask: None,
+                last: "nothing".to_owned(),
+            })
+            .collect();
+        while !pending.is_empty() {
+            let mut round = self.round(&commands, &mut results, pending, resend).await;
+            if !round.again.is_empty() && Instant::now() >= deadline {
+                for Pending { index, last, .. } in round.again.drain(..) {
+                    results[index] = Some(Err(CommandError::GaveUp {
+                        patience: self.patience,
+                        last,
+                    }));
+                }
+            } else if round.pause {
+                tokio::time::sleep_until(Instant::now() + BACK_OFF).await;
+                self.refresh().await;
+            }
+            pending = round.again;
+        }
+        results
+            .into_iter()
+            .map(|result| result.expect("every command was settled"))
+            .collect()
+    }
+
+    /// Sends every pending command where it belongs now, and settles those that got a final answer.
+    async fn round(
+        &self,
+        commands: &[Routed],
+        results: &mut [Option<Result<Value, CommandError>>],
+        pending: Vec<Pending>,
+        resend: Resend,
+    ) -> Round {
+        let mut round = Round::default();
+        let mut groups: BTreeMap<Target, Vec<Pending>> = BTreeMap::new();
+        for mut command in pending {
+            match self
+                .target(commands[command.index].slot, command.ask.take())
+                .await
+            {
+                Some(target) => groups.entry(target).or_default().push(command),
+                None => {
+                    command.last = format!("slot {} has no known owner", commands[command.index].slot);
+                    round.again.push(command);
+                    round.pause = true;
+                }
+            }
+        }
+        let answers = join_all(groups.into_iter().map(|(target, group)| async move {
+            let answers = self.send(&target, &group, commands).await;
+            (target, group, answers)
+        }))
+        .await;
+        for (target, group, answers) in answers {
+            for (command, answer) in group.into_iter().zip(answers) {
+                self.settle(&target, command, answer, resend, results, &mut round)
+                    .await;
+            }
+        }
+        round
+    }
+
+    async fn settle(
+        &self,
+        target: &Target,
+        mut command: Pending,
+        answer: Answer,
+        resend: Resend,
+        results: &mut [Option<Result<Value, CommandError>>],
+        round: &mut Round,
+    ) {
+        let pod = &target.pod;
+        let value = match answer {
+            Answer::Value(value) => value,
+            Answer::Lost(cause) if resend == Resend::Never => {
+                let lost = CommandError::Unknown {
+                    pod: pod.clone(),
+                    cause,
+                };
+                results[command.index] = Some(Err(lost));
+                return;
+            }
+            Answer::Lost(cause) | Answer::NotSent(cause) => {
+                command.last = format!("{pod}: {cause}");
+                round.again.push(command);
+                round.pause = true;
+                return;
+            }
+        };
+        let Value::ServerError(error) = value else {
+            results[command.index] = Some(Ok(value));
+            return;
+        };
+        let error = RedisError::from(error);
+        command.last = format!("{pod}: {error}");
+        match judge(&error) {
+            Verdict::Final => {
+                results[command.index] = Some(Err(CommandError::Refused {
+                    pod: pod.clone(),
+                    code: error.code().unwrap_or_default().to_owned(),
+                    message: error.to_string(),
+                }));
+            }
+            Verdict::Later => {
+                round.again.push(command);
+                round.pause = true;
+            }
+            Verdict::Elsewhere(redirect) => {
+                round.pause |= !self.follow(&redirect, &mut command).await;
+                round.again.push(command);
+            }
+        }
+    }
+
+    /// Learns from a redirect; `false` when it leads to an address no pod is known to have.
+    async fn follow(&self, redirect: &Redirect, command: &mut Pending) -> bool {
+        let mut state = self.state.lock().await;
+        match redirect {
+            Redirect::Moved { slot, address } => state.map.learn(*slot, address),
+            Redirect::Ask { address } => {
+                command.ask = state.map.pod_at(address).map(str::to_owned);
+                command.ask.is_some()
+            }
+        }
+    }
+
+    async fn target(&self, slot: u16, ask: Option<String>) -> Option<Target> {
+        if let Some(pod) = ask {
+            return Some(Target { pod, asking: true });
+        }
+        if self.state.lock().await.map == SlotMap::default() {
+            self.refresh().await;
+        }
+        let state = self.state.lock().await;
+        state.map.owner(slot).map(|pod| Target {
+            pod: pod.to_owned(),
+            asking: false,
+        })
+    }
+
+    /// Sends a group of commands to one pod in batches. After a connection breaks, the rest is reported as not sent.
+    async fn send(&self, target: &Target, group: &[Pending], commands: &[Routed]) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(group.len());
+        let mut connection = match self.connection(&target.pod).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let cause = error.to_string();
+                return group.iter().map(|_| Answer::NotSent(cause.clone())).collect();
+            }
+        };
+        for batch in group.chunks(BATCH) {
+            let mut pipeline = Pipeline::with_capacity(batch.len() * 2);
+            for command in batch {
+                if target.asking {
+                    pipeline.cmd("ASKING");
+                }
+                pipeline.add_command(commands[command.index].command.clone());
+            }
+            match connection
+                .send_packed_commands(&pipeline, 0, pipeline.len())
+                .await
+            {
+                Ok(values) => {
+                    let keep = if target.asking { 2 } else { 1 };
+                    answers.extend(values.into_iter().skip(keep - 1).step_by(keep).map(Answer::Value));
+                }
+                Err(error) => {
+                    self.state.lock().await.connections.remove(&target.pod);
+                    let cause = error.to_string();
+                    let sent = answers.len() + batch.len();
+                    answers.resize_with(sent, || Answer::Lost(cause.clone()));
+                    answers.resize_with(group.len(), || Answer::NotSent(cause.clone()));
+                    break;
+                }
+            }
+        }
+        answers
+    }
+
+    async fn connection(&self, pod: &str) -> Result<Connection, ConnectError> {
+        if let Some(connection) = self.state.lock().await.connections.get(pod) {
+            return Ok(connection.clone());
+        }
+        let connection = dial_and_connect(&*self.dialer, pod, self.password.as_ref()).await?;
+        self.state
+            .lock()
+            .await
+            .connections
+            .insert(pod.to_owned(), connection.clone());
+        Ok(connection)
+    }
+
+    async fn table_of(&self, pod: &str) -> Option<Table> {
+        let mut connection = self.connection(pod).await.ok()?;
+        let mut question = redis::pipe();
+        question.cmd("CLUSTER").arg("NODES");
+        let answer = match connection.send_packed_commands(&question, 0, 1).await {
+            Ok(mut values) => values.pop()?,
+            Err(_) => {
+                self.state.lock().await.connections.remove(pod);
+                return None;
+            }
+        };
+        match answer {
+            Value::ServerError(error) => {
+                let disabled = error
+                    .details()
+                    .is_some_and(|text| text.contains("cluster support disabled"));
+                disabled.then_some(Table::Standalone)
+            }
+            value => ClusterNodes::parse(&resp::text(&value)?).ok().map(Table::Cluster),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Round {
+    again: Vec<Pending>,
+    pause: bool,
+}
+
+enum Answer {
+    Value(Value),
+    Lost(String),
+    NotSent(String),
+}
+
+enum Table {
+    Cluster(ClusterNodes),
+    Standalone,
+}

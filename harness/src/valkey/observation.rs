@@ -1,0 +1,202 @@
+//! What is known of a release at one moment: its pods, and each node's own view. This is what the checks read.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use serde::{Deserialize, Serialize};
+
+use super::cluster_nodes::ClusterNodes;
+use super::connection::dial_and_connect;
+use super::dialer::Dialer;
+use super::view::{NodeView, ViewError, observe_node};
+use crate::secret::Password;
+
+/// How the release runs Valkey: the chart's `mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Independent servers; one by default.
+    Standalone,
+    /// A Valkey Cluster.
+    Cluster,
+}
+
+/// What the release's values say must be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedTopology {
+    /// Standalone or cluster.
+    pub mode: Mode,
+    /// How many server pods.
+    pub pods: u32,
+    /// `cluster.replicasPerPrimary`; 0 in standalone mode.
+    pub replicas_per_primary: u32,
+    /// Whether `auth.enabled`.
+    pub auth: bool,
+}
+
+impl ExpectedTopology {
+    /// A standalone release.
+    pub fn standalone(pods: u32) -> Self {
+        Self {
+            mode: Mode::Standalone,
+            pods,
+            replicas_per_primary: 0,
+            auth: true,
+        }
+    }
+
+    /// A cluster release.
+    pub fn cluster(pods: u32, replicas_per_primary: u32) -> Self {
+        Self {
+            mode: Mode::Cluster,
+            pods,
+            replicas_per_primary,
+            auth: true,
+        }
+    }
+
+    /// How many primaries that makes: pods / (1 + replicas per primary), surplus pods being extra replicas.
+    pub fn primaries(&self) -> u32 {
+        match self.mode {
+            Mode::Standalone => self.pods,
+            Mode::Cluster => self.pods / (1 + self.replicas_per_primary),
+        }
+    }
+}
+
+/// What Kubernetes says about a server pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodFacts {
+    /// Its name.
+    pub name: String,
+    /// The number at the end of its name.
+    pub ordinal: Option<u32>,
+    /// Its current address.
+    pub ip: Option<String>,
+    /// Changes when the pod is replaced.
+    pub uid: String,
+    /// The Ready condition.
+    pub ready: bool,
+    /// The node it runs on.
+    pub node: Option<String>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Restarts of all its containers together.
+    pub restart_count: i32,
+    /// How the last terminated container ended, in words.
+    pub last_termination: Option<String>,
+}
+
+impl PodFacts {
+    /// Reads a pod object.
+    pub fn from_pod(pod: &Pod) -> Self {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let status = pod.status.clone().unwrap_or_default();
+        let containers = status.container_statuses.unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default();
+        Self {
+            ordinal: name
+                .rsplit_once('-')
+                .and_then(|(_, ordinal)| ordinal.parse().ok()),
+            ip: status.pod_ip.filter(|ip| !ip.is_empty()),
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            ready: conditions
+                .iter()
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            terminating: pod.metadata.deletion_timestamp.is_some(),
+            restart_count: containers.iter().map(|container| container.restart_count).sum(),
+            last_termination: containers.iter().find_map(termination),
+            name,
+        }
+    }
+}
+
+fn termination(container: &ContainerStatus) -> Option<String> {
+    let ended = container.last_state.as_ref()?.terminated.as_ref()?;
+    let reason = ended.reason.as_deref().unwrap_or("no reason given");
+    Some(format!(
+        "container {} ended with exit code {} ({reason})",
+        container.name, ended.exit_code
+    ))
+}
+
+/// Everything known of a release at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClusterObservation {
+    /// What should be there.
+    pub expected: ExpectedTopology,
+    /// When the pods were listed.
+    pub at: Timestamp,
+    /// The server pods, in ordinal order.
+    pub pods: Vec<PodFacts>,
+    /// By pod name: what the node said, or why it said nothing.
+    pub views: BTreeMap<String, Result<NodeView, ViewError>>,
+}
+
+impl ClusterObservation {
+    /// Asks every pod at once. A pod that cannot be asked is recorded as such.
+    pub async fn collect(
+        expected: ExpectedTopology,
+        mut pods: Vec<PodFacts>,
+        dialer: &dyn Dialer,
+        password: Option<&Password>,
+    ) -> Self {
+        pods.sort_by(|a, b| (a.ordinal, &a.name).cmp(&(b.ordinal, &b.name)));
+        let at = Timestamp::now();
+        let views = join_all(pods.iter().map(|pod| async {
+            let view = view_of(&pod.name, dialer, password).await;
+            (pod.name.clone(), view)
+        }))
+        .await
+        .into_iter()
+        .collect();
+        Self {
+            expected,
+            at,
+            pods,
+            views,
+        }
+    }
+
+    /// The views of the pods that answered, by pod name.
+    pub fn answered(&self) -> impl Iterator<Item = (&str, &NodeView)> {
+        self.views
+            .iter()
+            .filter_map(|(pod, view)| Some((pod.as_str(), view.as_ref().ok()?)))
+    }
+
+    /// The `CLUSTER NODES` of the pods that answered, by pod name.
+    pub fn node_tables(&self) -> impl Iterator<Item = (&str, &ClusterNodes)> {
+        self.answered()
+            .filter_map(|(pod, view)| Some((pod, view.nodes.as_ref()?)))
+    }
+
+    /// The pod that has this address now.
+    pub fn pod_by_ip(&self, ip: &str) -> Option<&PodFacts> {
+        self.pods.iter().find(|pod| pod.ip.as_deref() == Some(ip))
+    }
+
+    /// The pod whose server says it is the node with this id.
+    pub fn pod_of_node(&self, id: &str) -> Option<&str> {
+        self.node_tables()
+            .find(|(_, nodes)| nodes.myself().is_some_and(|myself| myself.id == id))
+            .map(|(pod, _)| pod)
+    }
+
+    /// A node as a person would call it: its pod if it has one, and the start of its id.
+    pub fn node_name(&self, id: &str) -> String {
+        let short = id.get(..8).unwrap_or(id);
+        match self.pod_of_node(id) {
+            Some(pod) => format!("{pod} ({short})"),
+            None => format!("node {short}"),
+        }
+    }
+}
+
+async fn view_of(pod: &str, dialer: &dyn Dialer, password: Option<&Password>) -> Result<NodeView, ViewError> {
+    let mut connection = dial_and_connect(dialer, pod, password).await?;
+    observe_node(pod, &mut connection).await
+}

@@ -1,0 +1,102 @@
+//! What an error reply means for the command that met it: final, later, or elsewhere.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+/// What to do with a command that an error answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Trying again changes nothing.
+    Final,
+    /// It was not executed, and may be when tried again a little later.
+    Later,
+    /// Another node executes it.
+    Elsewhere(Redirect),
+}
+
+/// Where a node sends a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Redirect {
+    /// The slot belongs there now.
+    Moved { slot: u16, address: String },
+    /// The key may be there already; the slot is still here.
+    Ask { address: String },
+}
+
+/// Judges an error reply.
+pub(crate) fn judge(error: &RedisError) -> Verdict {
+    let ErrorKind::Server(kind) = error.kind() else {
+        return Verdict::Final;
+    };
+    match kind {
+        ServerErrorKind::Moved | ServerErrorKind::Ask => match error.redirect_node() {
+            // An empty host is the node that answered, which does not yet know its own address.
+            Some((address, _)) if address.starts_with(':') => Verdict::Later,
+            Some((address, slot)) => {
+                let address = address.to_owned();
+                Verdict::Elsewhere(if kind == ServerErrorKind::Moved {
+                    Redirect::Moved { slot, address }
+                } else {
+                    Redirect::Ask { address }
+                })
+            }
+            None => Verdict::Final,
+        },
+        // READONLY: the node has just become a replica, and the map does not know yet.
+        ServerErrorKind::TryAgain
+        | ServerErrorKind::ClusterDown
+        | ServerErrorKind::BusyLoading
+        | ServerErrorKind::MasterDown
+        | ServerErrorKind::ReadOnly => Verdict::Later,
+        _ => Verdict::Final,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Parses an error as it comes over the wire.
+    fn error(text: &str) -> RedisError {
+        match redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).expect("parses") {
+            redis::Value::ServerError(error) => error.into(),
+            other => panic!("not an error: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_error_is_judged_as_the_cluster_specification_says() {
+        let moved = Redirect::Moved {
+            slot: 3999,
+            address: "10.0.0.1:6381".to_owned(),
+        };
+        assert_eq!(
+            judge(&error("MOVED 3999 10.0.0.1:6381")),
+            Verdict::Elsewhere(moved)
+        );
+        let ask = Redirect::Ask {
+            address: "10.0.0.1:6381".to_owned(),
+        };
+        assert_eq!(judge(&error("ASK 3999 10.0.0.1:6381")), Verdict::Elsewhere(ask));
+        for later in [
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "CLUSTERDOWN The cluster is down",
+            "CLUSTERDOWN Hash slot not served",
+            "LOADING Valkey is loading the dataset in memory",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "READONLY You can't write against a read only replica.",
+            "MOVED 3999 :6379",
+        ] {
+            assert_eq!(judge(&error(later)), Verdict::Later, "{later}");
+        }
+        for fin in [
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "MISCONF Valkey is configured to save RDB snapshots",
+            "NOREPLICAS Not enough good replicas to write.",
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "CROSSSLOT Keys in request don't hash to the same slot",
+            "ERR unknown command",
+        ] {
+            assert_eq!(judge(&error(fin)), Verdict::Final, "{fin}");
+        }
+    }
+}

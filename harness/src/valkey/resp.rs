@@ -1,0 +1,41 @@
+//! Reading RESP values that may come as RESP2 or RESP3: the shapes, not any one command.
+
+use redis::Value;
+
+/// The elements of a list or set.
+pub(crate) fn items(value: &Value) -> Option<&[Value]> {
+    match value {
+        Value::Array(items) | Value::Set(items) => Some(items),
+        _ => None,
+    }
+}
+
+/// The entries of a map, or of a flat list of names and values.
+pub(crate) fn pairs(value: &Value) -> Option<Vec<(&Value, &Value)>> {
+    match value {
+        Value::Map(entries) => Some(entries.iter().map(|(name, value)| (name, value)).collect()),
+        Value::Array(items) if items.len() % 2 == 0 => {
+            Some(items.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect())
+        }
+        _ => None,
+    }
+}
+
+/// A string of any kind.
+pub(crate) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
+        Value::Okay => Some("OK".to_owned()),
+        Value::Int(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// An integer, or a string that holds one.
+pub(crate) fn integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(number) => Some(*number),
+        _ => text(value)?.parse().ok(),
+    }
+}

@@ -1,0 +1,247 @@
+//! One node's view of itself and of the cluster, collected in one pipelined round trip.
+//!
+//! A server runs a pipeline that arrives together without serving other clients' changes to the topology in between,
+//! so a view is as good as a snapshot. What all nodes together say is [`observation`](super::observation).
+
+use jiff::Timestamp;
+use redis::{RedisError, Value};
+use serde::{Deserialize, Serialize};
+
+use super::cluster_info::ClusterInfo;
+use super::cluster_nodes::ClusterNodes;
+use super::cluster_shards::{self, Shard};
+use super::connection::{ConnectError, Connection};
+use super::info::{Info, Persistence, Replication, Server};
+use super::parse_error::ParseError;
+use super::resp;
+use super::slot_migrations::{self, SlotMigration};
+
+/// What one node said at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// The pod that was asked.
+    pub pod: String,
+    /// When it answered.
+    pub at: Timestamp,
+    /// `CLUSTER INFO`; `None` on a server without cluster support.
+    pub cluster_info: Option<ClusterInfo>,
+    /// `CLUSTER NODES`; `None` on a server without cluster support.
+    pub nodes: Option<ClusterNodes>,
+    /// `CLUSTER SHARDS`; `None` on a server without cluster support.
+    pub shards: Option<Vec<Shard>>,
+    /// `CLUSTER GETSLOTMIGRATIONS`; `None` where the server does not have it (before Valkey 9).
+    pub slot_migrations: Option<Vec<SlotMigration>>,
+    /// `INFO replication`.
+    pub replication: Replication,
+    /// `INFO persistence`.
+    pub persistence: Persistence,
+    /// `INFO server`.
+    pub server: Server,
+    /// Keys in database 0.
+    pub dbsize: u64,
+    /// The directory that data is written to (`CONFIG GET dir`), where it may be read.
+    pub data_dir: Option<String>,
+    /// Whether a password for primaries is configured (`CONFIG GET primaryauth`); the password itself is not kept.
+    pub primary_auth_set: Option<bool>,
+    /// Whether clients need a password (`CONFIG GET requirepass`); the password itself is not kept.
+    pub password_required: Option<bool>,
+}
+
+/// Why there is no view of a node. An unreachable node is an observation too, and serialises like one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ViewError {
+    /// The kind of failure.
+    pub kind: ViewErrorKind,
+    /// The failure with its causes, in words.
+    pub message: String,
+}
+
+/// The ways a node can fail to give a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ViewErrorKind {
+    /// No stream to the pod, or it ended.
+    Unreachable,
+    /// The password was missing or wrong.
+    Authentication,
+    /// The server is loading its dataset.
+    Loading,
+    /// No answer in time.
+    Timeout,
+    /// An answer that could not be understood, or an error where none belongs.
+    Answer,
+}
+
+impl From<&ConnectError> for ViewError {
+    fn from(error: &ConnectError) -> Self {
+        let kind = match error {
+            ConnectError::Refused(_) | ConnectError::Closed(_) | ConnectError::Dial(_) => {
+                ViewErrorKind::Unreachable
+            }
+            ConnectError::NoAuth | ConnectError::WrongPass | ConnectError::NoPasswordSet => {
+                ViewErrorKind::Authentication
+            }
+            ConnectError::Loading => ViewErrorKind::Loading,
+            ConnectError::Timeout(_) => ViewErrorKind::Timeout,
+            ConnectError::Protocol(_) => ViewErrorKind::Answer,
+        };
+        Self {
+            kind,
+            message: with_causes(error),
+        }
+    }
+}
+
+impl From<ConnectError> for ViewError {
+    fn from(error: ConnectError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<ParseError> for ViewError {
+    fn from(error: ParseError) -> Self {
+        Self {
+            kind: ViewErrorKind::Answer,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<RedisError> for ViewError {
+    fn from(error: RedisError) -> Self {
+        let kind = if error.is_timeout() {
+            ViewErrorKind::Timeout
+        } else if error.is_io_error() {
+            ViewErrorKind::Unreachable
+        } else if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::BusyLoading) {
+            ViewErrorKind::Loading
+        } else if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) {
+            ViewErrorKind::Authentication
+        } else {
+            ViewErrorKind::Answer
+        };
+        Self {
+            kind,
+            message: error.to_string(),
+        }
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Asks the node behind `connection` for everything the checks read.
+///
+/// # Errors
+/// When the connection breaks, an answer is an error where none belongs, or cannot be understood.
+pub async fn observe_node(pod: &str, connection: &mut Connection) -> Result<NodeView, ViewError> {
+    let mut questions = redis::pipe();
+    questions.cmd("CLUSTER").arg("INFO");
+    questions.cmd("CLUSTER").arg("NODES");
+    questions.cmd("CLUSTER").arg("SHARDS");
+    questions.cmd("CLUSTER").arg("GETSLOTMIGRATIONS");
+    questions.cmd("INFO");
+    questions.cmd("DBSIZE");
+    // One name each: a server that does not know `primaryauth` answers with an empty map.
+    for name in ["dir", "primaryauth", "masterauth", "requirepass"] {
+        questions.cmd("CONFIG").arg("GET").arg(name);
+    }
+    let answers = connection
+        .send_packed_commands(&questions, 0, questions.len())
+        .await?;
+    let [
+        cluster_info,
+        nodes,
+        shards,
+        migrations,
+        info,
+        dbsize,
+        dir,
+        primaryauth,
+        masterauth,
+        requirepass,
+    ] = <[Value; 10]>::try_from(answers).map_err(|answers| ViewError {
+        kind: ViewErrorKind::Answer,
+        message: format!("{} answers to 10 questions", answers.len()),
+    })?;
+    let info = Info::parse(&required_text("INFO", info)?)?;
+    let clustered = info.get("cluster_enabled") == Some("1");
+    let clustered_text = |command: &str, value: Value| -> Result<Option<String>, ViewError> {
+        if clustered {
+            required_text(command, value).map(Some)
+        } else {
+            Ok(None)
+        }
+    };
+    let primary_auth_set = match (config_is_set(&primaryauth), config_is_set(&masterauth)) {
+        (None, None) => None,
+        (new, old) => Some(new.unwrap_or(false) || old.unwrap_or(false)),
+    };
+    Ok(NodeView {
+        pod: pod.to_owned(),
+        at: Timestamp::now(),
+        cluster_info: clustered_text("CLUSTER INFO", cluster_info)?
+            .map(|text| ClusterInfo::parse(&text))
+            .transpose()?,
+        nodes: clustered_text("CLUSTER NODES", nodes)?
+            .map(|text| ClusterNodes::parse(&text))
+            .transpose()?,
+        shards: if clustered {
+            Some(cluster_shards::parse(&required("CLUSTER SHARDS", shards)?)?)
+        } else {
+            None
+        },
+        slot_migrations: match migrations {
+            Value::ServerError(_) => None,
+            list => Some(slot_migrations::parse(&list)?),
+        },
+        replication: Replication::from_info(&info)?,
+        persistence: Persistence::from_info(&info)?,
+        server: Server::from_info(&info)?,
+        dbsize: resp::integer(&required("DBSIZE", dbsize)?)
+            .and_then(|n| u64::try_from(n).ok())
+            .unwrap_or(0),
+        data_dir: config_value(&dir),
+        primary_auth_set,
+        password_required: config_is_set(&requirepass),
+    })
+}
+
+fn required(command: &str, value: Value) -> Result<Value, ViewError> {
+    match value {
+        Value::ServerError(error) => {
+            let mut view_error = ViewError::from(RedisError::from(error));
+            view_error.message = format!("{command}: {}", view_error.message);
+            Err(view_error)
+        }
+        value => Ok(value),
+    }
+}
+
+fn required_text(command: &str, value: Value) -> Result<String, ViewError> {
+    let value = required(command, value)?;
+    resp::text(&value).ok_or_else(|| ViewError {
+        kind: ViewErrorKind::Answer,
+        message: format!("{command}: the answer is not text: {value:?}"),
+    })
+}
+
+/// The value in a `CONFIG GET` answer for one name; `None` when the server does not know the name or refuses.
+fn config_value(answer: &Value) -> Option<String> {
+    resp::pairs(answer)?
+        .first()
+        .and_then(|(_, value)| resp::text(value))
+}
+
+fn config_is_set(answer: &Value) -> Option<bool> {
+    config_value(answer).map(|value| !value.is_empty())
+}

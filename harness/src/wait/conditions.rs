@@ -1,0 +1,256 @@
+//! What the state of a pod or a job means: pure functions over Kubernetes objects.
+//!
+//! "Doom" is a state that does not heal by waiting: the wait that sees it ends at once and repeats its text.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::ResourceExt;
+
+use super::Verdict;
+
+/// Reasons of a waiting container that no amount of waiting cures. `ErrImagePull` is not among them: the kubelet
+/// tries again, and says `ImagePullBackOff` when that failed too.
+const DOOMED_WAITING: [&str; 6] = [
+    "CrashLoopBackOff",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+];
+
+/// Whether the pod's `Ready` condition is true and it is not going away.
+pub fn is_ready(pod: &Pod) -> bool {
+    !is_terminating(pod) && has_condition(pod, "Ready", "True")
+}
+
+/// Whether the pod has been asked to go.
+pub fn is_terminating(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether every container of the pod has started once and runs now.
+pub fn is_running(pod: &Pod) -> bool {
+    let containers = container_statuses(pod);
+    !containers.is_empty()
+        && containers.iter().all(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
+}
+
+/// Why the pod will not run, if its state is one that does not heal.
+pub fn doom(pod: &Pod) -> Option<String> {
+    let name = pod.name_any();
+    let unhealthy = container_statuses(pod).iter().find_map(|status| container_doom(&name, status));
+    unhealthy.or_else(|| unschedulable(pod))
+}
+
+/// How the pod looks, in the words of `kubectl get pods`: `Running 0/1, CrashLoopBackOff, 2 restarts`.
+pub fn describe(pod: Option<&Pod>) -> String {
+    let Some(pod) = pod else { return "absent".to_owned() };
+    let statuses = container_statuses(pod);
+    let ready = statuses.iter().filter(|status| status.ready).count();
+    let total = pod.spec.as_ref().map_or(0, |spec| spec.containers.len());
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
+    let mut text = format!("{phase} {ready}/{total}");
+    if is_terminating(pod) {
+        text.push_str(", terminating");
+    }
+    for status in statuses {
+        if let Some(waiting) = status.state.as_ref().and_then(|state| state.waiting.as_ref()) {
+            text.push_str(", ");
+            text.push_str(waiting.reason.as_deref().unwrap_or("waiting"));
+        }
+    }
+    let restarts: i32 = statuses.iter().map(|status| status.restart_count).sum();
+    match restarts {
+        0 => {}
+        1 => text.push_str(", 1 restart"),
+        more => text.push_str(&format!(", {more} restarts")),
+    }
+    text
+}
+
+/// Whether the job is complete; failed is [`Verdict::Never`].
+pub fn job_verdict(job: Option<&Job>) -> Verdict<()> {
+    let Some(job) = job else { return Verdict::NotYet("absent".to_owned()) };
+    let status = job.status.as_ref();
+    let condition = |type_: &str| {
+        let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")
+    };
+    if condition("Complete").is_some() {
+        return Verdict::Ready(());
+    }
+    if let Some(failed) = condition("Failed").or_else(|| condition("FailureTarget")) {
+        let reason = failed.reason.as_deref().unwrap_or("Failed");
+        let message = failed.message.as_deref().unwrap_or("no message");
+        return Verdict::Never(format!("{reason}: {message}"));
+    }
+    let count = |field: fn(&k8s_openapi::api::batch::v1::JobStatus) -> Option<i32>| status.and_then(field).unwrap_or(0);
+    let (active, failed) = (count(|status| status.active), count(|status| status.failed));
+    Verdict::NotYet(format!("{active} active, {failed} failed"))
+}
+
+/// Whether a pod that runs once (a `helm test` pod) has succeeded; failed is [`Verdict::Never`].
+pub fn one_shot_verdict(pod: Option<&Pod>) -> Verdict<()> {
+    let Some(pod) = pod else { return Verdict::NotYet("absent".to_owned()) };
+    match pod.status.as_ref().and_then(|status| status.phase.as_deref()) {
+        Some("Succeeded") => Verdict::Ready(()),
+        Some("Failed") => {
+            let codes: Vec<String> = container_statuses(pod).iter().filter_map(exit_code).collect();
+            Verdict::Never(format!("the pod failed ({})", codes.join(", ")))
+        }
+        _ => doom(pod).map_or_else(|| Verdict::NotYet(describe(Some(pod))), Verdict::Never),
+    }
+}
+
+/// Whether the StatefulSet's controller has seen its newest specification and every replica of it is ready.
+pub fn is_rolled_out(set: &StatefulSet) -> bool {
+    let Some(status) = &set.status else { return false };
+    let wanted = set.spec.replicas.unwrap_or(1);
+    let observed = status.observed_generation >= set.metadata.generation;
+    observed
+        && status.ready_replicas.unwrap_or(0) == wanted
+        && status.replicas == wanted
+        && status.updated_replicas.unwrap_or(0) == wanted
+}
+
+/// The status of every container of the pod; empty before the kubelet has reported.
+pub fn container_statuses(pod: &Pod) -> &[ContainerStatus] {
+    pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default()
+}
+
+fn has_condition(pod: &Pod, type_: &str, value: &str) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == type_ && condition.status == value)
+}
+
+fn container_doom(pod: &str, status: &ContainerStatus) -> Option<String> {
+    let waiting = status.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref()?;
+    if !DOOMED_WAITING.contains(&reason) {
+        return None;
+    }
+    let mut text = format!("pod {pod}, container {}: {reason}", status.name);
+    if let Some(code) = exit_code(status) {
+        text.push_str(&format!(", last {code}, {} restarts", status.restart_count));
+    } else if let Some(message) = &waiting.message {
+        text.push_str(&format!(": {message}"));
+    }
+    Some(text)
+}
+
+/// `exit code 1` of the container's present or last termination.
+fn exit_code(status: &ContainerStatus) -> Option<String> {
+    let terminated = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
+        state.as_ref().and_then(|state| state.terminated.as_ref()).map(|ended| (ended.exit_code, ended.signal))
+    };
+    let (code, signal) = terminated(&status.state).or_else(|| terminated(&status.last_state))?;
+    Some(signal.map_or_else(|| format!("exit code {code}"), |signal| format!("exit code {code}, signal {signal}")))
+}
+
+/// A pod that no node takes. A claim that is still being bound is normal for a moment, and not meant here.
+fn unschedulable(pod: &Pod) -> Option<String> {
+    let conditions = pod.status.as_ref()?.conditions.as_deref()?;
+    let refused = conditions.iter().find(|condition| {
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.reason.as_deref() == Some("Unschedulable")
+    })?;
+    let message = refused.message.as_deref().unwrap_or("no reason given");
+    (!message.contains("persistentvolumeclaim") && !message.contains("PersistentVolumeClaim"))
+        .then(|| format!("pod {}: FailedScheduling: {message}", pod.name_any()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(yaml: &str) -> Pod {
+        serde_yaml::from_str(yaml).expect("the test's own YAML is a pod")
+    }
+
+    const CRASHING: &str = "
+metadata: {name: vk-0}
+spec: {containers: [{name: valkey}]}
+status:
+  phase: Running
+  containerStatuses:
+  - {name: valkey, ready: false, restartCount: 3, image: x, imageID: x,
+     state: {waiting: {reason: CrashLoopBackOff, message: back-off 20s}},
+     lastState: {terminated: {exitCode: 1}}}
+";
+
+    #[test]
+    fn a_crash_loop_is_doom_and_names_pod_container_and_exit_code() {
+        let crashing = pod(CRASHING);
+        assert_eq!(
+            doom(&crashing).unwrap(),
+            "pod vk-0, container valkey: CrashLoopBackOff, last exit code 1, 3 restarts"
+        );
+        assert_eq!(describe(Some(&crashing)), "Running 0/1, CrashLoopBackOff, 3 restarts");
+    }
+
+    #[test]
+    fn a_first_pull_error_may_heal_and_a_back_off_does_not() {
+        let waiting = |reason: &str| {
+            pod(&CRASHING.replace("CrashLoopBackOff", reason).replace("{terminated: {exitCode: 1}}", "{}"))
+        };
+        assert_eq!(doom(&waiting("ErrImagePull")), None);
+        assert_eq!(doom(&waiting("ContainerCreating")), None);
+        assert!(doom(&waiting("ImagePullBackOff")).unwrap().ends_with("ImagePullBackOff: back-off 20s"));
+    }
+
+    #[test]
+    fn a_pod_that_fits_no_node_is_doomed_but_not_one_that_waits_for_its_claim() {
+        let yaml = "
+metadata: {name: vk-0}
+status:
+  conditions:
+  - {type: PodScheduled, status: 'False', reason: Unschedulable, message: 'MESSAGE'}
+";
+        let doomed = pod(&yaml.replace("MESSAGE", "0/1 nodes are available: 1 Insufficient memory."));
+        assert!(doom(&doomed).unwrap().contains("FailedScheduling: 0/1 nodes"));
+        let waiting = pod(&yaml.replace("MESSAGE", "pod has unbound immediate PersistentVolumeClaims"));
+        assert_eq!(doom(&waiting), None);
+    }
+
+    #[test]
+    fn ready_ends_with_the_deletion_of_the_pod() {
+        let yaml = "
+metadata: {name: vk-0}
+status: {conditions: [{type: Ready, status: 'True'}]}
+";
+        let mut ready = pod(yaml);
+        assert!(is_ready(&ready));
+        ready.metadata.deletion_timestamp = serde_yaml::from_str("2026-01-01T00:00:00Z").unwrap();
+        assert!(!is_ready(&ready));
+    }
+
+    #[test]
+    fn a_job_is_complete_failed_or_still_at_it() {
+        let job = |status: &str| -> Job { serde_yaml::from_str(&format!("status: {status}")).unwrap() };
+        assert_eq!(
+            job_verdict(Some(&job("{conditions: [{type: Complete, status: 'True'}]}"))),
+            Verdict::Ready(())
+        );
+        let failed = "{conditions: [{type: Failed, status: 'True', reason: BackoffLimitExceeded, message: limit}]}";
+        assert_eq!(job_verdict(Some(&job(failed))), Verdict::Never("BackoffLimitExceeded: limit".to_owned()));
+        assert_eq!(job_verdict(Some(&job("{active: 1}"))), Verdict::NotYet("1 active, 0 failed".to_owned()));
+        assert_eq!(job_verdict(None), Verdict::NotYet("absent".to_owned()));
+    }
+
+    #[test]
+    fn a_rollout_is_over_only_when_its_newest_generation_was_observed() {
+        let set = |observed: i64, updated: i32| -> StatefulSet {
+            serde_yaml::from_str(&format!(
+                "{{metadata: {{generation: 2}}, spec: {{replicas: 3, selector: {{}}, template: {{}}, serviceName: x}},
+                  status: {{replicas: 3, readyReplicas: 3, updatedReplicas: {updated}, observedGeneration: {observed}}}}}"
+            ))
+            .unwrap()
+        };
+        assert!(is_rolled_out(&set(2, 3)));
+        assert!(!is_rolled_out(&set(1, 3)));
+        assert!(!is_rolled_out(&set(2, 2)));
+    }
+}

@@ -1,0 +1,162 @@
+//! Routing by slot, against a real cluster.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use harness::valkey::slots::{all, key_for_slot, key_slot};
+use harness::valkey::{CommandError, Resend, RoutedClient, every_slot};
+use redis::Value;
+
+use crate::servers::{Servers, ask, libc_signal::Signal, password, run, text};
+
+fn client(servers: &Servers) -> RoutedClient {
+    RoutedClient::new(Arc::new(servers.dialer()), Some(password()), servers.names())
+}
+
+#[tokio::test]
+async fn slots_are_computed_as_the_server_does() {
+    let Some(servers) = Servers::cluster(1, 0).await else {
+        return;
+    };
+    let mut connection = servers.connection("valkey-0").await;
+    let keys: Vec<String> = all()
+        .step_by(17)
+        .flat_map(|slot| {
+            let tag = key_for_slot(slot);
+            [
+                tag.clone(),
+                format!("a{tag}b{{c}}"),
+                format!("plain:{slot}"),
+                format!("{{}}{slot}"),
+                format!("{{{slot}"),
+            ]
+        })
+        .collect();
+    let mut questions = redis::pipe();
+    for key in &keys {
+        questions.cmd("CLUSTER").arg("KEYSLOT").arg(key);
+    }
+    let answers = connection
+        .send_packed_commands(&questions, 0, keys.len())
+        .await
+        .expect("answers");
+    for (key, answer) in keys.iter().zip(answers) {
+        assert_eq!(answer, Value::Int(key_slot(key.as_bytes()).into()), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn every_slot_takes_a_key_and_redirects_are_followed() {
+    let Some(servers) = Servers::cluster(3, 0).await else {
+        return;
+    };
+    let client = client(&servers);
+    let start = Instant::now();
+    every_slot::set_and_get(&client, "first")
+        .await
+        .expect("every slot works");
+    eprintln!("16384 keys written and read in {:?}", start.elapsed());
+
+    // Slot 5 moves behind the client's back: MOVED.
+    let ids = [id(&servers, "valkey-0").await, id(&servers, "valkey-1").await];
+    let (mut source, mut target) = (
+        servers.connection("valkey-0").await,
+        servers.connection("valkey-1").await,
+    );
+    run(&mut source, &["CLUSTER", "SETSLOT", "5", "MIGRATING", &ids[1]]).await;
+    run(&mut target, &["CLUSTER", "SETSLOT", "5", "IMPORTING", &ids[0]]).await;
+    // A key that is not at the source any more: ASK.
+    let moved_key = format!("new:{}", key_for_slot(5));
+    let written = client
+        .execute(
+            5,
+            redis::cmd("SET").arg(&moved_key).arg("1").to_owned(),
+            Resend::Never,
+        )
+        .await;
+    assert_eq!(written, Ok(Value::Okay));
+    assert_eq!(
+        ask(&mut target, &["CLUSTER", "COUNTKEYSINSLOT", "5"]).await,
+        Value::Int(1),
+        "it was sent on by ASK"
+    );
+    let ip = servers.nodes["valkey-1"].ip.to_string();
+    let canary = format!("canary:first:{}", key_for_slot(5));
+    let migrate = [
+        "MIGRATE",
+        &ip,
+        "6379",
+        &canary,
+        "0",
+        "1000",
+        "AUTH",
+        password().expose(),
+    ]
+    .map(str::to_owned);
+    run(
+        &mut source,
+        &migrate.iter().map(String::as_str).collect::<Vec<_>>(),
+    )
+    .await;
+    for node in [&mut target, &mut source] {
+        run(node, &["CLUSTER", "SETSLOT", "5", "NODE", &ids[1]]).await;
+    }
+    every_slot::verify(&client, "first")
+        .await
+        .expect("MOVED is followed");
+    assert_eq!(
+        client.slot_map().await.owner(5),
+        Some("valkey-1"),
+        "and learnt from"
+    );
+
+    // One slot's key vanishes behind the client's back: exactly that slot is named.
+    let lost = format!("canary:first:{}", key_for_slot(12000));
+    client
+        .execute(12000, redis::cmd("DEL").arg(lost).to_owned(), Resend::Never)
+        .await
+        .expect("deleted");
+    let error = every_slot::verify(&client, "first")
+        .await
+        .expect_err("a canary died");
+    assert_eq!(
+        error.to_string(),
+        "canary keys failed: 1 slots (12000): the key is gone;"
+    );
+}
+
+async fn id(servers: &Servers, name: &str) -> String {
+    text(&mut servers.connection(name).await, &["CLUSTER", "MYID"]).await
+}
+
+#[tokio::test]
+async fn whether_a_command_was_executed_is_never_hidden() {
+    let Some(servers) = Servers::start(1, &["--maxmemory", "1"]).await else {
+        return;
+    };
+    let client = client(&servers).with_patience(Duration::from_millis(600));
+    let write = || redis::cmd("SET").arg("k").arg("v").to_owned();
+    match client.execute(key_slot(b"k"), write(), Resend::Never).await {
+        Err(CommandError::Refused { pod, code, .. }) => {
+            assert_eq!((pod.as_str(), code.as_str()), ("valkey-0", "OOM"));
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+    servers.signal("valkey-0", Signal::Stop);
+    let stopped = client.execute(0, write(), Resend::Never).await;
+    servers.signal("valkey-0", Signal::Continue);
+    assert!(
+        matches!(stopped, Err(CommandError::Unknown { .. })),
+        "{stopped:?}"
+    );
+    let mut servers = servers;
+    servers.kill("valkey-0");
+    let dead = client.execute(0, write(), Resend::Never).await;
+    assert!(
+        matches!(
+            dead,
+            Err(CommandError::GaveUp { .. } | CommandError::Unknown { .. })
+        ),
+        "{dead:?}"
+    );
+}

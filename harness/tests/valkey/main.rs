@@ -1,0 +1,7 @@
+//! The harness's Valkey side against real servers on loopback.
+//!
+//! The servers come from `VALKEY_BIN_DIR` or `PATH`; without them the tests say so and prove nothing.
+
+mod clients;
+mod observing;
+mod servers;

@@ -1,0 +1,148 @@
+//! Real servers observed, and really broken.
+
+use harness::checks::{self, Moment, Violation, password, replication};
+use harness::valkey::container_facts;
+
+use crate::servers::{LocalExec, Servers, ask, find, password as secret, run, text, until};
+
+async fn settled(servers: &Servers, rpp: u32) {
+    until("a cluster without violations", || async {
+        let violations = checks::run(&servers.observe(rpp).await, Moment::Settled);
+        violations.is_empty().then_some(())
+    })
+    .await;
+}
+
+/// Waits until exactly this much is wrong, and gives it.
+async fn violations_of(servers: &Servers, check: &str) -> Vec<Violation> {
+    until(check, || async {
+        let mut all = checks::run(&servers.observe(1).await, Moment::Settled);
+        all.retain(|violation| violation.check == check);
+        (!all.is_empty()).then_some(all)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_formed_cluster_keeps_every_promise_and_each_break_is_caught() {
+    let Some(mut servers) = Servers::cluster(3, 1).await else {
+        return;
+    };
+    settled(&servers, 1).await;
+    let observation = servers.observe(1).await;
+    assert_eq!(replication::check_quiescent(&observation), []);
+    let evidence = serde_json::to_value(&observation).expect("an observation is evidence");
+    assert!(
+        !evidence.to_string().contains("loopback-secret"),
+        "a password in the evidence"
+    );
+
+    let mut first = servers.connection("valkey-0").await;
+    let second_id = text(&mut servers.connection("valkey-1").await, &["CLUSTER", "MYID"]).await;
+    run(&mut first, &["CLUSTER", "SETSLOT", "93", "MIGRATING", &second_id]).await;
+    let open = violations_of(&servers, "slot_coverage").await;
+    // The primary replicates the state of the slot (since Valkey 8), so its replica may say so of itself, too.
+    assert!(
+        open.iter().all(|violation| violation.subject == "slot 93"),
+        "{open:#?}"
+    );
+    let source = open
+        .iter()
+        .find(|violation| violation.viewed_from == ["valkey-0"])
+        .expect("the source's own view");
+    assert!(source.seen.contains("migrating to valkey-1 ("), "{source}");
+    run(&mut first, &["CLUSTER", "SETSLOT", "93", "STABLE"]).await;
+
+    let mut replica = servers.connection("valkey-4").await;
+    run(&mut replica, &["CONFIG", "SET", "primaryauth", ""]).await;
+    // The link is made anew, and cannot be.
+    ask(
+        &mut servers.connection("valkey-1").await,
+        &["CLIENT", "KILL", "TYPE", "replica"],
+    )
+    .await;
+    let links = violations_of(&servers, "replication").await;
+    assert!(
+        links.iter().any(|violation| violation.seen == "it is not set"),
+        "{links:#?}"
+    );
+    until("the link to be reported with its cause", || async {
+        let all = replication::check(&servers.observe(1).await);
+        all.into_iter().find(|violation| {
+            violation.seen.starts_with("down")
+                && violation.evidence.iter().any(|line| line.starts_with("cause:"))
+        })
+    })
+    .await;
+    run(&mut replica, &["CONFIG", "SET", "primaryauth", "loopback-secret"]).await;
+    settled(&servers, 1).await;
+
+    servers.kill("valkey-5");
+    let silent = violations_of(&servers, "reachability").await;
+    assert_eq!(silent.len(), 1, "{silent:#?}");
+    assert_eq!(silent[0].subject, "valkey-5");
+    assert!(silent[0].seen.contains("refused"), "{}", silent[0]);
+    let dead = until("the others to notice", || async {
+        let all = checks::run(&servers.observe(1).await, Moment::Settled);
+        all.into_iter()
+            .find(|violation| violation.seen == "flags fail" && violation.viewed_from.len() == 5)
+    })
+    .await;
+    assert!(dead.subject.starts_with("entry of node "), "{dead}");
+}
+
+#[tokio::test]
+async fn who_gets_in_with_which_password() {
+    let Some(servers) = Servers::start(1, &[]).await else {
+        return;
+    };
+    let credential = |label: &str, password, accepted| password::Credential {
+        label: label.to_owned(),
+        password,
+        accepted,
+    };
+    let credentials = [
+        credential("no password", None, false),
+        credential("a wrong password", Some("nonsense".to_owned().into()), false),
+        credential("the password", Some(secret()), true),
+    ];
+    let attempts = password::attempt(&servers.dialer(), &servers.names(), &credentials).await;
+    assert_eq!(password::check(&attempts), []);
+    run(
+        &mut servers.connection("valkey-0").await,
+        &["CONFIG", "SET", "requirepass", ""],
+    )
+    .await;
+    let attempts = password::attempt(&servers.dialer(), &servers.names(), &credentials).await;
+    let violations = password::check(&attempts);
+    assert_eq!(
+        violations.len(),
+        2,
+        "an open server is no success: {violations:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_container_without_a_shell_tells_what_it_is() {
+    let Some(servers) = Servers::start(1, &[]).await else {
+        return;
+    };
+    let Some(cli) = find("valkey-cli") else { return };
+    let exec = LocalExec {
+        ip: servers.nodes["valkey-0"].ip,
+        cli,
+    };
+    let facts = container_facts(&servers.dialer(), &exec, "valkey-0", Some(&secret())).await;
+    let status = facts.status.expect("a status");
+    assert_eq!(status.uids, [0; 4], "process 1 of this machine is root's");
+    let mounts = facts.mounts.expect("mounts");
+    assert!(mounts.iter().any(|mount| mount.path == "/"), "{mounts:?}");
+    assert!(
+        facts
+            .shells
+            .iter()
+            .all(|(_, outcome)| *outcome == checks::security::ExecOutcome::NotFound)
+    );
+    let leftover = ask(&mut servers.connection("valkey-0").await, &["DBSIZE"]).await;
+    assert_eq!(leftover, redis::Value::Int(0), "looking changes nothing");
+}

@@ -1,0 +1,347 @@
+//! Real valkey-servers on loopback, each on an address of its own, killed when dropped.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use harness::secret::Password;
+use harness::valkey::{
+    BoxedStream, ClusterObservation, Connection, Dialer, Exec, ExecOutput, ExpectedTopology, PodFacts,
+    connect,
+};
+use redis::Value;
+use tempfile::TempDir;
+
+/// Long enough for a formation on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+const PASSWORD: &str = "loopback-secret";
+
+pub(crate) fn password() -> Password {
+    Password::new(PASSWORD)
+}
+
+/// Where a program of the server's distribution is, or why a test that needs it proves nothing.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let own = std::env::var_os("VALKEY_BIN_DIR").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = own
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .map(|dir| dir.join(program))
+        .find(|p| p.is_file());
+    if found.is_none() {
+        eprintln!("skipped: there is no {program} in VALKEY_BIN_DIR or on PATH");
+    }
+    found
+}
+
+/// Servers called `valkey-0`, `valkey-1` …
+pub(crate) struct Servers {
+    binary: PathBuf,
+    extra: Vec<String>,
+    dir: TempDir,
+    pub(crate) nodes: BTreeMap<String, Node>,
+}
+
+pub(crate) struct Node {
+    pub(crate) ip: Ipv4Addr,
+    child: Child,
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for node in self.nodes.values_mut() {
+            let _ = node.child.kill();
+            let _ = node.child.wait();
+        }
+    }
+}
+
+impl Servers {
+    /// Starts `count` servers with `extra` arguments, or `None` when there is no binary.
+    pub(crate) async fn start(count: u8, extra: &[&str]) -> Option<Self> {
+        let binary = find("valkey-server")?;
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut servers = Self {
+            binary,
+            extra,
+            dir,
+            nodes: BTreeMap::new(),
+        };
+        let third = next_subnet();
+        for index in 0..count {
+            let ip = Ipv4Addr::new(127, process_subnet(), third, index + 1);
+            servers.launch(&format!("valkey-{index}"), ip).await;
+        }
+        Some(servers)
+    }
+
+    /// Starts a formed cluster of `primaries` primaries with a replica each.
+    pub(crate) async fn cluster(primaries: u8, replicas: u8) -> Option<Self> {
+        let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+        let servers = Self::start(primaries * (1 + replicas), &arguments).await?;
+        servers.form(primaries).await;
+        Some(servers)
+    }
+
+    pub(crate) async fn launch(&mut self, name: &str, ip: Ipv4Addr) {
+        let dir = self.dir.path().join(name);
+        std::fs::create_dir_all(&dir).expect("a data directory");
+        let child = Command::new(&self.binary)
+            .current_dir(&dir)
+            .args([
+                "--port",
+                "6379",
+                "--bind",
+                &ip.to_string(),
+                "--save",
+                "",
+                "--appendonly",
+                "yes",
+            ])
+            .args([
+                "--requirepass",
+                PASSWORD,
+                "--primaryauth",
+                PASSWORD,
+                "--logfile",
+                "log",
+            ])
+            .args([
+                "--cluster-announce-ip",
+                &ip.to_string(),
+                "--repl-diskless-sync-delay",
+                "0",
+            ])
+            .args(&self.extra)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("valkey-server starts");
+        self.nodes.insert(name.to_owned(), Node { ip, child });
+        until("the server to answer", || async {
+            self.try_connect(name).await.ok()
+        })
+        .await;
+    }
+
+    pub(crate) fn kill(&mut self, name: &str) {
+        let node = self.nodes.get_mut(name).expect("such a server");
+        node.child.kill().expect("it was running");
+        node.child.wait().expect("it ends");
+    }
+
+    /// Stops or continues a server with a signal.
+    pub(crate) fn signal(&self, name: &str, signal: libc_signal::Signal) {
+        signal.send(self.nodes[name].child.id());
+    }
+
+    async fn form(&self, primaries: u8) {
+        let names: Vec<&String> = self.nodes.keys().collect();
+        let first = self.nodes["valkey-0"].ip.to_string();
+        for (index, name) in names.iter().enumerate() {
+            let mut node = self.connection(name).await;
+            let index = u32::try_from(index).expect("few");
+            run(
+                &mut node,
+                &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()],
+            )
+            .await;
+            if index < u32::from(primaries) {
+                let bound = |n: u32| (f64::from(n) * 16384.0 / f64::from(primaries)).round() as u32;
+                let (start, end) = (bound(index).to_string(), (bound(index + 1) - 1).to_string());
+                run(&mut node, &["CLUSTER", "ADDSLOTSRANGE", &start, &end]).await;
+            }
+            run(&mut node, &["CLUSTER", "MEET", &first, "6379"]).await;
+        }
+        let count = names.len();
+        for name in &names {
+            until("all to know each other", || async {
+                let text = text(&mut self.connection(name).await, &["CLUSTER", "NODES"]).await;
+                (text.lines().count() == count && !text.contains("handshake")).then_some(())
+            })
+            .await;
+        }
+        for (index, name) in names.iter().enumerate().skip(usize::from(primaries)) {
+            let primary = format!("valkey-{}", index % usize::from(primaries));
+            let id = text(&mut self.connection(&primary).await, &["CLUSTER", "MYID"]).await;
+            run(&mut self.connection(name).await, &["CLUSTER", "REPLICATE", &id]).await;
+        }
+        for name in names {
+            until("cluster_state:ok", || async {
+                let text = text(&mut self.connection(name).await, &["CLUSTER", "INFO"]).await;
+                text.contains("cluster_state:ok").then_some(())
+            })
+            .await;
+        }
+    }
+
+    async fn try_connect(&self, name: &str) -> Result<Connection, String> {
+        let stream = self
+            .dialer()
+            .dial(name)
+            .await
+            .map_err(|error| error.to_string())?;
+        connect(stream, Some(&password()))
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    pub(crate) async fn connection(&self, name: &str) -> Connection {
+        self.try_connect(name).await.expect("the server answers")
+    }
+
+    pub(crate) fn dialer(&self) -> TcpDialer {
+        TcpDialer {
+            addresses: self
+                .nodes
+                .iter()
+                .map(|(name, node)| (name.clone(), node.ip))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.nodes.keys().cloned().collect()
+    }
+
+    pub(crate) async fn observe(&self, replicas_per_primary: u32) -> ClusterObservation {
+        let pods = self
+            .nodes
+            .iter()
+            .map(|(name, node)| PodFacts {
+                name: name.clone(),
+                ordinal: name.rsplit('-').next().and_then(|ordinal| ordinal.parse().ok()),
+                ip: Some(node.ip.to_string()),
+                uid: name.clone(),
+                ready: true,
+                node: None,
+                terminating: false,
+                restart_count: 0,
+                last_termination: None,
+            })
+            .collect();
+        let count = u32::try_from(self.nodes.len()).expect("few");
+        let expected = ExpectedTopology::cluster(count, replicas_per_primary);
+        ClusterObservation::collect(expected, pods, &self.dialer(), Some(&password())).await
+    }
+}
+
+/// A second octet for this process and a third for each group of servers, so that tests never meet.
+fn process_subnet() -> u8 {
+    u8::try_from(std::process::id() % 200).expect("below 200") + 20
+}
+
+fn next_subnet() -> u8 {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Dials the servers over TCP.
+#[derive(Clone)]
+pub(crate) struct TcpDialer {
+    addresses: BTreeMap<String, Ipv4Addr>,
+}
+
+impl Dialer for TcpDialer {
+    fn dial<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
+        Box::pin(async move {
+            let ip = self.addresses.get(pod).ok_or(io::ErrorKind::NotFound)?;
+            let stream = tokio::net::TcpStream::connect((*ip, 6379)).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as BoxedStream)
+        })
+    }
+}
+
+/// Runs programs on this machine, as if it were the container.
+pub(crate) struct LocalExec {
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) cli: PathBuf,
+}
+
+impl Exec for LocalExec {
+    fn exec<'a>(&'a self, _pod: &'a str, command: &'a [&'a str]) -> BoxFuture<'a, io::Result<ExecOutput>> {
+        Box::pin(async move {
+            let mut program = if command[0] == "valkey-cli" {
+                let mut cli = tokio::process::Command::new(&self.cli);
+                cli.args(["-h", &self.ip.to_string()])
+                    .env("REDISCLI_AUTH", PASSWORD);
+                cli
+            } else {
+                tokio::process::Command::new(format!("no-such-{}", command[0]))
+            };
+            let output = program.args(&command[1..]).stdin(Stdio::null()).output().await?;
+            Ok(ExecOutput {
+                exit_code: output.status.code().unwrap_or(-1),
+                stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+                stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            })
+        })
+    }
+}
+
+pub(crate) async fn ask(connection: &mut Connection, command: &[&str]) -> Value {
+    let mut pipeline = redis::pipe();
+    let question = pipeline.cmd(command[0]);
+    for argument in &command[1..] {
+        question.arg(*argument);
+    }
+    connection
+        .send_packed_commands(&pipeline, 0, 1)
+        .await
+        .expect("an answer")
+        .remove(0)
+}
+
+pub(crate) async fn run(connection: &mut Connection, command: &[&str]) {
+    assert_eq!(ask(connection, command).await, Value::Okay, "{command:?}");
+}
+
+pub(crate) async fn text(connection: &mut Connection, command: &[&str]) -> String {
+    redis::from_redis_value(ask(connection, command).await).expect("text")
+}
+
+/// Asks again until there is an answer, ten times a second.
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
+    let start = Instant::now();
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        ticks.tick().await;
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+    }
+}
+
+/// Signals by process id.
+pub(crate) mod libc_signal {
+    /// The signals that tests send.
+    #[derive(Clone, Copy)]
+    pub(crate) enum Signal {
+        Stop,
+        Continue,
+    }
+
+    impl Signal {
+        pub(crate) fn send(self, pid: u32) {
+            let name = match self {
+                Self::Stop => "-STOP",
+                Self::Continue => "-CONT",
+            };
+            let status = std::process::Command::new("kill")
+                .args([name, &pid.to_string()])
+                .status();
+            assert!(status.expect("kill runs").success(), "kill {name} {pid}");
+        }
+    }
+}

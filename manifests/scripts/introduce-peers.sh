@@ -1,0 +1,50 @@
+# Introduces this pod's server to its peers again, by their stable names, after addresses have changed.
+#
+# Runs beside each server for the pod's whole life. It acts only while the server misses a peer, and asks only
+# peers that already know this node's ID and hold a wrong address for it: a node that was forgotten is not
+# brought back. Environment beyond lib.sh: POD_IP, the address that this pod's server announces; neither REPLICAS
+# nor TIMEOUT_SECONDS, as this is part of the servers' pods and scaling must restart none of them. The number of
+# peers is the server's own knowledge.
+
+# A stopped peer must not keep the others waiting.
+CALL_SECONDS=2
+# Often enough that a node timeout does not pass unused, seldom enough to cost nothing.
+interval=$((NODE_TIMEOUT_MS / 5000))
+[ "$interval" -ge 1 ] || interval=1
+[ "$interval" -le 3 ] || interval=3
+
+# The container is the first process of its PID namespace: without a handler it would ignore SIGTERM.
+trap 'exit 0' TERM INT
+
+# A pause that a signal ends at once.
+pause() {
+  sleep "$interval" &
+  wait "$!"
+}
+
+# introduce ID ORDINAL: makes the peer meet this pod, if it knows the node but not its present address.
+introduce() {
+  view=$(on "$2" CLUSTER NODES) || return 0
+  held=$(printf '%s\n' "$view" | awk -v id="$1" '$1 == id { print $2, $8 }')
+  case $held in
+    '') return 0 ;;
+    "$POD_IP:$PORT@"*' connected') return 0 ;;
+  esac
+  if answer=$(on "$2" CLUSTER MEET "$POD_IP" "$PORT" "$BUS_PORT"); then
+    log "asked pod $(pod "$2"), which had this node at ${held%%@*}, to meet it at $POD_IP"
+  else
+    log "pod $(pod "$2") refused to meet $POD_IP: $answer"
+  fi
+}
+
+while :; do
+  if view=$(at "$POD_IP" CLUSTER NODES); then
+    id=$(printf '%s\n' "$view" | awk '/myself/ { print $1; exit }')
+    known=$(printf '%s\n' "$view" | grep -c ' ')
+    missing=$(printf '%s\n' "$view" | awk 'NF >= 8 && $3 !~ /myself/ && $8 != "connected"' | grep -c ' ')
+    if [ -n "$id" ] && [ "$missing" -gt 0 ]; then
+      for i in $(ordinals "$known"); do introduce "$id" "$i"; done
+    fi
+  fi
+  pause
+done

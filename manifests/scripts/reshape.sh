@@ -1,0 +1,294 @@
+# Functions that change the shape of a running cluster: who is in it, who serves which slots, who replicates whom.
+# Used by the scale Job and the drain Job. All of them look before they act, so that a Job killed anywhere can be
+# run again.
+
+# pod_ids N: "ordinal id" for the pods 0..N-1.
+pod_ids() {
+  for i in $(ordinals "$1"); do
+    id=$(node_id "$i") && [ "${#id}" = 40 ] || { echo "pod $(pod "$i") to tell its node ID: $id"; return 1; }
+    echo "$i $id"
+  done
+}
+
+# survey N SEED: one line for each node that pod SEED knows:
+#   ordinal id primary|replica primary-id slots ranges ip flags
+# with ordinal "-" for nodes that are none of the pods 0..N-1, and "-" for no ranges.
+survey() {
+  ids=$(pod_ids "$1") || die "$ids"
+  nodes=$(on "$2" CLUSTER NODES) || die "pod $(pod "$2") does not answer CLUSTER NODES: $nodes"
+  printf '%s\n%s\n' "$ids" "$nodes" | tabulate
+}
+
+# tabulate: the lines of a survey, from those of pod_ids followed by those of CLUSTER NODES.
+tabulate() {
+  awk '
+    NF == 2 { ordinal[$2] = $1; next }
+    NF >= 8 && $3 !~ /handshake/ {
+      slots = 0; ranges = ""
+      for (f = 9; f <= NF; f++) if ($f !~ /^\[/) {
+        n = split($f, r, "-"); slots += (n > 1 ? r[2] : r[1]) - r[1] + 1; ranges = ranges (ranges == "" ? "" : ",") $f }
+      split($2, a, "@"); ip = a[1]; sub(/:[^:]*$/, "", ip)
+      print ($1 in ordinal ? ordinal[$1] : "-"), $1, ($3 ~ /slave|replica/ ? "replica" : "primary"), $4, slots,
+        (ranges == "" ? "-" : ranges), (ip == "" ? "-" : ip), $3 }' | sort -n
+}
+
+# views_agree N: every pod knows all the pods and names the same owner for each slot, with no slot in between.
+views_agree() {
+  ids=$(pod_ids "$1") || { echo "$ids"; return 1; }
+  first=
+  for i in $(ordinals "$1"); do
+    view=$(on "$i" CLUSTER NODES) || { echo "pod $(pod "$i") to answer CLUSTER NODES: $view"; return 1; }
+    case $view in *" ["*) echo "no slot to be open on pod $(pod "$i")"; return 1 ;; esac
+    unknown=$(printf '%s\n%s\n' "$ids" "$view" | awk '
+      NF == 2 { pod[$2] = $1; next } NF >= 8 && $3 !~ /handshake|noaddr/ { seen[$1] = 1 }
+      END { for (id in pod) if (!(id in seen)) { print pod[id]; exit } }')
+    [ -z "$unknown" ] || { echo "pod $(pod "$i") to know pod $(pod "$unknown")"; return 1; }
+    map=$(printf '%s\n' "$view" | awk 'NF >= 9 { slots = ""; for (f = 9; f <= NF; f++) slots = slots " " $f; print $1 slots }' | sort)
+    [ -n "$first" ] || first=$map
+    [ "$map" = "$first" ] || { echo "pod $(pod "$i") to agree on the slots with pod $(pod 0)"; return 1; }
+  done
+}
+
+# no_migration_runs N: no atomic slot migration is under way on any pod. Servers before 9.0 have none.
+no_migration_runs() {
+  for i in $(ordinals "$1"); do
+    running=$(on "$i" CLUSTER GETSLOTMIGRATIONS) || continue
+    running=$(printf '%s\n' "$running" | awk '
+      previous == "state" && $0 != "success" && $0 != "failed" && $0 != "cancelled" && $0 != "canceled" { print; exit }
+      { previous = $0 }')
+    [ -z "$running" ] || { echo "the slot migration of pod $(pod "$i") to end, it is $running"; return 1; }
+  done
+}
+
+# settled N: nothing is moving and everyone agrees, so something may be moved.
+settled() { no_migration_runs "$1" && views_agree "$1"; }
+
+# movable N: settled, and every pod says ok: a newcomer refuses keys until it does.
+movable() { settled "$1" && all_ok "$1"; }
+
+# slots_closed N: condition; completes what a classical migration that was killed has left half done. Atomic
+# migrations leave nothing behind. Tried again while it fails, as a node that has just joined refuses keys.
+slots_closed() {
+  for i in $(ordinals "$1"); do
+    case $(on "$i" CLUSTER NODES) in
+      *" ["*)
+        answer=$(CALL_SECONDS=$TIMEOUT_SECONDS && bounded valkey-cli --cluster fix "$(host "$i"):$PORT" 2>&1 </dev/null) && continue
+        echo "the open slots of pod $(pod "$i") to be closed, last answer: $(printf '%s\n' "$answer" | grep ERR | tail -n 1)"
+        return 1
+        ;;
+    esac
+  done
+}
+
+# plan_moves TARGETS: reads a survey, prints "from to range..." that give each of the TARGETS (IDs) an equal share
+# of the slots and everybody else none. Shares differ by one slot at most; a target that has the larger share
+# already keeps it.
+plan_moves() {
+  awk -v targets="$1" '
+    BEGIN { p = split(targets, t, " "); for (k = 1; k <= p; k++) target[t[k]] = 1 }
+    $5 > 0 || ($2 in target) { n++; id[n] = $2; have[n] = $5; ranges[n] = $6 }
+    END {
+      larger = 16384 % p
+      for (k = 1; k <= n; k++) share[k] = 0
+      for (round = 1; round <= p; round++) {
+        best = 0
+        for (k = 1; k <= n; k++) if ((id[k] in target) && !(k in placed) && (!best || have[k] > have[best])) best = k
+        placed[best] = 1; share[best] = int(16384 / p) + (round <= larger ? 1 : 0)
+      }
+      to = 1
+      for (k = 1; k <= n; k++) {
+        surplus = have[k] - share[k]
+        if (surplus <= 0) continue
+        count = split(ranges[k], r, ",")
+        # From the end, so that what remains stays in one piece.
+        for (f = count; f >= 1 && surplus > 0; f--) {
+          m = split(r[f], e, "-"); first = e[1] + 0; last = (m > 1 ? e[2] : e[1]) + 0
+          while (surplus > 0 && last >= first) {
+            while (to <= n && have[to] >= share[to]) to++
+            take = share[to] - have[to]
+            if (take > surplus) take = surplus
+            if (take > last - first + 1) take = last - first + 1
+            key = id[k] " " id[to]
+            move[key] = move[key] " " (last - take + 1) "-" last
+            have[to] += take; have[k] -= take; surplus -= take; last -= take
+          }
+        }
+      }
+      for (key in move) print key move[key]
+    }' | sort
+}
+
+# move FROM-IP FROM TO RANGES...: moves slots, atomically where the server can (9.0 and later).
+move() {
+  move_ip=$1 move_from=$2 move_to=$3
+  shift 3
+  slots=$(echo "$*" | sed 's/-/ /g')
+  # shellcheck disable=SC2086 # a list of bounds
+  answer=$(at "$move_ip" CLUSTER MIGRATESLOTS SLOTSRANGE $slots NODE "$move_to") && {
+    log "moving the slots $* from $move_from to $move_to"
+    wait_for "$TIMEOUT_SECONDS" migrated "$move_ip" "$move_to" "$@"
+    return 0
+  }
+  case $answer in
+    *[Uu]"nknown subcommand"*) reshard "$move_ip" "$move_from" "$move_to" "$@" ;;
+    *) die "the slots $* could not be moved from $move_from to $move_to: $answer" ;;
+  esac
+}
+
+# migrated IP TO RANGES...: the node at IP sees TO serve all of the slots. A migration that failed is the Job's
+# failure, never a warning.
+migrated() {
+  migrated_ip=$1 migrated_to=$2
+  shift 2
+  log_of=$(at "$migrated_ip" CLUSTER GETSLOTMIGRATIONS) || { echo "the node at $migrated_ip to answer: $log_of"; return 1; }
+  left=$(at "$migrated_ip" CLUSTER NODES | awk -v to="$migrated_to" -v wanted="$*" '
+    $1 == to { for (f = 9; f <= NF; f++) { n = split($f, e, "-"); for (s = e[1] + 0; s <= (n > 1 ? e[2] : e[1]) + 0; s++) has[s] = 1 } }
+    END { n = split(wanted, w, " "); for (k = 1; k <= n; k++) { split(w[k], e, "-"); for (s = e[1] + 0; s <= e[2] + 0; s++) left += !(s in has) } print left + 0 }')
+  [ "$left" != 0 ] || return 0
+  state=$(printf '%s\n' "$log_of" | awk -v to="$migrated_to" '
+    previous == "target_node" { here = ($0 == to) }
+    previous == "state" && here { state = $0; if (state !~ /^(success|failed|cancel)/) running = state }
+    previous == "message" && here && state ~ /^(failed|cancel)/ { failed = state " " $0 }
+    { previous = $0 }
+    END { print (running != "" ? running : failed) }')
+  echo "the migration of slots $* from $migrated_ip to $migrated_to, $left of them left: $state"
+  case $state in failed* | cancel*) return 2 ;; *) return 1 ;; esac
+}
+
+# reshard IP FROM TO RANGES...: the same number of slots, by the classical way.
+reshard() {
+  reshard_ip=$1 reshard_from=$2 reshard_to=$3
+  shift 3
+  count=$(echo "$*" | awk '{ for (f = 1; f <= NF; f++) { split($f, e, "-"); n += e[2] - e[1] + 1 } print n }')
+  log "moving $count slots from $reshard_from to $reshard_to, key by key"
+  answer=$(CALL_SECONDS=$TIMEOUT_SECONDS && bounded valkey-cli --cluster reshard "$reshard_ip:$PORT" --cluster-from "$reshard_from" \
+    --cluster-to "$reshard_to" --cluster-slots "$count" --cluster-yes 2>&1 </dev/null) ||
+    die "resharding failed: $(printf '%s\n' "$answer" | tail -n 3)"
+}
+
+# rebalance N SEED TARGETS: moves slots until each of TARGETS has its share and nobody else any.
+rebalance() {
+  round=0
+  while :; do
+    wait_for "$TIMEOUT_SECONDS" movable "$1"
+    table=$(survey "$1" "$2") || exit 1
+    moves=$(printf '%s\n' "$table" | plan_moves "$3")
+    [ -n "$moves" ] || return 0
+    round=$((round + 1))
+    [ "$round" -le 5 ] || die "the slots are still not balanced after 5 rounds"
+    while read -r from to ranges; do
+      ip=$(printf '%s\n' "$table" | awk -v id="$from" '$2 == id { print $7 }')
+      # shellcheck disable=SC2086 # a list of ranges
+      move "$ip" "$from" "$to" $ranges
+      wait_for "$TIMEOUT_SECONDS" movable "$1"
+    done <<EOF
+$moves
+EOF
+  done
+}
+
+# plan_replicas P R TARGETS: reads a survey of pods, prints "ordinal primary-id" for each replica to be moved.
+#
+# Each of the pods 0..P-1 goes to a shard of its own. That is what makes every later scale-down to P pods or more
+# safe even without draining: whichever higher pods leave, each shard keeps one. Beyond that each shard gets R
+# replicas, and what is left over is spread; a replica that is well placed stays.
+plan_replicas() {
+  awk -v p="$1" -v r="$2" -v targets="$3" '
+    BEGIN { n = split(targets, t, " "); for (k = 1; k <= n; k++) shard[t[k]] = 1 }
+    $2 in shard { if ($1 != "-" && $1 < p) low[$2] = 1; next }
+    # Serves slots that are still to be moved; its replicas stay with it until then.
+    $5 > 0 { draining[$2] = 1; next }
+    $1 != "-" { c++; candidate[c] = $1; follows[c] = $4 }
+    function assign(k, s) { now[k] = s; count[s]++; if (ord[k] < p) low[s] = 1 }
+    END {
+      for (k = 1; k <= c; k++) if (!(follows[k] in draining)) {
+        m++; ord[m] = candidate[k]; was[m] = (follows[k] in shard) ? follows[k] : "" }
+      for (k = 1; k <= m; k++) if (ord[k] < p && was[k] != "" && !low[was[k]]) assign(k, was[k])
+      for (k = 1; k <= m; k++) if (ord[k] < p && !(k in now))
+        for (j = 1; j <= n; j++) if (!low[t[j]]) { assign(k, t[j]); break }
+      for (k = 1; k <= m; k++) if (!(k in now) && was[k] != "" && count[was[k]] < r) assign(k, was[k])
+      spare = m - n * r
+      for (k = 1; k <= m; k++) if (!(k in now)) {
+        best = ""
+        for (j = 1; j <= n; j++) if (best == "" || count[t[j]] < count[best] + 0) best = t[j]
+        if (was[k] != "" && count[was[k]] <= count[best] && spare > 0) best = was[k]
+        assign(k, best)
+      }
+      # Newcomers first: a shard gets its new replica before it gives the old one away.
+      for (k = 1; k <= m; k++) if (was[k] == "" && now[k] != "") print ord[k], now[k]
+      for (k = 1; k <= m; k++) if (was[k] != "" && now[k] != was[k]) print ord[k], now[k]
+    }'
+}
+
+# replicates ORDINAL PRIMARY: condition; asks for it as long as it is not so.
+replicates() {
+  current=$(on "$1" CLUSTER NODES | awk '/myself/ { print $4; exit }')
+  [ "$current" = "$2" ] && return 0
+  answer=$(on "$1" CLUSTER REPLICATE "$2")
+  echo "pod $(pod "$1") to become a replica of $2, last answer: $answer"
+  return 1
+}
+
+# place_replicas N SEED TARGETS: carries out plan_replicas, one replica at a time, each linked before the next.
+place_replicas() {
+  table=$(survey "$1" "$2") || exit 1
+  p=$(echo "$3" | awk '{ print NF }')
+  plan=$(printf '%s\n' "$table" | plan_replicas "$p" "$REPLICAS_PER_PRIMARY" "$3")
+  [ -n "$plan" ] || return 0
+  while read -r ordinal primary; do
+    log "pod $(pod "$ordinal") becomes a replica of $primary"
+    wait_for "$TIMEOUT_SECONDS" replicates "$ordinal" "$primary"
+    wait_for "$TIMEOUT_SECONDS" links_up "$1"
+  done <<EOF
+$plan
+EOF
+}
+
+# choose_targets P: reads a survey, prints the IDs of the pods that are to serve slots: those that do, the lowest
+# ordinals first, then empty primaries. Pods only: what leaves serves nothing.
+choose_targets() {
+  awk -v p="$1" '
+    $1 != "-" && $3 == "primary" { if ($5 > 0) serving[++s] = $2; else empty[++e] = $2 }
+    END {
+      for (k = 1; k <= s && chosen < p; k++) { printf "%s ", serving[k]; chosen++ }
+      for (k = 1; k <= e && chosen < p; k++) { printf "%s ", empty[k]; chosen++ }
+    }'
+}
+
+# strangers N: "id ip slots" of all nodes that any of the pods 0..N-1 knows beside them.
+strangers() {
+  ids=$(pod_ids "$1") || { echo "$ids" >&2; return 1; }
+  all=$ids
+  for i in $(ordinals "$1"); do
+    nodes=$(on "$i" CLUSTER NODES) || { echo "pod $(pod "$i") does not answer CLUSTER NODES: $nodes" >&2; return 1; }
+    all="$all
+$nodes"
+  done
+  printf '%s\n' "$all" | tabulate | awk '$1 == "-" { if (!($2 in ip) || $7 != "-") ip[$2] = $7; if ($5 > slots[$2] + 0) slots[$2] = $5 }
+    END { for (id in ip) print id, ip[id], slots[id] + 0 }' | sort
+}
+
+# forget N ID: every pod forgets the node. Asked of every pod within the ban of 60 s: one that still knew it would
+# bring it back to all the others.
+forget() {
+  for i in $(ordinals "$1"); do
+    answer=$(on "$i" CLUSTER FORGET "$2") || case $answer in
+      *"nknown node"*) ;;
+      *) echo "pod $(pod "$i") to forget $2, last answer: $answer"; return 1 ;;
+    esac
+  done
+}
+
+# seed N: the pod that knows the most nodes; "" if none knows another. Unlike pod 0 it is never a newcomer.
+seed() {
+  for i in $(ordinals "$1"); do
+    info=$(on "$i" CLUSTER INFO) || continue
+    echo "$(printf '%s\n' "$info" | field cluster_slots_assigned) $(printf '%s\n' "$info" | field cluster_known_nodes) $i"
+  done | sort -k1,1nr -k2,2nr -k3,3n | awk '$2 > 1 { print $3; exit }'
+}
+
+# refused ORDINAL: the pod runs, but with another password.
+refused() { case $(on "$1" PING) in *NOAUTH* | *WRONGPASS*) return 0 ;; esac; return 1; }
+
+# running ORDINAL: condition; the pod answers, be it with a refusal.
+running() { refused "$1" || answers "$1"; }

@@ -1,0 +1,161 @@
+//! `(Release, Values) -> Manifests`, one file per kind of object.
+//!
+//! The contract is the chart's documentation. Where the chart's own revisions differ, the default rendering of
+//! the earlier one is followed (no PVC retention block, no renamed commands), and the later one where the
+//! README says so: an existing password is kept on upgrade, which reaches us as [`Release::password`].
+//!
+//! - [`config_map`]: `valkey.conf`; [`secret`], [`service_account`], [`service`], [`disruption_budget`];
+//! - [`stateful_set`]: the servers; [`server`]: their container; [`probes`]: its health;
+//!   [`peers`]: what lets them find each other after a full restart;
+//! - [`hooks`]: Jobs and test Pod; [`scripts`]: what those run.
+
+mod config_map;
+mod disruption_budget;
+mod hooks;
+mod peers;
+mod probes;
+mod scripts;
+mod secret;
+mod server;
+mod service;
+mod service_account;
+mod stateful_set;
+mod tools;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::manifests::Manifests;
+use crate::password::PasswordError;
+use crate::release::{Release, StringMap};
+use crate::values::{ValueError, Values, ValuesError};
+
+/// Why a release cannot be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The values have problems; all of them are listed.
+    #[error("render release {release}")]
+    Values {
+        /// The release's name.
+        release: String,
+        /// Every problem.
+        source: ValuesError,
+    },
+    /// The name is not one that Helm accepts.
+    #[error("release name {name:?} is not a lower-case DNS label of at most 53 characters")]
+    ReleaseName {
+        /// The name given.
+        name: String,
+    },
+    /// The namespace is not one that Kubernetes accepts.
+    #[error("namespace {name:?} is not a lower-case DNS label of at most 63 characters")]
+    Namespace {
+        /// The name given.
+        name: String,
+    },
+    /// Names with their suffixes are longer than Kubernetes allows.
+    #[error("names longer than 63 characters: {}; set fullnameOverride to a shorter one", .names.join(", "))]
+    NamesTooLong {
+        /// What they name, and the names.
+        names: Vec<String>,
+    },
+    /// A Secret is to be rendered, `auth.password` is empty and none came with the release.
+    #[error("release {release} has no password: auth.password is empty, and none was found or generated")]
+    PasswordMissing {
+        /// The release's name.
+        release: String,
+    },
+    /// The password in the values cannot be carried by the entrypoint.
+    #[error("password of release {release}")]
+    Password {
+        /// The release's name.
+        release: String,
+        /// What the entrypoint would trip over.
+        source: PasswordError,
+    },
+}
+
+/// What every object is made from.
+pub(crate) struct Context<'a> {
+    pub(crate) release: &'a Release,
+    pub(crate) values: &'a Values,
+    pub(crate) fullname: String,
+}
+
+impl Context<'_> {
+    /// Metadata with the common labels, in the release's namespace.
+    fn metadata(&self, name: impl Into<String>) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name.into()),
+            namespace: Some(self.release.namespace.clone()),
+            labels: Some(self.release.common_labels(self.values)),
+            ..ObjectMeta::default()
+        }
+    }
+}
+
+/// Renders everything. Pure: the same inputs give the same objects.
+///
+/// # Errors
+/// Values with problems (all of them), names that Kubernetes refuses, or a missing or unusable password.
+pub fn render(release: &Release, values: &Values) -> Result<Manifests, RenderError> {
+    check(release, values)?;
+    let context = Context {
+        release,
+        values,
+        fullname: release.fullname(values),
+    };
+    let config_map = config_map::config_map(&context);
+    Ok(Manifests {
+        pod_disruption_budget: disruption_budget::disruption_budget(&context),
+        service_account: service_account::service_account(&context),
+        secret: secret::secret(&context)?,
+        service: service::client(&context),
+        headless_service: service::headless(&context),
+        stateful_set: stateful_set::stateful_set(&context, &config_map),
+        config_map,
+        hooks: hooks::hooks(&context),
+    })
+}
+
+fn check(release: &Release, values: &Values) -> Result<(), RenderError> {
+    if !is_dns_label(&release.name, 53) {
+        return Err(RenderError::ReleaseName {
+            name: release.name.clone(),
+        });
+    }
+    if !is_dns_label(&release.namespace, 63) {
+        return Err(RenderError::Namespace {
+            name: release.namespace.clone(),
+        });
+    }
+    let problems: Vec<ValueError> = values.problems();
+    if !problems.is_empty() {
+        let source = ValuesError::Invalid(problems);
+        return Err(RenderError::Values {
+            release: release.name.clone(),
+            source,
+        });
+    }
+    let names = release.names_too_long(values);
+    if !names.is_empty() {
+        let names = names
+            .iter()
+            .map(|(kind, name)| format!("{kind} {name} ({})", name.len()))
+            .collect();
+        return Err(RenderError::NamesTooLong { names });
+    }
+    Ok(())
+}
+
+fn is_dns_label(name: &str, limit: usize) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    (1..=limit).contains(&name.len())
+        && name.chars().all(|c| inner(c) || c == '-')
+        && name.starts_with(inner)
+        && name.ends_with(inner)
+}
+
+/// An empty map is an absent field, as the chart's `with` blocks make it.
+fn non_empty(map: &StringMap) -> Option<StringMap> {
+    (!map.is_empty()).then(|| map.clone())
+}

@@ -1,0 +1,73 @@
+//! The shell scripts, included at build time. Each is self-contained: the shared functions come first.
+//!
+//! The kubelet expands `$(NAME)` and turns `$$` into `$` in a container's command, so the scripts contain
+//! neither `$$` nor a command substitution that reads like one of their own variables; a test holds that.
+
+use crate::values::Values;
+
+macro_rules! script {
+    ($($name:literal),+) => {
+        concat!($(include_str!(concat!("../../scripts/", $name))),+)
+    };
+}
+
+/// Forms the cluster; changes nothing when it is formed.
+pub(super) const CLUSTER_INIT: &str = script!("lib.sh", "form.sh", "cluster-init.sh");
+/// Brings a running cluster to its number of replicas.
+pub(super) const CLUSTER_SCALE: &str = script!("lib.sh", "reshape.sh", "form.sh", "cluster-scale.sh");
+/// Moves slots off the pods that an upgrade is about to remove.
+pub(super) const CLUSTER_DRAIN: &str = script!("lib.sh", "reshape.sh", "cluster-drain.sh");
+/// Introduces peers to each other again after a restart on new addresses.
+pub(super) const INTRODUCE_PEERS: &str = script!("lib.sh", "introduce-peers.sh");
+/// Pings the client Service.
+pub(super) const TEST_CONNECTION: &str = script!("test-connection.sh");
+
+/// What a pod may take to be scheduled, pull its image and pass the startup allowance of the chart, times two.
+const PATIENCE_SECONDS: u64 = 300;
+
+/// How long a Job waits for one condition before it says which one and fails: a multiple of the node timeout,
+/// in which a cluster notices and repairs things, on top of what pods need to start.
+pub(super) fn timeout_seconds(values: &Values) -> u64 {
+    PATIENCE_SECONDS + 4 * u64::from(values.cluster.node_timeout).div_ceil(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kubelet_leaves_the_scripts_as_they_are() {
+        let scripts = [
+            CLUSTER_INIT,
+            CLUSTER_SCALE,
+            CLUSTER_DRAIN,
+            INTRODUCE_PEERS,
+            TEST_CONNECTION,
+        ];
+        let reference = regex::Regex::new(r"\$\([A-Za-z_][A-Za-z0-9_.-]*\)").expect("valid pattern");
+        for script in scripts {
+            assert!(
+                !script.contains("$$"),
+                "the kubelet would take one of the two away"
+            );
+            assert!(
+                !reference.is_match(script),
+                "{:?} reads like a variable",
+                reference.find(script)
+            );
+        }
+    }
+
+    #[test]
+    fn no_script_puts_a_password_on_a_command_line() {
+        for script in [
+            CLUSTER_INIT,
+            CLUSTER_SCALE,
+            CLUSTER_DRAIN,
+            INTRODUCE_PEERS,
+            TEST_CONNECTION,
+        ] {
+            assert!(!script.contains(" -a ") && !script.contains("--pass"));
+        }
+    }
+}

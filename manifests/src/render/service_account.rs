@@ -1,0 +1,18 @@
+//! The ServiceAccount of the release's pods.
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+
+use super::{Context, non_empty};
+
+/// The ServiceAccount, if the release is to have one of its own.
+pub(super) fn service_account(context: &Context<'_>) -> Option<ServiceAccount> {
+    let given = &context.values.service_account;
+    given.create.then(|| {
+        let mut metadata = context.metadata(context.release.service_account_name(context.values));
+        metadata.annotations = non_empty(&given.annotations);
+        ServiceAccount {
+            metadata,
+            ..ServiceAccount::default()
+        }
+    })
+}

@@ -1,0 +1,87 @@
+//! Values as the user gives them (`-f` files and `--set`), laid over the chart's defaults in Helm's order.
+
+use serde_json::{Map, Value};
+
+use super::error::ValuesError;
+use super::{Values, merge, set, validation};
+
+/// What was given, in order. Resolving it yields [`Values`] or every error.
+#[derive(Debug, Clone, Default)]
+pub struct ValuesInput {
+    files: Vec<(String, String)>,
+    sets: Vec<String>,
+}
+
+impl ValuesInput {
+    /// Nothing given: the defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a values file: its name, for messages, and its text. Later files win.
+    #[must_use]
+    pub fn file(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.files.push((name.into(), text.into()));
+        self
+    }
+
+    /// Adds a `--set` argument. These win over all files, later ones over earlier ones.
+    #[must_use]
+    pub fn set(mut self, argument: impl Into<String>) -> Self {
+        self.sets.push(argument.into());
+        self
+    }
+
+    /// Lays everything over the defaults and checks the result.
+    ///
+    /// # Errors
+    /// A file that is not YAML, a `--set` outside Helm's grammar, or all problems of all parameters at once.
+    pub fn resolve(&self) -> Result<Values, ValuesError> {
+        let mut given = Value::Object(Map::new());
+        for (name, text) in &self.files {
+            merge::overlay(&mut given, parse(name, text)?);
+        }
+        for (index, argument) in self.sets.iter().enumerate() {
+            set::apply(&mut given, argument).map_err(|reason| ValuesError::Set {
+                position: index + 1,
+                reason,
+            })?;
+        }
+        let mut tree = serde_json::to_value(Values::default()).expect("values are plain JSON");
+        merge::overlay(&mut tree, given);
+        merge::delete_nulls(&mut tree);
+        validation::normalise(&mut tree);
+        let problems = validation::problems(&tree);
+        if !problems.is_empty() {
+            return Err(ValuesError::Invalid(problems));
+        }
+        let values: Values = serde_json::from_value(tree).expect("validated values fit their types");
+        let problems = values.problems();
+        if problems.is_empty() {
+            Ok(values)
+        } else {
+            Err(ValuesError::Invalid(problems))
+        }
+    }
+}
+
+fn parse(name: &str, text: &str) -> Result<Value, ValuesError> {
+    let value: Value = serde_yaml::from_str(text).map_err(|source| ValuesError::Syntax {
+        name: name.to_owned(),
+        source,
+    })?;
+    let found = match value {
+        Value::Object(_) => return Ok(value),
+        // A file of comments only is an empty table, as in Helm.
+        Value::Null => return Ok(Value::Object(Map::new())),
+        Value::Array(_) => "a list",
+        Value::String(_) => "a text",
+        Value::Number(_) => "a number",
+        Value::Bool(_) => "a boolean",
+    };
+    Err(ValuesError::NotATable {
+        name: name.to_owned(),
+        found,
+    })
+}

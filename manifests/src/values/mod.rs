@@ -1,0 +1,175 @@
+//! The chart's `values.yaml` as types: same names, same nesting, same defaults.
+//!
+//! - this file: [`Values`], the root, and what follows from several parameters together;
+//! - [`sections`]: the nested tables; [`probe`]: the three probes;
+//! - [`parameters`]: every parameter with its kind and range, as data;
+//! - [`input`]: files and `--set` merged over the defaults into `Values`;
+//! - [`merge`], [`set`]: Helm's rules for the two; [`validation`], [`error`]: all errors at once.
+
+mod combinations;
+mod error;
+mod input;
+mod kind;
+mod merge;
+mod parameters;
+mod probe;
+mod sections;
+mod set;
+mod strict;
+mod validation;
+
+use k8s_openapi::api::core::v1::{Affinity, PodSecurityContext, SecurityContext, Toleration};
+use serde::{Deserialize, Serialize};
+
+pub use error::{ValueError, ValuesError};
+pub use input::ValuesInput;
+pub use kind::Kind;
+pub use parameters::{PARAMETERS, Parameter};
+pub use probe::Probe;
+pub use sections::{
+    Auth, Cluster, Config, Image, Mode, Pdb, Persistence, Rbac, Resources, Service, ServiceAccount,
+    Standalone, StatefulSetValues, Variant,
+};
+
+use crate::release::StringMap;
+use sections::{container_security_context, pod_security_context};
+
+/// Every parameter of the chart's README, plus `cluster.drainBeforeScaleDown`, which is ours.
+///
+/// The serialised form is a values file for the real chart. Reading one goes through [`ValuesInput`], which
+/// applies Helm's merging rules and reports every error with its full path; plain serde refuses unknown keys
+/// too, but stops at the first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Values {
+    /// Overrides the chart's name in labels and in the full name.
+    pub name_override: String,
+    /// Overrides the full name of every object.
+    pub fullname_override: String,
+    /// One server, or a Valkey cluster.
+    pub mode: Mode,
+    /// Which image runs.
+    pub image: Image,
+    /// The password and where it comes from.
+    pub auth: Auth,
+    /// What goes into `valkey.conf` and onto the server's command line.
+    pub config: Config,
+    /// The shape of the cluster; read in cluster mode only.
+    pub cluster: Cluster,
+    /// The number of independent servers; read in standalone mode only.
+    pub standalone: Standalone,
+    /// How the StatefulSet replaces and creates pods.
+    pub statefulset: StatefulSetValues,
+    /// Annotations of the servers' pods.
+    pub pod_annotations: StringMap,
+    /// Labels of the servers' pods, beside the chart's own.
+    pub pod_labels: StringMap,
+    /// The security context of every pod of the release.
+    pub security_context: PodSecurityContext,
+    /// The security context of the server in the rpm variant, and of every tool.
+    pub container_security_context: SecurityContext,
+    /// The client Service.
+    pub service: Service,
+    /// The volume of each server.
+    pub persistence: Persistence,
+    /// Restarts a server that no longer answers.
+    pub liveness_probe: Probe,
+    /// Decides which servers receive clients.
+    pub readiness_probe: Probe,
+    /// Holds the other two back until the server has started.
+    pub startup_probe: Probe,
+    /// CPU and memory of the server's container.
+    pub resources: Resources,
+    /// The ServiceAccount of every pod of the release.
+    pub service_account: ServiceAccount,
+    /// Kept because the README lists it; no object depends on it.
+    pub rbac: Rbac,
+    /// The PodDisruptionBudget of cluster mode.
+    pub pdb: Pdb,
+    /// Nodes that the servers may run on.
+    pub node_selector: StringMap,
+    /// Taints that the servers tolerate.
+    pub tolerations: Vec<Toleration>,
+    /// Scheduling preferences of the servers.
+    pub affinity: Affinity,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self {
+            name_override: String::new(),
+            fullname_override: String::new(),
+            mode: Mode::default(),
+            image: Image::default(),
+            auth: Auth::default(),
+            config: Config::default(),
+            cluster: Cluster::default(),
+            standalone: Standalone::default(),
+            statefulset: StatefulSetValues::default(),
+            pod_annotations: StringMap::new(),
+            pod_labels: StringMap::new(),
+            security_context: pod_security_context(),
+            container_security_context: container_security_context(),
+            service: Service::default(),
+            persistence: Persistence::default(),
+            liveness_probe: Probe::liveness(),
+            readiness_probe: Probe::readiness(),
+            startup_probe: Probe::startup(),
+            resources: Resources::default(),
+            service_account: ServiceAccount::default(),
+            rbac: Rbac::default(),
+            pdb: Pdb::default(),
+            node_selector: StringMap::new(),
+            tolerations: Vec::new(),
+            affinity: Affinity::default(),
+        }
+    }
+}
+
+impl Values {
+    /// The defaults, in this mode and with this image variant: one of the four combinations.
+    #[must_use]
+    pub fn combination(mode: Mode, variant: Variant) -> Self {
+        Self {
+            mode,
+            image: Image {
+                variant,
+                ..Image::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    /// The number of servers in the current mode.
+    #[must_use]
+    pub fn replicas(&self) -> u32 {
+        match self.mode {
+            Mode::Standalone => self.standalone.replicas,
+            Mode::Cluster => self.cluster.replicas,
+        }
+    }
+
+    /// The number of primaries that the cluster is to have; left-over nodes become extra replicas.
+    #[must_use]
+    pub fn primaries(&self) -> u32 {
+        self.cluster.replicas / (1 + self.cluster.replicas_per_primary)
+    }
+
+    /// Whether rendering needs a password from outside: a Secret is rendered and no password is given.
+    #[must_use]
+    pub fn needs_password(&self) -> bool {
+        self.auth.enabled && self.auth.existing_secret.is_empty() && self.auth.password.is_empty()
+    }
+
+    /// What is wrong with these values, parameter by parameter; empty when they can be rendered.
+    #[must_use]
+    pub fn problems(&self) -> Vec<ValueError> {
+        let tree = serde_json::to_value(self).expect("values are plain JSON");
+        let problems = validation::problems(&tree);
+        if problems.is_empty() {
+            combinations::problems(self)
+        } else {
+            problems
+        }
+    }
+}

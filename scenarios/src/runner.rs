@@ -1,0 +1,95 @@
+//! A run: trials in parallel, each told to the reporters, and the report of it all. A run can be interrupted at any moment:
+//! trials under way are dropped, and what is known by then is reported.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use futures::StreamExt;
+use harness::cluster::Provenance;
+use harness::report::model::{SCHEMA_VERSION, verdict};
+use harness::report::{Event, Outcome, RunReport, TrialReport};
+use harness::trial::{Environment, run};
+use tokio_util::sync::CancellationToken;
+
+use crate::registry::Trial;
+
+/// Runs `trials`, at most `jobs` at a time, until all have ended or `stop` is cancelled. The result is in the order of
+/// `trials`; one that had not ended is broken, with that reason.
+pub async fn run_trials(
+    trials: &[Trial],
+    environment: &Environment,
+    jobs: usize,
+    stop: &CancellationToken,
+) -> Vec<TrialReport> {
+    let mut ended: BTreeMap<usize, TrialReport> = BTreeMap::new();
+    // The longest first: a cluster trial that starts last would be waited for alone.
+    let mut order: Vec<usize> = (0..trials.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(trials[*index].id.mode.as_str() == "cluster"));
+    let running = futures::stream::iter(order)
+        .map(|index| async move { (index, run_one(&trials[index], environment).await) })
+        .buffer_unordered(jobs.max(1))
+        .take_until(stop.cancelled());
+    let mut running = std::pin::pin!(running);
+    while let Some((index, report)) = running.next().await {
+        ended.insert(index, report);
+    }
+    let unfinished = |trial: &Trial| TrialReport {
+        outcome: Outcome::Broken { reason: "the run was interrupted before it ended".to_owned() },
+        ..run::skipped(&trial.id, String::new())
+    };
+    trials
+        .iter()
+        .enumerate()
+        .map(|(index, trial)| ended.remove(&index).unwrap_or_else(|| unfinished(trial)))
+        .collect()
+}
+
+/// Runs one trial, unless it needs what the cluster does not have.
+pub async fn run_one(trial: &Trial, environment: &Environment) -> TrialReport {
+    match (trial.scenario.lacks)(&environment.capabilities) {
+        None => run::run(&trial.id, environment, trial.scenario.body).await,
+        Some(reason) => {
+            let report = run::skipped(&trial.id, reason);
+            environment.events.send(Event::TrialFinished { report: Box::new(report.clone()) });
+            report
+        }
+    }
+}
+
+/// When a run began.
+#[derive(Debug, Clone, Copy)]
+pub struct Started {
+    at: jiff::Timestamp,
+    clock: Instant,
+}
+
+impl Started {
+    /// It begins now.
+    pub fn now() -> Self {
+        Self { at: jiff::Timestamp::now(), clock: Instant::now() }
+    }
+}
+
+/// Puts a run's report together.
+pub fn report(
+    started: Started,
+    environment: &Environment,
+    provenance: Provenance,
+    trials: Vec<TrialReport>,
+    interrupted: bool,
+) -> RunReport {
+    let (verdict, because) = verdict(trials.iter().map(|trial| &trial.outcome), interrupted);
+    RunReport {
+        schema: SCHEMA_VERSION,
+        run: environment.run.clone(),
+        started: started.at,
+        duration_ms: u64::try_from(started.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+        verdict,
+        because,
+        profile: environment.profile.name().to_owned(),
+        seed: environment.seed,
+        provenance,
+        trials,
+        interrupted,
+    }
+}

@@ -130,7 +130,7 @@ async fn addresses_go_round() -> Result<(), Failed> {
     )?;
     let interfaces = std::fs::read_to_string("/proc/thread-self/net/dev")?;
     check(
-        interfaces.matches("veth").count() == 1,
+        interfaces.matches("veth0").count() == 1,
         format!("released veth still there:\n{interfaces}"),
     )
 }
@@ -150,7 +150,7 @@ async fn failed_attach_leaves_nothing() -> Result<(), Failed> {
     )?;
     let interfaces = std::fs::read_to_string("/proc/thread-self/net/dev")?;
     check(
-        interfaces.matches("veth").count() == 1,
+        interfaces.matches("veth0").count() == 1,
         format!("an interface stays behind:\n{interfaces}"),
     )
 }

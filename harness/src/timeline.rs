@@ -60,7 +60,13 @@ impl fmt::Display for Entry {
             Kind::Note => "note",
         };
         let seconds = self.at_ms / 1000;
-        write!(f, "{seconds:>4}.{:03}  {kind:<7}  {}: {}", self.at_ms % 1000, self.subject, self.text)
+        write!(
+            f,
+            "{seconds:>4}.{:03}  {kind:<7}  {}: {}",
+            self.at_ms % 1000,
+            self.subject,
+            self.text
+        )
     }
 }
 
@@ -84,7 +90,12 @@ struct Record {
 
 impl Default for Timeline {
     fn default() -> Self {
-        Self { inner: Arc::new(Inner { origin: Instant::now(), record: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                origin: Instant::now(),
+                record: Mutex::default(),
+            }),
+        }
     }
 }
 
@@ -92,15 +103,27 @@ impl Timeline {
     /// Writes one entry down, at the present moment.
     pub fn record(&self, kind: Kind, subject: impl Into<String>, text: impl Into<String>) {
         let at_ms = self.elapsed_ms();
-        self.lock().entries.push(Entry { at_ms, kind, subject: subject.into(), text: text.into() });
+        self.lock().entries.push(Entry {
+            at_ms,
+            kind,
+            subject: subject.into(),
+            text: text.into(),
+        });
     }
 
     /// Writes down what `node` says its `cluster_state` is, if that is not what it said before.
     pub fn cluster_state(&self, node: &str, state: &str) {
-        let before = self.lock().cluster_states.insert(node.to_owned(), state.to_owned());
+        let before = self
+            .lock()
+            .cluster_states
+            .insert(node.to_owned(), state.to_owned());
         if before.as_deref() != Some(state) {
             let before = before.unwrap_or_else(|| "unknown".to_owned());
-            self.record(Kind::ClusterState, node, format!("cluster_state {before} → {state}"));
+            self.record(
+                Kind::ClusterState,
+                node,
+                format!("cluster_state {before} → {state}"),
+            );
         }
     }
 
@@ -117,13 +140,22 @@ impl Timeline {
     /// Starts to record the events and pod transitions of `namespace`, until the returned guard is dropped.
     pub fn watch(&self, client: &Client, namespace: &str) -> NamespaceWatch {
         let mut tasks = JoinSet::new();
-        tasks.spawn(record_pods(self.clone(), Api::namespaced(client.clone(), namespace)));
-        tasks.spawn(record_events(self.clone(), Api::namespaced(client.clone(), namespace)));
+        tasks.spawn(record_pods(
+            self.clone(),
+            Api::namespaced(client.clone(), namespace),
+        ));
+        tasks.spawn(record_events(
+            self.clone(),
+            Api::namespaced(client.clone(), namespace),
+        ));
         NamespaceWatch { _tasks: tasks }
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {
-        self.inner.record.lock().expect("no code panics while it holds the timeline")
+        self.inner
+            .record
+            .lock()
+            .expect("no code panics while it holds the timeline")
     }
 }
 
@@ -151,7 +183,9 @@ pub fn transitions(before: Option<&Pod>, after: Option<&Pod>) -> Vec<String> {
 
 async fn record_pods(timeline: Timeline, pods: Api<Pod>) {
     let mut known: BTreeMap<String, Pod> = BTreeMap::new();
-    let mut events = watcher::watcher(pods, watcher::Config::default()).default_backoff().boxed();
+    let mut events = watcher::watcher(pods, watcher::Config::default())
+        .default_backoff()
+        .boxed();
     while let Some(event) = events.next().await {
         let (name, after) = match event {
             Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => (pod.name_any(), Some(pod)),
@@ -170,9 +204,13 @@ async fn record_pods(timeline: Timeline, pods: Api<Pod>) {
 
 async fn record_events(timeline: Timeline, events: Api<Event>) {
     let mut counts: BTreeMap<String, i32> = BTreeMap::new();
-    let mut watch = watcher::watcher(events, watcher::Config::default()).default_backoff().boxed();
+    let mut watch = watcher::watcher(events, watcher::Config::default())
+        .default_backoff()
+        .boxed();
     while let Some(event) = watch.next().await {
-        let Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event)) = event else { continue };
+        let Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event)) = event else {
+            continue;
+        };
         let count = event.count.unwrap_or(1);
         if counts.insert(event.name_any(), count) == Some(count) {
             continue;
@@ -187,7 +225,11 @@ async fn record_events(timeline: Timeline, events: Api<Event>) {
 fn describe_event(event: &Event, count: i32) -> String {
     let reason = event.reason.as_deref().unwrap_or("?");
     let message = event.message.as_deref().unwrap_or_default().trim();
-    if count > 1 { format!("{reason} (×{count}): {message}") } else { format!("{reason}: {message}") }
+    if count > 1 {
+        format!("{reason} (×{count}): {message}")
+    } else {
+        format!("{reason}: {message}")
+    }
 }
 
 #[cfg(test)]
@@ -195,7 +237,9 @@ mod tests {
     use super::*;
 
     fn pod(status: &str) -> Pod {
-        let yaml = format!("{{metadata: {{name: vk-0}}, spec: {{containers: [{{name: valkey}}]}}, status: {status}}}");
+        let yaml = format!(
+            "{{metadata: {{name: vk-0}}, spec: {{containers: [{{name: valkey}}]}}, status: {status}}}"
+        );
         serde_yaml::from_str(&yaml).expect("the test's own YAML is a pod")
     }
 
@@ -221,14 +265,22 @@ mod tests {
         let texts: Vec<String> = timeline.entries().into_iter().map(|entry| entry.text).collect();
         assert_eq!(
             texts,
-            ["cluster_state unknown → fail", "cluster_state fail → ok", "cluster_state ok → fail"]
+            [
+                "cluster_state unknown → fail",
+                "cluster_state fail → ok",
+                "cluster_state ok → fail"
+            ]
         );
     }
 
     #[test]
     fn an_entry_prints_its_moment_kind_and_subject() {
-        let entry =
-            Entry { at_ms: 12_034, kind: Kind::Event, subject: "pod vk-0".into(), text: "Pulled: x".into() };
+        let entry = Entry {
+            at_ms: 12_034,
+            kind: Kind::Event,
+            subject: "pod vk-0".into(),
+            text: "Pulled: x".into(),
+        };
         assert_eq!(entry.to_string(), "  12.034  event    pod vk-0: Pulled: x");
     }
 }

@@ -46,7 +46,11 @@ pub struct Expectation {
 impl Expectation {
     /// Reads as "wait for SUBJECT EXPECTED within BUDGET".
     pub fn new(subject: impl Into<String>, expected: impl Into<String>, budget: Duration) -> Self {
-        Self { subject: subject.into(), expected: expected.into(), budget }
+        Self {
+            subject: subject.into(),
+            expected: expected.into(),
+            budget,
+        }
     }
 }
 
@@ -113,7 +117,10 @@ where
     K: Resource + Clone + Debug + Send + DeserializeOwned + 'static,
 {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    objects(api, config, what, |all: &BTreeMap<String, K>| verdict(all.get(name))).await
+    objects(api, config, what, |all: &BTreeMap<String, K>| {
+        verdict(all.get(name))
+    })
+    .await
 }
 
 /// Watches every object that `config` selects, and hands the whole set, by name, to `verdict` after each change.
@@ -128,16 +135,21 @@ where
 {
     let subject = what.subject.clone();
     let mut known = Known::default();
-    let verdicts = watcher::watcher(api.clone(), config).default_backoff().filter_map(|event| {
-        let step = match event {
-            Ok(event) => known.apply(event).then(|| Ok(verdict(&known.objects))),
-            Err(source) if is_hopeless(&source) => {
-                Some(Err(WaitError::Watch { subject: subject.clone(), source: Box::new(source) }))
-            }
-            Err(source) => Some(Ok(Verdict::NotYet(format!("the watch was interrupted: {source}")))),
-        };
-        std::future::ready(step)
-    });
+    let verdicts = watcher::watcher(api.clone(), config)
+        .default_backoff()
+        .filter_map(|event| {
+            let step = match event {
+                Ok(event) => known.apply(event).then(|| Ok(verdict(&known.objects))),
+                Err(source) if is_hopeless(&source) => Some(Err(WaitError::Watch {
+                    subject: subject.clone(),
+                    source: Box::new(source),
+                })),
+                Err(source) => Some(Ok(Verdict::NotYet(format!(
+                    "the watch was interrupted: {source}"
+                )))),
+            };
+            std::future::ready(step)
+        });
     until(what, verdicts).await
 }
 
@@ -178,14 +190,29 @@ pub async fn until<T>(
                 }
             }
             Ok(Some(Ok(Verdict::Never(reason)))) => {
-                let Expectation { subject, expected, .. } = what;
-                return Err(WaitError::Never { subject, expected, reason, waited: started.elapsed() });
+                let Expectation {
+                    subject, expected, ..
+                } = what;
+                return Err(WaitError::Never {
+                    subject,
+                    expected,
+                    reason,
+                    waited: started.elapsed(),
+                });
             }
             Ok(Some(Err(error))) => return Err(error),
             Ok(None) | Err(_) => {
-                let Expectation { subject, expected, .. } = what;
+                let Expectation {
+                    subject, expected, ..
+                } = what;
                 let (waited, unchanged_for) = (started.elapsed(), last_change.elapsed());
-                return Err(WaitError::Expired { subject, expected, last_seen, waited, unchanged_for });
+                return Err(WaitError::Expired {
+                    subject,
+                    expected,
+                    last_seen,
+                    waited,
+                    unchanged_for,
+                });
             }
         }
     }
@@ -199,7 +226,10 @@ struct Known<K> {
 
 impl<K> Default for Known<K> {
     fn default() -> Self {
-        Self { objects: BTreeMap::new(), relisting: None }
+        Self {
+            objects: BTreeMap::new(),
+            relisting: None,
+        }
     }
 }
 
@@ -209,7 +239,9 @@ impl<K: Resource> Known<K> {
         match event {
             watcher::Event::Init => self.relisting = Some(BTreeMap::new()),
             watcher::Event::InitApply(object) => {
-                self.relisting.get_or_insert_default().insert(object.name_any(), object);
+                self.relisting
+                    .get_or_insert_default()
+                    .insert(object.name_any(), object);
             }
             watcher::Event::InitDone => self.objects = self.relisting.take().unwrap_or_default(),
             watcher::Event::Apply(object) => {
@@ -237,7 +269,11 @@ fn seconds(duration: Duration) -> String {
 
 /// Says for how long nothing changed, where that is worth saying.
 fn unchanged(duration: Duration) -> String {
-    if duration < Duration::from_secs(1) { String::new() } else { format!(" (for {})", seconds(duration)) }
+    if duration < Duration::from_secs(1) {
+        String::new()
+    } else {
+        format!(" (for {})", seconds(duration))
+    }
 }
 
 #[cfg(test)]
@@ -266,15 +302,22 @@ mod tests {
     #[tokio::test]
     async fn an_expired_wait_says_what_was_last_seen_and_for_how_long() {
         let seen = ["pending", "running 0/1", "running 0/1"];
-        let verdicts = stream::iter(seen.map(|seen| Ok(Verdict::<()>::NotYet(seen.into())))).chain(stream::pending());
-        let error = until(what(Duration::from_millis(50)), verdicts).await.unwrap_err();
-        assert_eq!(error.to_string(), "waited 0.1 s for pod vk-0 to be ready; last seen: running 0/1");
+        let verdicts =
+            stream::iter(seen.map(|seen| Ok(Verdict::<()>::NotYet(seen.into())))).chain(stream::pending());
+        let error = until(what(Duration::from_millis(50)), verdicts)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "waited 0.1 s for pod vk-0 to be ready; last seen: running 0/1"
+        );
         assert!(!error.is_terminal());
     }
 
     #[tokio::test]
     async fn never_ends_the_wait_at_once() {
-        let verdicts = stream::iter([Ok(Verdict::<()>::Never("ImagePullBackOff".into()))]).chain(stream::pending());
+        let verdicts =
+            stream::iter([Ok(Verdict::<()>::Never("ImagePullBackOff".into()))]).chain(stream::pending());
         let error = until(what(Duration::from_secs(600)), verdicts).await.unwrap_err();
         assert!(error.is_terminal());
         assert!(error.to_string().contains("ImagePullBackOff"), "{error}");
@@ -287,7 +330,13 @@ mod tests {
         let found = poll(what(Duration::from_secs(10)), Duration::from_millis(20), || {
             observations += 1;
             let seen = observations;
-            async move { if seen == 4 { Verdict::Ready(seen) } else { Verdict::NotYet(format!("{seen}")) } }
+            async move {
+                if seen == 4 {
+                    Verdict::Ready(seen)
+                } else {
+                    Verdict::NotYet(format!("{seen}"))
+                }
+            }
         });
         assert_eq!(found.await.unwrap(), 4);
         assert!(started.elapsed() >= Duration::from_millis(60));
@@ -295,7 +344,13 @@ mod tests {
         let hanging = poll(what(Duration::from_millis(30)), Duration::from_millis(5), || {
             futures::future::pending::<Verdict<()>>()
         });
-        assert!(hanging.await.unwrap_err().to_string().ends_with("last seen: nothing"));
+        assert!(
+            hanging
+                .await
+                .unwrap_err()
+                .to_string()
+                .ends_with("last seen: nothing")
+        );
     }
 
     #[test]

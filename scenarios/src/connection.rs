@@ -1,10 +1,8 @@
 //! Clients get in, with the password and only with it, and every slot takes and gives data.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
+use harness::checks::password::Credential;
 use harness::secret::Password;
-use harness::valkey::ConnectError;
-use harness::valkey::connection::dial_and_connect;
-use kube::ResourceExt;
 
 use crate::Context;
 use crate::scenario;
@@ -28,7 +26,12 @@ async fn helm_test_pod_passes(context: &mut Context) -> Result<()> {
     ensure!(!outputs.is_empty(), "the release has no test");
     for output in outputs {
         let answered = output.lines.iter().any(|line| line.contains("PONG"));
-        ensure!(answered, "test {} succeeded without a PONG; it printed {:?}", output.hook, output.lines);
+        ensure!(
+            answered,
+            "test {} succeeded without a PONG; it printed {:?}",
+            output.hook,
+            output.lines
+        );
     }
     Ok(())
 }
@@ -37,22 +40,18 @@ async fn helm_test_pod_passes(context: &mut Context) -> Result<()> {
 async fn password_is_required(context: &mut Context) -> Result<()> {
     context.install(context.values()).await?;
     context.healthy().await?;
-    let dialer = context.dialer();
-    let wrong = Password::new("not-the-password");
-    for pod in context.server_pods().await? {
-        let pod = pod.name_any();
-        match dial_and_connect(dialer.as_ref(), &pod, None).await {
-            Err(ConnectError::NoAuth) => {}
-            Ok(_) => bail!("{pod} lets clients in without a password"),
-            Err(other) => return Err(other.into()),
-        }
-        match dial_and_connect(dialer.as_ref(), &pod, Some(&wrong)).await {
-            Err(ConnectError::WrongPass) => {}
-            Ok(_) => bail!("{pod} lets clients in with a wrong password"),
-            Err(other) => return Err(other.into()),
-        }
-        context.connect(&pod).await?;
-    }
+    let credential = |label: &str, password: Option<Password>, accepted| Credential {
+        label: label.to_owned(),
+        password,
+        accepted,
+    };
+    context
+        .verify_credentials(&[
+            credential("no password", None, false),
+            credential("a wrong password", Some(Password::new("not-the-password")), false),
+            credential("the password", Some(context.password()), true),
+        ])
+        .await?;
     Ok(())
 }
 

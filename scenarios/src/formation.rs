@@ -29,19 +29,33 @@ async fn forms(context: &mut Context) -> Result<()> {
 async fn init_job_is_idempotent(context: &mut Context) -> Result<()> {
     context.install(context.values()).await?;
     let before = context.healthy().await?;
-    context.run_hooks(HookEvent::PostInstall).await.context("the init Job was run again")?;
+    context
+        .run_hooks(HookEvent::PostInstall)
+        .await
+        .context("the init Job was run again")?;
     let after = context.healthy().await?;
     for ((pod, then), (_, now)) in before.node_tables().zip(after.node_tables()) {
         let (then, now) = (then.owners(), now.owners());
         let ids = |owners: &[Vec<&harness::valkey::cluster_nodes::ClusterNode>]| -> Vec<Vec<String>> {
-            owners.iter().map(|slot| slot.iter().map(|node| node.id.clone()).collect()).collect()
+            owners
+                .iter()
+                .map(|slot| slot.iter().map(|node| node.id.clone()).collect())
+                .collect()
         };
-        ensure!(ids(&then) == ids(&now), "{pod} sees other owners of slots after the Job was run again");
+        ensure!(
+            ids(&then) == ids(&now),
+            "{pod} sees other owners of slots after the Job was run again"
+        );
     }
     let restarts = |pods: &[harness::valkey::PodFacts]| -> Vec<(String, i32)> {
-        pods.iter().map(|pod| (pod.uid.clone(), pod.restart_count)).collect()
+        pods.iter()
+            .map(|pod| (pod.uid.clone(), pod.restart_count))
+            .collect()
     };
-    ensure!(restarts(&before.pods) == restarts(&after.pods), "a pod was replaced or restarted");
+    ensure!(
+        restarts(&before.pods) == restarts(&after.pods),
+        "a pod was replaced or restarted"
+    );
     Ok(())
 }
 

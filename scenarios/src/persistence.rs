@@ -1,32 +1,46 @@
 //! Data outlives pods.
 
-use anyhow::{Result, ensure};
-use kube::ResourceExt;
+use anyhow::Result;
+use harness::valkey::{ClusterObservation, PodFacts};
 
 use crate::Context;
 use crate::scenario;
 use crate::scenario::{Suite, everywhere};
 
 /// The scenarios of this file.
-pub const SUITE: Suite =
-    Suite { name: "persistence", scenarios: &[scenario!(data_survives_pod_deletion, everywhere)] };
+pub const SUITE: Suite = Suite {
+    name: "persistence",
+    scenarios: &[scenario!(data_survives_pod_deletion, everywhere)],
+};
 
-/// A key in every slot survives the deletion of each pod in turn: the data comes back from the append-only file on the
-/// pod's claim, although the pod comes back under another address.
+/// A key in every slot survives when all pods of one shard are deleted at once: no replica is left to have the data, so it
+/// comes back from the append-only files on the pods' claims, although the pods come back under other addresses.
 async fn data_survives_pod_deletion(context: &mut Context) -> Result<()> {
     context.install(context.values()).await?;
-    context.healthy().await?;
+    let before = context.healthy().await?;
     context.write_canaries().await?;
-    for pod in context.server_pods().await? {
-        let name = pod.name_any();
-        let replacement = context.replace_pod(&name).await?;
-        let address = |pod: &k8s_openapi::api::core::v1::Pod| pod.status.as_ref()?.pod_ip.clone();
-        ensure!(
-            address(&pod) != address(&replacement),
-            "the fault did not take place: pod {name} came back under its old address"
-        );
-        context.healthy().await?;
-    }
+    let shard = shard_of_first_pod(&before);
+    context.replace_pods(&shard).await?;
+    context.healthy().await?;
     context.verify_canaries().await?;
     Ok(())
+}
+
+/// The first pod, and every pod of its shard.
+fn shard_of_first_pod(seen: &ClusterObservation) -> Vec<String> {
+    let Some(first) = seen.pods.first() else {
+        return Vec::new();
+    };
+    let shard_of = |pod: &str| {
+        let nodes = seen.views.get(pod)?.as_ref().ok()?.nodes.as_ref()?;
+        let myself = nodes.myself()?;
+        Some(myself.primary.clone().unwrap_or_else(|| myself.id.clone()))
+    };
+    let shard = shard_of(&first.name);
+    let same = |pod: &&PodFacts| pod.name == first.name || (shard.is_some() && shard_of(&pod.name) == shard);
+    seen.pods
+        .iter()
+        .filter(same)
+        .map(|pod| pod.name.clone())
+        .collect()
 }

@@ -7,7 +7,12 @@ use crate::scenario::{Scenario, Suite};
 use crate::{connection, formation, persistence, security};
 
 /// Every suite, in the order in which the report shows them.
-pub const SUITES: [&Suite; 4] = [&formation::SUITE, &connection::SUITE, &security::SUITE, &persistence::SUITE];
+pub const SUITES: [&Suite; 4] = [
+    &formation::SUITE,
+    &connection::SUITE,
+    &security::SUITE,
+    &persistence::SUITE,
+];
 
 /// A scenario in one combination.
 #[derive(Debug, Clone)]
@@ -24,9 +29,16 @@ pub fn trials() -> Vec<Trial> {
     for suite in SUITES {
         for scenario in suite.scenarios {
             for mode in Mode::ALL {
-                let variants = Variant::ALL.into_iter().filter(|variant| (scenario.fits)(mode, *variant));
+                let variants = Variant::ALL
+                    .into_iter()
+                    .filter(|variant| (scenario.fits)(mode, *variant));
                 trials.extend(variants.map(|variant| Trial {
-                    id: TrialId { suite: suite.name, scenario: scenario.name, mode, variant },
+                    id: TrialId {
+                        suite: suite.name,
+                        scenario: scenario.name,
+                        mode,
+                        variant,
+                    },
                     scenario: *scenario,
                 }));
             }
@@ -55,11 +67,14 @@ mod tests {
             .filter(|trial| trial.id.scenario == "forms")
             .map(|trial| trial.id.to_string())
             .collect();
-        assert_eq!(formed, [
-            "formation::forms::standalone-rpm",
-            "formation::forms::standalone-hardened",
-            "formation::forms::cluster-rpm",
-            "formation::forms::cluster-hardened",
-        ]);
+        assert_eq!(
+            formed,
+            [
+                "formation::forms::standalone-rpm",
+                "formation::forms::standalone-hardened",
+                "formation::forms::cluster-rpm",
+                "formation::forms::cluster-hardened",
+            ]
+        );
     }
 }

@@ -34,7 +34,9 @@ pub async fn run_trials(
         ended.insert(index, report);
     }
     let unfinished = |trial: &Trial| TrialReport {
-        outcome: Outcome::Broken { reason: "the run was interrupted before it ended".to_owned() },
+        outcome: Outcome::Broken {
+            reason: "the run was interrupted before it ended".to_owned(),
+        },
         ..run::skipped(&trial.id, String::new())
     };
     trials
@@ -50,7 +52,9 @@ pub async fn run_one(trial: &Trial, environment: &Environment) -> TrialReport {
         None => run::run(&trial.id, environment, trial.scenario.body).await,
         Some(reason) => {
             let report = run::skipped(&trial.id, reason);
-            environment.events.send(Event::TrialFinished { report: Box::new(report.clone()) });
+            environment.events.send(Event::TrialFinished {
+                report: Box::new(report.clone()),
+            });
             report
         }
     }
@@ -66,7 +70,10 @@ pub struct Started {
 impl Started {
     /// It begins now.
     pub fn now() -> Self {
-        Self { at: jiff::Timestamp::now(), clock: Instant::now() }
+        Self {
+            at: jiff::Timestamp::now(),
+            clock: Instant::now(),
+        }
     }
 }
 

@@ -8,8 +8,10 @@ use crate::scenario;
 use crate::scenario::{Suite, everywhere};
 
 /// The scenarios of this file.
-pub const SUITE: Suite =
-    Suite { name: "security", scenarios: &[scenario!(container_runs_as_declared, everywhere)] };
+pub const SUITE: Suite = Suite {
+    name: "security",
+    scenarios: &[scenario!(container_runs_as_declared, everywhere)],
+};
 
 /// User, group, capabilities, privileges, root filesystem and shell of every server are what the values say.
 async fn container_runs_as_declared(context: &mut Context) -> Result<()> {

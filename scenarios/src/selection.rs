@@ -51,20 +51,30 @@ pub fn select(all: Vec<Trial>, selection: &Selection) -> Result<Vec<Trial>, Sele
     for pattern in &selection.patterns {
         let matching: Vec<&Trial> = all.iter().filter(|trial| matches(trial, pattern)).collect();
         if matching.is_empty() {
-            return Err(SelectionError::Unknown { pattern: pattern.clone(), near: near(&all, pattern) });
+            return Err(SelectionError::Unknown {
+                pattern: pattern.clone(),
+                near: near(&all, pattern),
+            });
         }
         if !matching.iter().any(|trial| wanted(trial)) {
-            let combination = |trial: &&Trial| format!("{}-{}", trial.id.mode.as_str(), trial.id.variant.as_str());
+            let combination =
+                |trial: &&Trial| format!("{}-{}", trial.id.mode.as_str(), trial.id.variant.as_str());
             let mut fits: Vec<String> = matching.iter().map(combination).collect();
             fits.sort();
             fits.dedup();
-            return Err(SelectionError::Excluded { pattern: pattern.clone(), fits });
+            return Err(SelectionError::Excluded {
+                pattern: pattern.clone(),
+                fits,
+            });
         }
     }
     let named = |trial: &Trial| {
         selection.patterns.is_empty() || selection.patterns.iter().any(|pattern| matches(trial, pattern))
     };
-    Ok(all.into_iter().filter(|trial| wanted(trial) && named(trial)).collect())
+    Ok(all
+        .into_iter()
+        .filter(|trial| wanted(trial) && named(trial))
+        .collect())
 }
 
 fn matches(trial: &Trial, pattern: &str) -> bool {
@@ -88,11 +98,19 @@ fn near(all: &[Trial], pattern: &str) -> Vec<String> {
     let mut ranked: Vec<(f64, String)> = names.into_iter().map(|name| (likeness(&name), name)).collect();
     ranked.retain(|(likeness, _)| *likeness >= LIKENESS);
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    ranked.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
+    ranked
+        .into_iter()
+        .take(SUGGESTIONS)
+        .map(|(_, name)| name)
+        .collect()
 }
 
 fn suggestions(near: &[String]) -> String {
-    if near.is_empty() { String::new() } else { format!("; near it: {}", near.join(", ")) }
+    if near.is_empty() {
+        String::new()
+    } else {
+        format!("; near it: {}", near.join(", "))
+    }
 }
 
 #[cfg(test)]
@@ -101,12 +119,18 @@ mod tests {
     use crate::registry::trials;
 
     fn names(selection: &Selection) -> Result<Vec<String>, SelectionError> {
-        Ok(select(trials(), selection)?.iter().map(|trial| trial.id.to_string()).collect())
+        Ok(select(trials(), selection)?
+            .iter()
+            .map(|trial| trial.id.to_string())
+            .collect())
     }
 
     fn patterns(patterns: &[&str]) -> Selection {
         let patterns = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
-        Selection { patterns, ..Selection::default() }
+        Selection {
+            patterns,
+            ..Selection::default()
+        }
     }
 
     #[test]
@@ -116,19 +140,30 @@ mod tests {
 
     #[test]
     fn a_pattern_is_part_of_a_name() {
-        let selection = Selection { modes: vec![Mode::Cluster], ..patterns(&["formation::forms"]) };
+        let selection = Selection {
+            modes: vec![Mode::Cluster],
+            ..patterns(&["formation::forms"])
+        };
         assert_eq!(
             names(&selection).unwrap(),
-            ["formation::forms::cluster-rpm", "formation::forms::cluster-hardened"]
+            [
+                "formation::forms::cluster-rpm",
+                "formation::forms::cluster-hardened"
+            ]
         );
     }
 
     #[test]
     fn a_misspelt_pattern_gets_the_nearest_names() {
         let error = names(&patterns(&["fromation::forms"])).unwrap_err();
-        let SelectionError::Unknown { near, .. } = &error else { panic!("{error:?}") };
+        let SelectionError::Unknown { near, .. } = &error else {
+            panic!("{error:?}")
+        };
         assert!(near.contains(&"formation::forms".to_owned()), "{error}");
-        assert_eq!(names(&patterns(&["zzzz"])).unwrap_err().to_string(), "no scenario matches \"zzzz\"");
+        assert_eq!(
+            names(&patterns(&["zzzz"])).unwrap_err().to_string(),
+            "no scenario matches \"zzzz\""
+        );
     }
 
     #[test]
@@ -138,7 +173,10 @@ mod tests {
 
     #[test]
     fn a_scenario_that_does_not_fit_the_mode_says_what_it_fits() {
-        let selection = Selection { modes: vec![Mode::Standalone], ..patterns(&["nine_nodes"]) };
+        let selection = Selection {
+            modes: vec![Mode::Standalone],
+            ..patterns(&["nine_nodes"])
+        };
         let error = names(&selection).unwrap_err();
         assert_eq!(
             error.to_string(),

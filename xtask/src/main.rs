@@ -1,3 +1,32 @@
 //! The command line: one file per command.
+//!
+//! | module | command |
+//! |---|---|
+//! | [`e2e`] | run the suites and report |
+//! | [`manifests`] | render the chart |
+//! | [`cluster`] | an embedded cluster to work on |
+//! | [`cli`] | what can be typed |
+//! | [`exit`] | what the exit codes mean |
 
-fn main() {}
+mod cli;
+mod cluster;
+mod e2e;
+mod exit;
+mod manifests;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // First of all, before any thread exists: an embedded cluster is made of further copies of this executable.
+    embedded_cluster::supervisor::reexec();
+    let arguments = cli::Arguments::parse();
+    match arguments.command.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", harness::trial::run::format_error(&error));
+            exit::code_of(&error)
+        }
+    }
+}

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::protobuf;
 use super::status::ApiError;
 
 /// The largest body accepted, as in Kubernetes.
@@ -69,6 +70,9 @@ pub(crate) fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError
     match media_type(headers) {
         "" | "application/json" => serde_json::from_slice(body).map_err(|error| malformed(&error)),
         "application/yaml" => serde_yaml::from_slice(body).map_err(|error| malformed(&error)),
+        other @ "application/vnd.kubernetes.protobuf" => {
+            protobuf::decode(body).ok_or_else(|| unsupported_media_type(other))
+        }
         other => Err(unsupported_media_type(other)),
     }
 }

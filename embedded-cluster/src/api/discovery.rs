@@ -1,4 +1,4 @@
-//! Everything that is not a resource: health, version, the lists of what is served, OpenAPI.
+//! Everything that is not a resource: health, version, the lists of what is served.
 
 use axum::response::Response;
 use http::request::Parts;
@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::content::{respond, respond_bytes};
 use super::kinds::{KINDS, Kind, VIRTUAL, VirtualKind, group_version, groups};
+use super::openapi;
 use super::status::ApiError;
 
 /// The Kubernetes minor version whose types this server has: k8s-openapi's `latest` feature.
@@ -36,6 +37,10 @@ pub(crate) fn answer(parts: &Parts) -> Result<Response, ApiError> {
             value
         }),
         ["apis", group, version] if !group.is_empty() => resource_list(group, version),
+        ["openapi", "v2"] => Some(openapi::document_v2()),
+        ["openapi", "v3"] => Some(openapi::index()),
+        ["openapi", "v3", "api", version] => openapi::document("", version),
+        ["openapi", "v3", "apis", group, version] => openapi::document(group, version),
         _ => None,
     };
     match (known, segments.as_slice()) {

@@ -140,6 +140,9 @@ impl EmbeddedCluster {
 
 /// A client for `access`.
 pub(super) async fn client_for(access: &Access) -> Result<kube::Client, StartError> {
+    // kube asks for the process's choice, and cannot make it where several providers are compiled in. Another choice,
+    // made earlier by the host program, is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let options = kube::config::KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(access.kubeconfig(), &options)
         .await

@@ -51,11 +51,24 @@ impl EmbeddedProvider {
             }
             Some(folder) => start_lasting(&options.name, folder, how).await?,
         };
-        let version = client.apiserver_version().await.map_err(|source| failed_start(source.into()))?;
+        let version = client
+            .apiserver_version()
+            .await
+            .map_err(|source| failed_start(source.into()))?;
         let real_images = options.images.iter().all(|image| !image.stand_in);
         let provenance = Provenance::of_this_machine(PROVIDER, version.git_version, 1, options.images);
-        let capabilities = Capabilities { nodes: 1, network_faults: false, real_images };
-        Ok(Self { life, client, kubeconfig, capabilities, provenance })
+        let capabilities = Capabilities {
+            nodes: 1,
+            network_faults: false,
+            real_images,
+        };
+        Ok(Self {
+            life,
+            client,
+            kubeconfig,
+            capabilities,
+            provenance,
+        })
     }
 }
 
@@ -81,7 +94,9 @@ impl Cluster for EmbeddedProvider {
             match self.life {
                 Life::Tied(cluster) => cluster.stop().await,
                 Life::Lasting { cluster, .. } => {
-                    blocking(move || cluster.down()).await.map_err(|source| ended("taken down", source))?;
+                    blocking(move || cluster.down())
+                        .await
+                        .map_err(|source| ended("taken down", source))?;
                 }
             }
             Ok(())
@@ -92,12 +107,18 @@ impl Cluster for EmbeddedProvider {
         Box::pin(async move {
             match self.life {
                 Life::Lasting { cluster, name } => Ok(Kept {
-                    reach: format!("kubectl --kubeconfig {} get pods -A", cluster.kubeconfig().display()),
+                    reach: format!(
+                        "kubectl --kubeconfig {} get pods -A",
+                        cluster.kubeconfig().display()
+                    ),
                     remove: format!("cargo xtask cluster down --name {name}"),
                 }),
                 Life::Tied(cluster) => {
                     cluster.stop().await;
-                    Err(ended("kept", "it was started for the length of this process".to_owned()))
+                    Err(ended(
+                        "kept",
+                        "it was started for the length of this process".to_owned(),
+                    ))
                 }
             }
         })
@@ -111,36 +132,56 @@ async fn start_lasting(
 ) -> Result<(Life, Client, Kubeconfig), ClusterError> {
     let cluster = LastingCluster::named(name, folder);
     let starting = cluster.clone();
-    blocking(move || starting.up(&how)).await.map_err(|error| match error {
-        LastingError::Start(error) => start_error(error),
-        other => failed_start(other.into()),
-    })?;
+    blocking(move || starting.up(&how))
+        .await
+        .map_err(|error| match error {
+            LastingError::Start(error) => start_error(error),
+            other => failed_start(other.into()),
+        })?;
     let kubeconfig =
         Kubeconfig::read_from(cluster.kubeconfig()).map_err(|source| failed_start(source.into()))?;
     let config = kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default())
         .await
         .map_err(|source| failed_start(source.into()))?;
     let client = Client::try_from(config).map_err(|source| failed_start(source.into()))?;
-    Ok((Life::Lasting { cluster, name: name.to_owned() }, client, kubeconfig))
+    Ok((
+        Life::Lasting {
+            cluster,
+            name: name.to_owned(),
+        },
+        client,
+        kubeconfig,
+    ))
 }
 
 /// Runs what blocks beside the async runtime.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("starting and stopping a cluster does not panic")
+    tokio::task::spawn_blocking(work)
+        .await
+        .expect("starting and stopping a cluster does not panic")
 }
 
 /// Tells what the user may not do from what did not work.
 pub fn start_error(error: StartError) -> ClusterError {
     match error {
-        StartError::Permission { .. } => ClusterError::NotPermitted { detail: error.to_string() },
+        StartError::Permission { .. } => ClusterError::NotPermitted {
+            detail: error.to_string(),
+        },
         other => failed_start(other.into()),
     }
 }
 
 fn failed_start(source: Box<dyn std::error::Error + Send + Sync>) -> ClusterError {
-    ClusterError::Start { provider: PROVIDER, source }
+    ClusterError::Start {
+        provider: PROVIDER,
+        source,
+    }
 }
 
 fn ended(action: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClusterError {
-    ClusterError::End { provider: PROVIDER, action, source: source.into() }
+    ClusterError::End {
+        provider: PROVIDER,
+        action,
+        source: source.into(),
+    }
 }

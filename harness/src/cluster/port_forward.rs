@@ -18,7 +18,10 @@ pub struct PortForward {
 impl PortForward {
     /// Streams to `port` of pods in `namespace`.
     pub fn new(client: kube::Client, namespace: &str, port: u16) -> Self {
-        Self { pods: Api::namespaced(client, namespace), port }
+        Self {
+            pods: Api::namespaced(client, namespace),
+            port,
+        }
     }
 }
 
@@ -27,7 +30,10 @@ impl Dialer for PortForward {
         Box::pin(async move {
             let mut forwarder = self.pods.portforward(pod, &[self.port]).await.map_err(io_error)?;
             let stream = forwarder.take_stream(self.port).ok_or_else(|| {
-                io::Error::other(format!("the port-forward to pod {pod} has no stream for port {}", self.port))
+                io::Error::other(format!(
+                    "the port-forward to pod {pod} has no stream for port {}",
+                    self.port
+                ))
             })?;
             // The forwarder's task lives as long as the stream: dropping the handle does not end it.
             Ok(Box::new(stream) as BoxedStream)

@@ -25,8 +25,18 @@ pub struct Provenance {
 
 impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { provider, kubernetes, nodes, kernel, processors, .. } = self;
-        write!(f, "{provider}, Kubernetes {kubernetes}, {nodes} node(s), Linux {kernel}, {processors} processors")
+        let Self {
+            provider,
+            kubernetes,
+            nodes,
+            kernel,
+            processors,
+            ..
+        } = self;
+        write!(
+            f,
+            "{provider}, Kubernetes {kubernetes}, {nodes} node(s), Linux {kernel}, {processors} processors"
+        )
     }
 }
 

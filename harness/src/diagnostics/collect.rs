@@ -23,14 +23,19 @@ const LOG_LINES: i64 = 400;
 
 /// Fetches everything that can be fetched of a trial that ended with `error`.
 pub async fn collect(context: &Context, error: &anyhow::Error) -> Evidence {
-    let mut evidence = Evidence { error: context.redact(&run::format_error(error)), ..Evidence::default() };
+    let mut evidence = Evidence {
+        error: context.redact(&run::format_error(error)),
+        ..Evidence::default()
+    };
     let gaps = &mut evidence.gaps;
     evidence.pods = list(context, "pods", gaps).await;
     evidence.jobs = list(context, "jobs", gaps).await;
     evidence.services = list(context, "services", gaps).await;
     evidence.slices = list(context, "endpoint slices", gaps).await;
     evidence.events = list(context, "events", gaps).await;
-    evidence.events.sort_by_key(|event: &Event| event.last_timestamp.clone().map(|time| time.0));
+    evidence
+        .events
+        .sort_by_key(|event: &Event| event.last_timestamp.clone().map(|time| time.0));
     if let Some(release) = context.release() {
         evidence.manifests = context.redact(&release.deployed().to_yaml());
     }
@@ -81,10 +86,18 @@ async fn logs(context: &Context, evidence: &mut Evidence) {
 /// A log that does not exist (yet) is not worth a gap: the pod's status says that its container has not run.
 async fn log(context: &Context, pod: &Pod, container: &str, previous: bool) -> Option<String> {
     let container = Some(container.to_owned());
-    let params = LogParams { container, previous, tail_lines: Some(LOG_LINES), ..LogParams::default() };
+    let params = LogParams {
+        container,
+        previous,
+        tail_lines: Some(LOG_LINES),
+        ..LogParams::default()
+    };
     let pods = context.pods();
     let name = pod.name_any();
-    let text = tokio::time::timeout(PATIENCE, pods.logs(&name, &params)).await.ok()?.ok()?;
+    let text = tokio::time::timeout(PATIENCE, pods.logs(&name, &params))
+        .await
+        .ok()?
+        .ok()?;
     Some(context.redact(&text))
 }
 
@@ -92,20 +105,23 @@ async fn log(context: &Context, pod: &Pod, container: &str, previous: bool) -> O
 async fn servers(context: &Context, evidence: &mut Evidence) {
     match tokio::time::timeout(2 * PATIENCE, context.observe()).await {
         Ok(Ok(seen)) => evidence.observation = Some(seen),
-        Ok(Err(error)) => evidence.gaps.push(format!("the servers' views: {}", context.redact(&error.to_string()))),
-        Err(_) => evidence.gaps.push("the servers' views: no answer in time".to_owned()),
+        Ok(Err(error)) => evidence.gaps.push(format!(
+            "the servers' views: {}",
+            context.redact(&error.to_string())
+        )),
+        Err(_) => evidence
+            .gaps
+            .push("the servers' views: no answer in time".to_owned()),
     }
-    for pod in evidence.pods.iter().filter(|pod| is_server(pod) && conditions::is_running(pod)) {
+    for pod in evidence
+        .pods
+        .iter()
+        .filter(|pod| is_server(pod) && conditions::is_running(pod))
+    {
         let name = pod.name_any();
-        // The hardened image has no `cat`; there the file stays unread, and CLUSTER NODES must do.
-        let read = context.exec(&name, SERVER_CONTAINER, &["cat", "/data/nodes.conf"]);
-        if let Ok(Ok(output)) = tokio::time::timeout(PATIENCE, read).await
-            && let Some(text) = output.success()
-        {
-            evidence.nodes_conf.insert(name, text.to_owned());
+        let read = context.read_file(&name, "/data/nodes.conf");
+        if let Ok(Ok(text)) = tokio::time::timeout(PATIENCE, read).await {
+            evidence.nodes_conf.insert(name, text);
         }
     }
 }
-
-/// The name that the chart gives the server's container.
-const SERVER_CONTAINER: &str = "valkey";

@@ -32,15 +32,34 @@ pub fn triage(evidence: &Evidence) -> Option<String> {
 }
 
 fn image_cannot_be_had(evidence: &Evidence) -> Option<String> {
-    waiting(evidence, &["ImagePullBackOff", "ErrImagePull", "InvalidImageName"]).map(|(pod, message)| {
-        let image = pod.spec.iter().flat_map(|spec| &spec.containers).find_map(|c| c.image.clone());
-        format!("pod {} cannot have its image {}: {message}", pod.name_any(), image.unwrap_or_default())
+    waiting(
+        evidence,
+        &["ImagePullBackOff", "ErrImagePull", "InvalidImageName"],
+    )
+    .map(|(pod, message)| {
+        let image = pod
+            .spec
+            .iter()
+            .flat_map(|spec| &spec.containers)
+            .find_map(|c| c.image.clone());
+        format!(
+            "pod {} cannot have its image {}: {message}",
+            pod.name_any(),
+            image.unwrap_or_default()
+        )
     })
 }
 
 fn container_cannot_be_made(evidence: &Evidence) -> Option<String> {
-    waiting(evidence, &["CreateContainerConfigError", "CreateContainerError", "RunContainerError"])
-        .map(|(pod, message)| format!("a container of pod {} cannot be made: {message}", pod.name_any()))
+    waiting(
+        evidence,
+        &[
+            "CreateContainerConfigError",
+            "CreateContainerError",
+            "RunContainerError",
+        ],
+    )
+    .map(|(pod, message)| format!("a container of pod {} cannot be made: {message}", pod.name_any()))
 }
 
 fn server_crashes(evidence: &Evidence) -> Option<String> {
@@ -49,11 +68,16 @@ fn server_crashes(evidence: &Evidence) -> Option<String> {
             let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
             waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
         })?;
-        let ended = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        let ended = status
+            .last_state
+            .as_ref()
+            .and_then(|state| state.terminated.as_ref());
         let code = ended.map_or_else(|| "unknown".to_owned(), |ended| ended.exit_code.to_string());
         let name = pod.name_any();
         let said = last_words(evidence, &name, &status.name);
-        Some(format!("the server of pod {name} crashes at start with exit code {code}{said}"))
+        Some(format!(
+            "the server of pod {name} crashes at start with exit code {code}{said}"
+        ))
     })
 }
 
@@ -71,15 +95,24 @@ fn probe_needs_what_the_image_lacks(evidence: &Evidence) -> Option<String> {
         }
         let probe = message.split(' ').next()?.to_lowercase();
         let pod = event.involved_object.name.as_deref()?;
-        let why = if program == "sh" { "the image has no shell" } else { "the image does not have it" };
-        Some(format!("the {probe} probe of pod {pod} cannot run {program:?}: {why}"))
+        let why = if program == "sh" {
+            "the image has no shell"
+        } else {
+            "the image does not have it"
+        };
+        Some(format!(
+            "the {probe} probe of pod {pod} cannot run {program:?}: {why}"
+        ))
     })
 }
 
 /// A headless Service that hides pods until they are ready deadlocks a cluster: no pod is ready before the cluster is formed,
 /// and it cannot be formed without names.
 fn names_are_not_published(evidence: &Evidence) -> Option<String> {
-    let has_slots = evidence.jobs.iter().any(|job| job.name_any().contains("cluster-init"));
+    let has_slots = evidence
+        .jobs
+        .iter()
+        .any(|job| job.name_any().contains("cluster-init"));
     let headless = evidence.services.iter().find(|service| {
         let spec = service.spec.as_ref();
         spec.is_some_and(|spec| {
@@ -101,7 +134,9 @@ fn service_port_does_not_exist(evidence: &Evidence) -> Option<String> {
         let pods: Vec<&Pod> = evidence.pods.iter().filter(|pod| is_server(pod)).collect();
         let ports = service.spec.as_ref()?.ports.as_ref()?;
         ports.iter().find_map(|port| {
-            let Some(IntOrString::String(target)) = &port.target_port else { return None };
+            let Some(IntOrString::String(target)) = &port.target_port else {
+                return None;
+            };
             let first = pods.first()?;
             let known: Vec<&str> = container_ports(first).collect();
             (!known.contains(&target.as_str())).then(|| {
@@ -118,11 +153,17 @@ fn service_port_does_not_exist(evidence: &Evidence) -> Option<String> {
 
 fn job_pods_in_service(evidence: &Evidence) -> Option<String> {
     evidence.services.iter().find_map(|service| {
-        let job = evidence.pods.iter().find(|pod| !is_server(pod) && selects(service, pod));
+        let job = evidence
+            .pods
+            .iter()
+            .find(|pod| !is_server(pod) && selects(service, pod));
         // The pod of a hook is often gone by now; its Job's template tells the same.
         let of_job = || {
             let template = |job: &&k8s_openapi::api::batch::v1::Job| {
-                let labels = job.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref()?.labels.clone());
+                let labels = job
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.template.metadata.as_ref()?.labels.clone());
                 let mut pod = Pod::default();
                 pod.metadata.labels = labels;
                 selects(service, &pod)
@@ -130,7 +171,10 @@ fn job_pods_in_service(evidence: &Evidence) -> Option<String> {
             evidence.jobs.iter().find(template).map(ResourceExt::name_any)
         };
         let name = job.map(ResourceExt::name_any).or_else(of_job)?;
-        Some(format!("Service {} also sends clients to {name}, which is no server", service.name_any()))
+        Some(format!(
+            "Service {} also sends clients to {name}, which is no server",
+            service.name_any()
+        ))
     })
 }
 
@@ -139,7 +183,9 @@ fn replicas_cannot_authenticate(evidence: &Evidence) -> Option<String> {
     seen.answered().find_map(|(pod, view)| {
         let unable = view.primary_auth_set == Some(false) && view.password_required == Some(true);
         (unable && view.replication.link_up == Some(false)).then(|| {
-            format!("replica {pod} cannot sync from its primary, which wants a password: masterauth is not set")
+            format!(
+                "replica {pod} cannot sync from its primary, which wants a password: masterauth is not set"
+            )
         })
     })
 }
@@ -161,7 +207,10 @@ fn hook_waits(evidence: &Evidence) -> Option<String> {
     let pod = evidence.error.split("while it waited for ").nth(1)?;
     let pod = pod.split([';', ':', ' ', '\n']).next()?;
     let found = evidence.pods.iter().find(|candidate| candidate.name_any() == pod);
-    Some(format!("the hook {hook} waits for pod {pod}, which is {}", conditions::describe(found)))
+    Some(format!(
+        "the hook {hook} waits for pod {pod}, which is {}",
+        conditions::describe(found)
+    ))
 }
 
 fn waiting<'a>(evidence: &'a Evidence, reasons: &[&str]) -> Option<(&'a Pod, String)> {
@@ -169,24 +218,47 @@ fn waiting<'a>(evidence: &'a Evidence, reasons: &[&str]) -> Option<(&'a Pod, Str
         let waiting = conditions::container_statuses(pod)
             .iter()
             .filter_map(|status| status.state.as_ref()?.waiting.as_ref())
-            .find(|waiting| waiting.reason.as_deref().is_some_and(|reason| reasons.contains(&reason)))?;
-        Some((pod, waiting.message.clone().or_else(|| waiting.reason.clone()).unwrap_or_default()))
+            .find(|waiting| {
+                waiting
+                    .reason
+                    .as_deref()
+                    .is_some_and(|reason| reasons.contains(&reason))
+            })?;
+        Some((
+            pod,
+            waiting
+                .message
+                .clone()
+                .or_else(|| waiting.reason.clone())
+                .unwrap_or_default(),
+        ))
     })
 }
 
 fn last_words(evidence: &Evidence, pod: &str, container: &str) -> String {
     let key = format!("{pod}/{container}");
-    let log = evidence.logs.get(&format!("{key} (previous)")).or_else(|| evidence.logs.get(&key));
+    let log = evidence
+        .logs
+        .get(&format!("{key} (previous)"))
+        .or_else(|| evidence.logs.get(&key));
     let line = log.and_then(|log| log.lines().rev().find(|line| !line.trim().is_empty()));
-    line.map(|line| format!("; its last words: {}", line.trim())).unwrap_or_default()
+    line.map(|line| format!("; its last words: {}", line.trim()))
+        .unwrap_or_default()
 }
 
 fn container_ports(pod: &Pod) -> impl Iterator<Item = &str> {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    containers.flat_map(|container| container.ports.iter().flatten()).filter_map(|port| port.name.as_deref())
+    containers
+        .flat_map(|container| container.ports.iter().flatten())
+        .filter_map(|port| port.name.as_deref())
 }
 
 fn selects(service: &Service, pod: &Pod) -> bool {
-    let Some(selector) = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()) else { return false };
-    !selector.is_empty() && selector.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
+    let Some(selector) = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()) else {
+        return false;
+    };
+    !selector.is_empty()
+        && selector
+            .iter()
+            .all(|(key, value)| pod.labels().get(key) == Some(value))
 }

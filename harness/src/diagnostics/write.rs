@@ -19,14 +19,24 @@ pub fn write(evidence: &Evidence, folder: &Path) -> io::Result<()> {
     let file = |name: &str, text: &str| fs::write(folder.join(name), text);
     file("summary.txt", &summary(evidence))?;
     file("timeline.txt", &lines(&evidence.timeline))?;
-    file("events.txt", &evidence.events.iter().map(|event| event_line(event) + "\n").collect::<String>())?;
+    file(
+        "events.txt",
+        &evidence
+            .events
+            .iter()
+            .map(|event| event_line(event) + "\n")
+            .collect::<String>(),
+    )?;
     file("manifests.yaml", &evidence.manifests)?;
     file("pods.yaml", &yaml(&evidence.pods))?;
     file("jobs.yaml", &yaml(&evidence.jobs))?;
     file("services.yaml", &yaml(&evidence.services))?;
     file("endpoint-slices.yaml", &yaml(&evidence.slices))?;
     if let Some(seen) = &evidence.observation {
-        file("valkey.json", &serde_json::to_string_pretty(seen).unwrap_or_else(|error| error.to_string()))?;
+        file(
+            "valkey.json",
+            &serde_json::to_string_pretty(seen).unwrap_or_else(|error| error.to_string()),
+        )?;
     }
     for (name, text) in &evidence.logs {
         file(&format!("{}.log", file_name(name)), text)?;
@@ -44,7 +54,12 @@ fn summary(evidence: &Evidence) -> String {
     }
     let _ = writeln!(text, "{}\n\npods:", evidence.error);
     for pod in &evidence.pods {
-        let _ = writeln!(text, "  {:<40} {}", pod.name_any(), conditions::describe(Some(pod)));
+        let _ = writeln!(
+            text,
+            "  {:<40} {}",
+            pod.name_any(),
+            conditions::describe(Some(pod))
+        );
     }
     if !evidence.gaps.is_empty() {
         let _ = writeln!(text, "\nnot found:\n  {}", evidence.gaps.join("\n  "));
@@ -60,7 +75,10 @@ fn event_line(event: &Event) -> String {
     let object = &event.involved_object;
     format!(
         "{}  {}/{}  {} (×{}): {}",
-        event.last_timestamp.as_ref().map_or_else(|| "?".to_owned(), |time| time.0.to_string()),
+        event
+            .last_timestamp
+            .as_ref()
+            .map_or_else(|| "?".to_owned(), |time| time.0.to_string()),
         object.kind.as_deref().unwrap_or("?"),
         object.name.as_deref().unwrap_or("?"),
         event.reason.as_deref().unwrap_or("?"),
@@ -71,7 +89,10 @@ fn event_line(event: &Event) -> String {
 
 fn yaml(objects: &[impl Serialize]) -> String {
     let document = |object| serde_yaml::to_string(object).unwrap_or_else(|error| format!("# {error}\n"));
-    objects.iter().map(|object| format!("---\n{}", document(object))).collect()
+    objects
+        .iter()
+        .map(|object| format!("---\n{}", document(object)))
+        .collect()
 }
 
 /// `pod/container (previous)` as a file name.

@@ -23,13 +23,17 @@ pub(super) fn api(client: &Client, namespace: &str, object: &Object) -> Api<Dyna
 /// Creates the object, or changes it to what it says now.
 pub(super) async fn apply(client: &Client, namespace: &str, object: &Object) -> Result<(), ReleaseError> {
     let (api, params) = (api(client, namespace, object), PatchParams::apply(FIELD_MANAGER));
-    let patched = api.patch(object.name(), &params, &Patch::Apply(&object.content)).await;
+    let patched = api
+        .patch(object.name(), &params, &Patch::Apply(&object.content))
+        .await;
     patched.map(drop).map_err(|source| error("apply", object, source))
 }
 
 /// Deletes the object and what it owns. That it is gone already is success.
 pub(super) async fn delete(client: &Client, namespace: &str, object: &Object) -> Result<(), ReleaseError> {
-    let deleted = api(client, namespace, object).delete(object.name(), &DeleteParams::background()).await;
+    let deleted = api(client, namespace, object)
+        .delete(object.name(), &DeleteParams::background())
+        .await;
     match deleted {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
@@ -46,12 +50,20 @@ pub(super) async fn refuse_existing(
     let found = api(client, namespace, object).get_opt(object.name()).await;
     match found.map_err(|source| error("read", object, source))? {
         None => Ok(()),
-        Some(_) => Err(ReleaseError::Exists { kind: object.kind().to_owned(), name: object.name().to_owned() }),
+        Some(_) => Err(ReleaseError::Exists {
+            kind: object.kind().to_owned(),
+            name: object.name().to_owned(),
+        }),
     }
 }
 
 /// The error of a request about `object`.
 pub(super) fn error(verb: &'static str, object: &Object, source: kube::Error) -> ReleaseError {
     let (kind, name) = (object.kind().to_owned(), object.name().to_owned());
-    ReleaseError::Api { verb, kind, name, source: Box::new(source) }
+    ReleaseError::Api {
+        verb,
+        kind,
+        name,
+        source: Box::new(source),
+    }
 }

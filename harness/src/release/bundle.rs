@@ -49,18 +49,28 @@ impl Bundle {
 
     /// Takes in what the chart renders to.
     pub fn from_manifests(rendered: &manifests::Manifests) -> Result<Self, ReleaseError> {
-        Self::from_values(rendered.objects().into_iter().chain(rendered.hooks.iter().map(manifests::Hook::to_value)))
+        Self::from_values(
+            rendered
+                .objects()
+                .into_iter()
+                .chain(rendered.hooks.iter().map(manifests::Hook::to_value)),
+        )
     }
 
     /// The resource of the same kind and name, if it is part of the bundle.
     pub fn find(&self, other: &Object) -> Option<&Object> {
-        self.resources.iter().find(|object| object.kind() == other.kind() && object.name() == other.name())
+        self.resources
+            .iter()
+            .find(|object| object.kind() == other.kind() && object.name() == other.name())
     }
 
     /// Every object, hooks included, for mutation in tests of the checks.
     pub fn objects_mut(&mut self) -> impl Iterator<Item = &mut DynamicObject> {
         let hooks = self.hooks.iter_mut().map(|hook| &mut hook.object.content);
-        self.resources.iter_mut().map(|object| &mut object.content).chain(hooks)
+        self.resources
+            .iter_mut()
+            .map(|object| &mut object.content)
+            .chain(hooks)
     }
 
     /// Every object as YAML documents, in the order in which they were given. Secrets' data is left out.
@@ -92,7 +102,10 @@ pub struct Object {
 impl Object {
     /// Takes in a manifest; it must have `apiVersion`, `kind` and `metadata.name`.
     pub fn from_value(manifest: Value) -> Result<Self, ReleaseError> {
-        let malformed = |source| ReleaseError::Manifest { what: "is not a Kubernetes object".to_owned(), source };
+        let malformed = |source| ReleaseError::Manifest {
+            what: "is not a Kubernetes object".to_owned(),
+            source,
+        };
         let content: DynamicObject =
             serde_json::from_value(manifest).map_err(|source| malformed(Some(source)))?;
         let types = content.types.clone().ok_or_else(|| malformed(None))?;
@@ -102,7 +115,11 @@ impl Object {
         }
         let resource = ApiResource::from_gvk(&group_version_kind(&types));
         let namespaced = !CLUSTER_SCOPED.contains(&types.kind.as_str());
-        Ok(Self { content, resource, namespaced })
+        Ok(Self {
+            content,
+            resource,
+            namespaced,
+        })
     }
 
     /// Its kind.
@@ -127,7 +144,9 @@ impl Object {
 
     /// Whether `helm.sh/resource-policy: keep` protects it from deletion.
     pub fn is_kept(&self) -> bool {
-        annotations(&self.content).get(RESOURCE_POLICY_ANNOTATION).is_some_and(|policy| policy.trim() == "keep")
+        annotations(&self.content)
+            .get(RESOURCE_POLICY_ANNOTATION)
+            .is_some_and(|policy| policy.trim() == "keep")
     }
 }
 
@@ -211,7 +230,9 @@ impl Hook {
     /// Reads the hook annotations; `None` when the object is no hook.
     fn from_object(object: &Object) -> Result<Option<Self>, ReleaseError> {
         let annotations = annotations(&object.content);
-        let Some(events) = annotations.get(HOOK_ANNOTATION) else { return Ok(None) };
+        let Some(events) = annotations.get(HOOK_ANNOTATION) else {
+            return Ok(None);
+        };
         let refuse = |what: String| ReleaseError::Manifest {
             what: format!("{}/{} {what}", object.kind(), object.name()),
             source: None,
@@ -221,17 +242,29 @@ impl Hook {
         };
         let events = events.split(',').map(parse).collect::<Result<Vec<_>, _>>()?;
         let weight = annotations.get(WEIGHT_ANNOTATION).map_or(Ok(0), |weight| {
-            weight.trim().parse().map_err(|_| refuse(format!("has a hook weight {weight:?} that is no number")))
+            weight
+                .trim()
+                .parse()
+                .map_err(|_| refuse(format!("has a hook weight {weight:?} that is no number")))
         })?;
         let delete = delete_policy(annotations.get(DELETE_ANNOTATION))
             .map_err(|policy| refuse(format!("has an unknown hook delete policy {policy:?}")))?;
-        Ok(Some(Self { object: object.clone(), events, weight, delete }))
+        Ok(Some(Self {
+            object: object.clone(),
+            events,
+            weight,
+            delete,
+        }))
     }
 }
 
 /// Helm's default, when no policy is given, is `before-hook-creation`.
 fn delete_policy(text: Option<&String>) -> Result<DeletePolicy, String> {
-    let mut policy = DeletePolicy { before_creation: text.is_none(), on_success: false, on_failure: false };
+    let mut policy = DeletePolicy {
+        before_creation: text.is_none(),
+        on_success: false,
+        on_failure: false,
+    };
     for name in text.into_iter().flat_map(|text| text.split(',')) {
         match name.trim() {
             "before-hook-creation" => policy.before_creation = true,
@@ -249,12 +282,19 @@ fn annotations(content: &DynamicObject) -> &BTreeMap<String, String> {
 }
 
 fn group_version_kind(types: &TypeMeta) -> GroupVersionKind {
-    let (group, version) = types.api_version.split_once('/').unwrap_or(("", &types.api_version));
+    let (group, version) = types
+        .api_version
+        .split_once('/')
+        .unwrap_or(("", &types.api_version));
     GroupVersionKind::gvk(group, version, &types.kind)
 }
 
 fn redact(data: Option<&mut Value>) {
-    for value in data.and_then(Value::as_object_mut).into_iter().flat_map(|entries| entries.values_mut()) {
+    for value in data
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flat_map(|entries| entries.values_mut())
+    {
         *value = Value::String("<redacted>".to_owned());
     }
 }
@@ -280,7 +320,14 @@ mod tests {
         let hook = &bundle.hooks[0];
         assert_eq!(hook.events, [HookEvent::PostInstall, HookEvent::PostUpgrade]);
         assert_eq!(hook.weight, 5);
-        assert_eq!(hook.delete, DeletePolicy { before_creation: true, on_success: true, on_failure: false });
+        assert_eq!(
+            hook.delete,
+            DeletePolicy {
+                before_creation: true,
+                on_success: true,
+                on_failure: false
+            }
+        );
     }
 
     #[test]
@@ -288,16 +335,29 @@ mod tests {
         let bundle = Bundle::from_values([job(&json!({"helm.sh/hook": "test"}))]).unwrap();
         assert_eq!(
             bundle.hooks[0].delete,
-            DeletePolicy { before_creation: true, on_success: false, on_failure: false }
+            DeletePolicy {
+                before_creation: true,
+                on_success: false,
+                on_failure: false
+            }
         );
     }
 
     #[test]
     fn what_helm_would_not_understand_is_refused_by_name() {
         for (annotations, expected) in [
-            (json!({"helm.sh/hook": "after-lunch"}), "Job/init has an unknown hook event \"after-lunch\""),
-            (json!({"helm.sh/hook": "test", "helm.sh/hook-weight": "heavy"}), "\"heavy\" that is no number"),
-            (json!({"helm.sh/hook": "test", "helm.sh/hook-delete-policy": "x"}), "delete policy \"x\""),
+            (
+                json!({"helm.sh/hook": "after-lunch"}),
+                "Job/init has an unknown hook event \"after-lunch\"",
+            ),
+            (
+                json!({"helm.sh/hook": "test", "helm.sh/hook-weight": "heavy"}),
+                "\"heavy\" that is no number",
+            ),
+            (
+                json!({"helm.sh/hook": "test", "helm.sh/hook-delete-policy": "x"}),
+                "delete policy \"x\"",
+            ),
         ] {
             let error = Bundle::from_values([job(&annotations)]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -71,7 +71,8 @@ pub enum ReleaseError {
 }
 
 fn waiting(pod: Option<&String>) -> String {
-    pod.map(|pod| format!(" while it waited for {pod}")).unwrap_or_default()
+    pod.map(|pod| format!(" while it waited for {pod}"))
+        .unwrap_or_default()
 }
 
 fn lines(log: &[String]) -> String {

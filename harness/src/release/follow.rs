@@ -61,8 +61,17 @@ impl Follower {
         let pods = Api::namespaced(release.client.clone(), &release.namespace);
         let lines = Lines::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(follow_pods(pods, selection, lines.clone(), release.timeline.clone()));
-        Self { hook: name.to_owned(), lines, tasks }
+        tasks.spawn(follow_pods(
+            pods,
+            selection,
+            lines.clone(),
+            release.timeline.clone(),
+        ));
+        Self {
+            hook: name.to_owned(),
+            lines,
+            tasks,
+        }
     }
 
     /// Ends the reading, and returns what was read. The pod's end closes its log, so little is waited for; `complete`
@@ -73,8 +82,17 @@ impl Follower {
             let _ = tokio::time::timeout(DRAIN, self.tasks.join_next()).await;
         }
         self.tasks.abort_all();
-        let lines = self.lines.lock().expect("no code panics while it holds the lines").iter().cloned().collect();
-        HookOutput { hook: self.hook, lines }
+        let lines = self
+            .lines
+            .lock()
+            .expect("no code panics while it holds the lines")
+            .iter()
+            .cloned()
+            .collect();
+        HookOutput {
+            hook: self.hook,
+            lines,
+        }
     }
 }
 
@@ -82,18 +100,39 @@ impl Follower {
 async fn follow_pods(pods: Api<Pod>, selection: watcher::Config, lines: Lines, timeline: Timeline) {
     let mut followed: BTreeSet<(String, String, i32)> = BTreeSet::new();
     let mut logs = JoinSet::new();
-    let mut events = watcher::watcher(pods.clone(), selection).default_backoff().boxed();
+    let mut events = watcher::watcher(pods.clone(), selection)
+        .default_backoff()
+        .boxed();
     while let Some(event) = events.next().await {
-        let Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) = event else { continue };
+        let Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) = event else {
+            continue;
+        };
         for status in conditions::container_statuses(&pod) {
-            let instance = (pod.uid().unwrap_or_default(), status.name.clone(), status.restart_count);
-            let has_log = status.state.as_ref().is_some_and(|s| s.running.is_some() || s.terminated.is_some());
+            let instance = (
+                pod.uid().unwrap_or_default(),
+                status.name.clone(),
+                status.restart_count,
+            );
+            let has_log = status
+                .state
+                .as_ref()
+                .is_some_and(|s| s.running.is_some() || s.terminated.is_some());
             if has_log && followed.insert(instance) {
                 let (pods, lines, timeline) = (pods.clone(), lines.clone(), timeline.clone());
-                logs.spawn(follow_container(pods, pod.name_any(), status.name.clone(), lines, timeline));
+                logs.spawn(follow_container(
+                    pods,
+                    pod.name_any(),
+                    status.name.clone(),
+                    lines,
+                    timeline,
+                ));
             }
         }
-        if pod.status.and_then(|status| status.phase).is_some_and(|phase| phase == "Succeeded") {
+        if pod
+            .status
+            .and_then(|status| status.phase)
+            .is_some_and(|phase| phase == "Succeeded")
+        {
             while logs.join_next().await.is_some() {}
             return;
         }
@@ -101,8 +140,14 @@ async fn follow_pods(pods: Api<Pod>, selection: watcher::Config, lines: Lines, t
 }
 
 async fn follow_container(pods: Api<Pod>, pod: String, container: String, lines: Lines, timeline: Timeline) {
-    let params = LogParams { container: Some(container), follow: true, ..LogParams::default() };
-    let Ok(stream) = pods.log_stream(&pod, &params).await else { return };
+    let params = LogParams {
+        container: Some(container),
+        follow: true,
+        ..LogParams::default()
+    };
+    let Ok(stream) = pods.log_stream(&pod, &params).await else {
+        return;
+    };
     let mut stream = stream.lines();
     while let Ok(Some(line)) = stream.try_next().await {
         timeline.record(Kind::Hook, pod.as_str(), line.as_str());
@@ -116,12 +161,21 @@ async fn follow_container(pods: Api<Pod>, pod: String, container: String, lines:
 
 /// The last lines of a pod's most telling container: of its previous instance where it has one.
 pub(super) async fn last_lines(pods: &Api<Pod>, pod: &Pod) -> Vec<String> {
-    let restarted = conditions::container_statuses(pod).iter().max_by_key(|status| status.restart_count);
-    let Some(status) = restarted else { return Vec::new() };
+    let restarted = conditions::container_statuses(pod)
+        .iter()
+        .max_by_key(|status| status.restart_count);
+    let Some(status) = restarted else {
+        return Vec::new();
+    };
     let container = Some(status.name.clone());
     for previous in [true, false] {
         let container = container.clone();
-        let params = LogParams { container, previous, tail_lines: Some(LAST_LINES), ..LogParams::default() };
+        let params = LogParams {
+            container,
+            previous,
+            tail_lines: Some(LAST_LINES),
+            ..LogParams::default()
+        };
         if let Ok(text) = pods.logs(&pod.name_any(), &params).await
             && !text.trim().is_empty()
         {
@@ -134,7 +188,11 @@ pub(super) async fn last_lines(pods: &Api<Pod>, pod: &Pod) -> Vec<String> {
 /// The pod that a hook's last words say it waits for: the first word with an ordinal in the last line that speaks of
 /// waiting, or of having given it up.
 pub fn waits_for(lines: &[String]) -> Option<String> {
-    let speaks = |line: &String| ["wait", "gave up"].iter().any(|word| line.to_lowercase().contains(word));
+    let speaks = |line: &String| {
+        ["wait", "gave up"]
+            .iter()
+            .any(|word| line.to_lowercase().contains(word))
+    };
     let line = lines.iter().rev().find(|line| speaks(line))?;
     let words = line.split(|c: char| c.is_whitespace() || matches!(c, ':' | ',' | '(' | ')' | '"' | '\''));
     let mut pods = words.filter_map(|word| {
@@ -164,12 +222,18 @@ mod tests {
         assert_eq!(waits_for(&log).unwrap(), "vk-percona-valkey-5");
         let given_up = "gave up after 30 s: pod vk-2 to become a replica of pod vk-1, last answer: ERR";
         assert_eq!(waits_for(&lines(&[given_up])).unwrap(), "vk-2");
-        assert_eq!(waits_for(&lines(&["cluster formed", "waiting for slots to be agreed"])), None);
+        assert_eq!(
+            waits_for(&lines(&["cluster formed", "waiting for slots to be agreed"])),
+            None
+        );
     }
 
     #[test]
     fn last_lines_are_no_more_than_there_are() {
-        let output = HookOutput { hook: "x".into(), lines: lines(&["a", "b", "c"]) };
+        let output = HookOutput {
+            hook: "x".into(),
+            lines: lines(&["a", "b", "c"]),
+        };
         assert_eq!(output.last_lines(2), ["b", "c"]);
         assert_eq!(output.last_lines(9), ["a", "b", "c"]);
     }

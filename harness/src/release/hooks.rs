@@ -15,7 +15,11 @@ use crate::wait::{self, Expectation, Verdict, WaitError, conditions};
 const LAST_LINES: usize = 12;
 
 /// Runs one hook to its end.
-pub(super) async fn run(release: &Release, hook: &Hook, event: HookEvent) -> Result<HookOutput, ReleaseError> {
+pub(super) async fn run(
+    release: &Release,
+    hook: &Hook,
+    event: HookEvent,
+) -> Result<HookOutput, ReleaseError> {
     if hook.delete.before_creation {
         remove_earlier(release, hook).await?;
     }
@@ -49,7 +53,10 @@ async fn remove_earlier(release: &Release, hook: &Hook) -> Result<(), ReleaseErr
             Err(error) => Verdict::NotYet(error.to_string()),
         }
     });
-    gone.await.map_err(|source| ReleaseError::Wait { what: format!("replace hook {name}"), source })
+    gone.await.map_err(|source| ReleaseError::Wait {
+        what: format!("replace hook {name}"),
+        source,
+    })
 }
 
 /// How often to look whether an earlier hook is gone: its kind is dynamic, so it is polled rather than watched.

@@ -51,7 +51,14 @@ impl Release {
     /// A release that has nothing deployed yet. `timeout` bounds each hook and each wait, as `helm --timeout` does.
     pub fn new(client: Client, namespace: &str, name: &str, timeline: Timeline, timeout: Duration) -> Self {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        Self { client, namespace, name, timeline, timeout, deployed: Bundle::default() }
+        Self {
+            client,
+            namespace,
+            name,
+            timeline,
+            timeout,
+            deployed: Bundle::default(),
+        }
     }
 
     /// The release's name.
@@ -87,7 +94,11 @@ impl Release {
         let before = std::mem::replace(&mut self.deployed, bundle);
         let mut outputs = self.run_hooks(HookEvent::PreUpgrade).await?;
         self.apply_all().await?;
-        for gone in before.resources.iter().filter(|object| self.deployed.find(object).is_none()) {
+        for gone in before
+            .resources
+            .iter()
+            .filter(|object| self.deployed.find(object).is_none())
+        {
             if !gone.is_kept() {
                 self.delete(gone).await?;
             }
@@ -142,16 +153,22 @@ impl Release {
         let what = Expectation::new("the release's pods", "to be doomed", Duration::from_secs(86_400));
         let seen = wait::objects(&pods, config, what, |pods| {
             let doomed = pods.values().filter(|pod| !is_hook_pod(pod));
-            let found = doomed.filter_map(|pod| Some((pod.clone(), conditions::doom(pod)?))).next();
+            let found = doomed
+                .filter_map(|pod| Some((pod.clone(), conditions::doom(pod)?)))
+                .next();
             found.map_or_else(|| Verdict::NotYet("none".to_owned()), Verdict::Ready)
         });
         match seen.await {
             Ok((pod, reason)) => {
-                self.timeline.record(Kind::Note, pod.name_any(), format!("will not run: {reason}"));
+                self.timeline
+                    .record(Kind::Note, pod.name_any(), format!("will not run: {reason}"));
                 let log = follow::last_lines(&pods, &pod).await;
                 ReleaseError::PodDoomed { reason, log }
             }
-            Err(source) => ReleaseError::Wait { what: "watch the release's pods".to_owned(), source },
+            Err(source) => ReleaseError::Wait {
+                what: "watch the release's pods".to_owned(),
+                source,
+            },
         }
     }
 

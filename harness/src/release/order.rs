@@ -45,7 +45,11 @@ const INSTALL_ORDER: [&str; 36] = [
 /// Resources in the order in which they are created.
 pub fn install(resources: &[Object]) -> Vec<&Object> {
     let mut sorted: Vec<&Object> = resources.iter().collect();
-    sorted.sort_by(|a, b| rank(a.kind()).cmp(&rank(b.kind())).then_with(|| a.name().cmp(b.name())));
+    sorted.sort_by(|a, b| {
+        rank(a.kind())
+            .cmp(&rank(b.kind()))
+            .then_with(|| a.name().cmp(b.name()))
+    });
     sorted
 }
 
@@ -59,7 +63,11 @@ pub fn uninstall(resources: &[Object]) -> Vec<&Object> {
 /// The hooks of one event, by weight and then by name.
 pub fn hooks_of(hooks: &[Hook], event: HookEvent) -> Vec<&Hook> {
     let mut sorted: Vec<&Hook> = hooks.iter().filter(|hook| hook.events.contains(&event)).collect();
-    sorted.sort_by(|a, b| a.weight.cmp(&b.weight).then_with(|| a.object.name().cmp(b.object.name())));
+    sorted.sort_by(|a, b| {
+        a.weight
+            .cmp(&b.weight)
+            .then_with(|| a.object.name().cmp(b.object.name()))
+    });
     sorted
 }
 

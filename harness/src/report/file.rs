@@ -36,10 +36,15 @@ pub enum ReportFileError {
 /// never half written.
 pub fn write(report: &RunReport, folder: &Path) -> Result<PathBuf, ReportFileError> {
     let path = folder.join(REPORT_FILE);
-    let io = |source| ReportFileError::Io { path: path.clone(), source };
+    let io = |source| ReportFileError::Io {
+        path: path.clone(),
+        source,
+    };
     fs::create_dir_all(folder).map_err(io)?;
-    let mut text = serde_json::to_string_pretty(report)
-        .map_err(|source| ReportFileError::Content { path: path.clone(), source })?;
+    let mut text = serde_json::to_string_pretty(report).map_err(|source| ReportFileError::Content {
+        path: path.clone(),
+        source,
+    })?;
     text.push('\n');
     let draft = folder.join(format!(".{REPORT_FILE}.draft"));
     fs::write(&draft, text).map_err(io)?;
@@ -49,7 +54,12 @@ pub fn write(report: &RunReport, folder: &Path) -> Result<PathBuf, ReportFileErr
 
 /// Reads a report back.
 pub fn read(path: &Path) -> Result<RunReport, ReportFileError> {
-    let text =
-        fs::read_to_string(path).map_err(|source| ReportFileError::Io { path: path.to_owned(), source })?;
-    serde_json::from_str(&text).map_err(|source| ReportFileError::Content { path: path.to_owned(), source })
+    let text = fs::read_to_string(path).map_err(|source| ReportFileError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_str(&text).map_err(|source| ReportFileError::Content {
+        path: path.to_owned(),
+        source,
+    })
 }

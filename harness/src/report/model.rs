@@ -156,22 +156,35 @@ pub fn verdict<'a>(
     }
     let total: usize = passed + failed + skipped + invalid + broken;
     if failed > 0 {
-        return (RunVerdict::NotQualified, format!("{failed} of {total} trials failed"));
+        return (
+            RunVerdict::NotQualified,
+            format!("{failed} of {total} trials failed"),
+        );
     }
     let inconclusive = |because: String| (RunVerdict::Inconclusive, because);
     if interrupted {
-        return inconclusive(format!("the run was interrupted after {passed} trials had passed"));
+        return inconclusive(format!(
+            "the run was interrupted after {passed} trials had passed"
+        ));
     }
     if broken > 0 {
-        return inconclusive(format!("{broken} of {total} trials could not be run: the environment is at fault"));
+        return inconclusive(format!(
+            "{broken} of {total} trials could not be run: the environment is at fault"
+        ));
     }
     if invalid > 0 {
-        return inconclusive(format!("{invalid} of {total} trials are invalid: their fault did not take place"));
+        return inconclusive(format!(
+            "{invalid} of {total} trials are invalid: their fault did not take place"
+        ));
     }
     if passed == 0 {
         return inconclusive(format!("no trial ran ({skipped} skipped)"));
     }
-    let skips = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    let skips = if skipped > 0 {
+        format!(", {skipped} skipped")
+    } else {
+        String::new()
+    };
     (RunVerdict::Qualified, format!("{passed} trials passed{skips}"))
 }
 
@@ -180,7 +193,10 @@ mod tests {
     use super::*;
 
     fn failed() -> Outcome {
-        Outcome::Failed { cause: None, message: "x".into() }
+        Outcome::Failed {
+            cause: None,
+            message: "x".into(),
+        }
     }
 
     fn skipped() -> Outcome {
@@ -191,13 +207,20 @@ mod tests {
     fn a_failure_outweighs_everything_else() {
         let broken = Outcome::Broken { reason: "x".into() };
         let (found, because) = verdict(&[Outcome::Passed, failed(), broken], true);
-        assert_eq!((found, because.as_str()), (RunVerdict::NotQualified, "1 of 3 trials failed"));
+        assert_eq!(
+            (found, because.as_str()),
+            (RunVerdict::NotQualified, "1 of 3 trials failed")
+        );
     }
 
     #[test]
     fn nothing_run_is_never_green() {
         for outcomes in [vec![], vec![skipped(), skipped()]] {
-            assert_eq!(verdict(&outcomes, false).0, RunVerdict::Inconclusive, "{outcomes:?}");
+            assert_eq!(
+                verdict(&outcomes, false).0,
+                RunVerdict::Inconclusive,
+                "{outcomes:?}"
+            );
         }
         assert_eq!(verdict(&[Outcome::Passed], true).0, RunVerdict::Inconclusive);
         assert_eq!(
@@ -209,7 +232,10 @@ mod tests {
     #[test]
     fn green_says_how_much_was_skipped() {
         let (found, because) = verdict(&[Outcome::Passed, skipped()], false);
-        assert_eq!((found, because.as_str()), (RunVerdict::Qualified, "1 trials passed, 1 skipped"));
+        assert_eq!(
+            (found, because.as_str()),
+            (RunVerdict::Qualified, "1 trials passed, 1 skipped")
+        );
     }
 }
 

@@ -37,7 +37,10 @@ impl<W: Write + Send> Reporter for Plain<W> {
             }
             // In a log, the line that a trial ends with is enough: its start and steps are in the report.
             Event::TrialStarted { .. } | Event::StepStarted { .. } => {}
-            Event::RunStarted { .. } | Event::Note { .. } | Event::ClusterReady { .. } | Event::Interrupted => {
+            Event::RunStarted { .. }
+            | Event::Note { .. }
+            | Event::ClusterReady { .. }
+            | Event::Interrupted => {
                 if let Some(text) = announcement(event) {
                     self.line(&text);
                 }
@@ -49,15 +52,25 @@ impl<W: Write + Send> Reporter for Plain<W> {
 /// The line for an event that is about the run as a whole.
 pub(super) fn announcement(event: &Event) -> Option<String> {
     match event {
-        Event::RunStarted { run, trials, jobs, profile } => {
-            Some(format!("run {run}: {trials} trials, {jobs} at a time, profile {profile}"))
-        }
+        Event::RunStarted {
+            run,
+            trials,
+            jobs,
+            profile,
+        } => Some(format!(
+            "run {run}: {trials} trials, {jobs} at a time, profile {profile}"
+        )),
         Event::Note { text } => Some(format!("note: {text}")),
         Event::ClusterReady { provenance, took } => {
             let images: String = provenance.images.iter().map(image_line).collect();
-            Some(format!("cluster: {provenance}, ready after {} ms{images}", took.as_millis()))
+            Some(format!(
+                "cluster: {provenance}, ready after {} ms{images}",
+                took.as_millis()
+            ))
         }
-        Event::Interrupted => Some("interrupted: stopping, cleaning up and writing a partial report".to_owned()),
+        Event::Interrupted => {
+            Some("interrupted: stopping, cleaning up and writing a partial report".to_owned())
+        }
         Event::TrialStarted { .. }
         | Event::StepStarted { .. }
         | Event::TrialFinished { .. }
@@ -67,22 +80,43 @@ pub(super) fn announcement(event: &Event) -> Option<String> {
 
 /// The line for an image, beneath that of the cluster.
 fn image_line(image: &images::Provenance) -> String {
-    let what = if image.stand_in { "STAND-IN, qualifies the deployment and not the image" } else { "published image" };
-    let server = image.server_version.as_deref().map(|version| format!(", server {version}")).unwrap_or_default();
-    let reason = image.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    format!("\n  {}: {what}{server}, {}{reason}", image.reference, image.digest)
+    let what = if image.stand_in {
+        "STAND-IN, qualifies the deployment and not the image"
+    } else {
+        "published image"
+    };
+    let server = image
+        .server_version
+        .as_deref()
+        .map(|version| format!(", server {version}"))
+        .unwrap_or_default();
+    let reason = image
+        .reason
+        .as_deref()
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
+    format!(
+        "\n  {}: {what}{server}, {}{reason}",
+        image.reference, image.digest
+    )
 }
 
 /// The line that a finished trial gets.
 pub(super) fn trial_line(report: &TrialReport, style: Style) -> String {
     let word = format!("{:<7}", report.outcome.word());
-    let took = format!("{:>6.1} s", std::time::Duration::from_millis(report.duration_ms).as_secs_f64());
+    let took = format!(
+        "{:>6.1} s",
+        std::time::Duration::from_millis(report.duration_ms).as_secs_f64()
+    );
     let (word, why) = match &report.outcome {
         Outcome::Passed => (style.good(&word), None),
         Outcome::Failed { cause, message } => (style.bad(&word), Some(cause.as_ref().unwrap_or(message))),
         Outcome::Skipped { reason } => (style.faint(&word), Some(reason)),
         Outcome::Invalid { reason } | Outcome::Broken { reason } => (style.doubtful(&word), Some(reason)),
     };
-    let why = why.and_then(|why| why.lines().next()).map(|why| format!(": {why}")).unwrap_or_default();
+    let why = why
+        .and_then(|why| why.lines().next())
+        .map(|why| format!(": {why}"))
+        .unwrap_or_default();
     format!("{word} {took}  {}{why}", report.name)
 }

@@ -24,7 +24,12 @@ pub struct Progress {
 impl Progress {
     /// A reporter for the terminal behind standard error.
     pub fn new(style: Style) -> Self {
-        Self { bars: MultiProgress::new(), total: None, running: BTreeMap::new(), style }
+        Self {
+            bars: MultiProgress::new(),
+            total: None,
+            running: BTreeMap::new(),
+            style,
+        }
     }
 
     fn print(&self, text: &str) {
@@ -33,7 +38,9 @@ impl Progress {
     }
 
     fn start_total(&mut self, trials: usize) {
-        let bar = self.bars.add(ProgressBar::new(u64::try_from(trials).unwrap_or(u64::MAX)));
+        let bar = self
+            .bars
+            .add(ProgressBar::new(u64::try_from(trials).unwrap_or(u64::MAX)));
         bar.set_style(template("[{elapsed_precise}] {bar:30} {pos}/{len}"));
         bar.enable_steady_tick(TICK);
         self.total = Some(bar);

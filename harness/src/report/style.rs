@@ -10,7 +10,9 @@ impl Style {
     /// Decides by the terminal and the environment; `no_color` is the value of `NO_COLOR`, which counts when not empty
     /// (see no-color.org).
     pub fn choose(is_terminal: bool, no_color: Option<&str>) -> Self {
-        Self { colour: is_terminal && no_color.is_none_or(str::is_empty) }
+        Self {
+            colour: is_terminal && no_color.is_none_or(str::is_empty),
+        }
     }
 
     /// Never any colour.
@@ -37,7 +39,11 @@ impl Style {
     }
 
     fn paint(self, code: &str, text: &str) -> String {
-        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.colour {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 

@@ -18,7 +18,11 @@ const SLOWEST: usize = 3;
 pub fn render(report: &RunReport, folder: &Path, kept: Option<&str>, style: Style) -> String {
     let mut text = String::from("\n");
     text.push_str(&table(&report.trials, style));
-    for trial in report.trials.iter().filter(|trial| !matches!(trial.outcome, Outcome::Passed)) {
+    for trial in report
+        .trials
+        .iter()
+        .filter(|trial| !matches!(trial.outcome, Outcome::Passed))
+    {
         text.push_str(&details(trial, report, folder, style));
     }
     text.push_str(&slowest(&report.trials));
@@ -26,7 +30,12 @@ pub fn render(report: &RunReport, folder: &Path, kept: Option<&str>, style: Styl
         let _ = writeln!(text, "kept: {kept}");
     }
     let _ = writeln!(text, "report: {}", folder.join(REPORT_FILE).display());
-    let _ = write!(text, "{}: {}", verdict_words(report.verdict, style), report.because);
+    let _ = write!(
+        text,
+        "{}: {}",
+        verdict_words(report.verdict, style),
+        report.because
+    );
     let _ = write!(text, " ({})", took(report.duration_ms));
     text
 }
@@ -41,15 +50,21 @@ pub fn reproduce(trial: &TrialReport, report: &RunReport) -> String {
 
 /// Scenarios down, mode × variant across.
 fn table(trials: &[TrialReport], style: Style) -> String {
-    let columns: BTreeSet<(&str, &str)> =
-        trials.iter().map(|trial| (mode_rank(&trial.mode), trial.variant.as_str())).collect();
+    let columns: BTreeSet<(&str, &str)> = trials
+        .iter()
+        .map(|trial| (mode_rank(&trial.mode), trial.variant.as_str()))
+        .collect();
     let mut rows: BTreeMap<String, BTreeMap<(&str, &str), &TrialReport>> = BTreeMap::new();
     for trial in trials {
-        let row = rows.entry(format!("{}::{}", trial.suite, trial.scenario)).or_default();
+        let row = rows
+            .entry(format!("{}::{}", trial.suite, trial.scenario))
+            .or_default();
         row.insert((mode_rank(&trial.mode), trial.variant.as_str()), trial);
     }
-    let heads: Vec<String> =
-        columns.iter().map(|(mode, variant)| format!("{}-{variant}", mode.trim_start())).collect();
+    let heads: Vec<String> = columns
+        .iter()
+        .map(|(mode, variant)| format!("{}-{variant}", mode.trim_start()))
+        .collect();
     let first = rows.keys().map(String::len).max().unwrap_or(0);
     let mut text = format!("{:first$}", "");
     for head in &heads {
@@ -59,7 +74,9 @@ fn table(trials: &[TrialReport], style: Style) -> String {
     for (name, row) in &rows {
         let _ = write!(text, "{name:first$}");
         for (column, head) in columns.iter().zip(&heads) {
-            let cell = row.get(column).map_or_else(|| style.faint(&pad("·", head)), |trial| cell(trial, head, style));
+            let cell = row
+                .get(column)
+                .map_or_else(|| style.faint(&pad("·", head)), |trial| cell(trial, head, style));
             let _ = write!(text, "  {cell}");
         }
         text.push('\n');
@@ -87,7 +104,10 @@ fn pad(text: &str, head: &str) -> String {
 }
 
 fn details(trial: &TrialReport, report: &RunReport, folder: &Path, style: Style) -> String {
-    let mut text = format!("\n{}\n", style.bad(&format!("{} {}", trial.outcome.word(), trial.name)));
+    let mut text = format!(
+        "\n{}\n",
+        style.bad(&format!("{} {}", trial.outcome.word(), trial.name))
+    );
     match &trial.outcome {
         Outcome::Passed => {}
         Outcome::Failed { cause, message } => {
@@ -115,14 +135,19 @@ fn details(trial: &TrialReport, report: &RunReport, folder: &Path, style: Style)
 }
 
 fn slowest(trials: &[TrialReport]) -> String {
-    let mut ran: Vec<&TrialReport> =
-        trials.iter().filter(|trial| !matches!(trial.outcome, Outcome::Skipped { .. })).collect();
+    let mut ran: Vec<&TrialReport> = trials
+        .iter()
+        .filter(|trial| !matches!(trial.outcome, Outcome::Skipped { .. }))
+        .collect();
     if ran.len() < 2 {
         return String::from("\n");
     }
     ran.sort_by_key(|trial| std::cmp::Reverse(trial.duration_ms));
-    let named: Vec<String> =
-        ran.iter().take(SLOWEST).map(|trial| format!("{} {}", trial.name, took(trial.duration_ms))).collect();
+    let named: Vec<String> = ran
+        .iter()
+        .take(SLOWEST)
+        .map(|trial| format!("{} {}", trial.name, took(trial.duration_ms)))
+        .collect();
     format!("\nslowest: {}\n", named.join(", "))
 }
 
@@ -148,19 +173,34 @@ mod tests {
         let trials = vec![
             trial("formation", "forms", "cluster", "rpm", Outcome::Passed),
             trial("formation", "forms", "standalone", "hardened", Outcome::Passed),
-            trial("formation", "nine", "cluster", "rpm", Outcome::Skipped { reason: "x".into() }),
+            trial(
+                "formation",
+                "nine",
+                "cluster",
+                "rpm",
+                Outcome::Skipped { reason: "x".into() },
+            ),
         ];
         insta::assert_snapshot!(table(&trials, Style::PLAIN));
     }
 
     #[test]
     fn a_failure_names_its_cause_its_evidence_and_the_command_that_repeats_it() {
-        let mut failed = trial("formation", "forms", "cluster", "rpm", Outcome::Failed {
-            cause: Some("replicas cannot authenticate: masterauth is missing".into()),
-            message: "replica vk-3: link is down\nreplica vk-4: link is down".into(),
-        });
+        let mut failed = trial(
+            "formation",
+            "forms",
+            "cluster",
+            "rpm",
+            Outcome::Failed {
+                cause: Some("replicas cannot authenticate: masterauth is missing".into()),
+                message: "replica vk-3: link is down\nreplica vk-4: link is down".into(),
+            },
+        );
         failed.evidence = Some("evidence/formation-forms-cluster-rpm".into());
-        let report = report(vec![failed, trial("connection", "x", "standalone", "rpm", Outcome::Passed)]);
+        let report = report(vec![
+            failed,
+            trial("connection", "x", "standalone", "rpm", Outcome::Passed),
+        ]);
         insta::assert_snapshot!(render(&report, Path::new("reports/r1"), None, Style::PLAIN));
     }
 }

@@ -38,7 +38,11 @@ impl Context {
         let seen = self.observe().await?;
         let mut wrong = Vec::new();
         let owners = owners(&seen);
-        wrong.extend(slots::all().filter(|slot| !owners.contains_key(slot)).map(Wrong::unowned));
+        wrong.extend(
+            slots::all()
+                .filter(|slot| !owners.contains_key(slot))
+                .map(Wrong::unowned),
+        );
         let mut by_pod: BTreeMap<&str, Vec<Canary>> = BTreeMap::new();
         for (slot, pod) in &owners {
             by_pod.entry(pod).or_default().push(Canary { slot: *slot });
@@ -51,8 +55,16 @@ impl Context {
                     pipeline.add_command(command(canary));
                 }
                 let answers = connection.send_packed_commands(&pipeline, 0, batch.len()).await;
-                let answers = answers.map_err(|error| TrialError::Answer { pod: pod.to_owned(), source: error })?;
-                wrong.extend(batch.iter().zip(answers).filter_map(|(canary, answer)| canary.judge(pod, &answer)));
+                let answers = answers.map_err(|error| TrialError::Answer {
+                    pod: pod.to_owned(),
+                    source: error,
+                })?;
+                wrong.extend(
+                    batch
+                        .iter()
+                        .zip(answers)
+                        .filter_map(|(canary, answer)| canary.judge(pod, &answer)),
+                );
             }
         }
         Ok(wrong)
@@ -94,7 +106,11 @@ impl Canary {
             Value::ServerError(error) => format!("{error:?}"),
             other => format!("{other:?}"),
         };
-        (!right).then(|| Wrong { slot: self.slot, pod: pod.to_owned(), answer })
+        (!right).then(|| Wrong {
+            slot: self.slot,
+            pod: pod.to_owned(),
+            answer,
+        })
     }
 }
 
@@ -108,7 +124,11 @@ struct Wrong {
 
 impl Wrong {
     fn unowned(slot: u16) -> Self {
-        Self { slot, pod: "nobody".to_owned(), answer: "the slot has no owner".to_owned() }
+        Self {
+            slot,
+            pod: "nobody".to_owned(),
+            answer: "the slot has no owner".to_owned(),
+        }
     }
 }
 
@@ -119,9 +139,13 @@ fn conclude(expected: &str, wrong: Vec<Wrong>) -> Result<(), TrialError> {
     let seen = format!("{} of {} are not", wrong.len(), slots::all().len());
     let mut violation = Violation::new("data", "a key in every slot", expected, seen);
     for wrong in wrong.iter().take(NAMED) {
-        violation = violation.with_evidence(format!("slot {} on {}: {}", wrong.slot, wrong.pod, wrong.answer));
+        violation =
+            violation.with_evidence(format!("slot {} on {}: {}", wrong.slot, wrong.pod, wrong.answer));
     }
-    Err(TrialError::Unhealthy { waited: "now".to_owned(), violations: vec![violation] })
+    Err(TrialError::Unhealthy {
+        waited: "now".to_owned(),
+        violations: vec![violation],
+    })
 }
 
 /// The pod that owns each slot, as the owners themselves say; a standalone server owns them all.
@@ -147,15 +171,28 @@ mod tests {
     fn only_an_acknowledgement_or_the_very_value_is_right() {
         let canary = Canary { slot: 7 };
         assert!(canary.judge("vk-0", &Value::Okay).is_none());
-        assert!(canary.judge("vk-0", &Value::BulkString(b"canary of slot 7".to_vec())).is_none());
-        assert!(canary.judge("vk-0", &Value::BulkString(b"canary of slot 8".to_vec())).is_some());
+        assert!(
+            canary
+                .judge("vk-0", &Value::BulkString(b"canary of slot 7".to_vec()))
+                .is_none()
+        );
+        assert!(
+            canary
+                .judge("vk-0", &Value::BulkString(b"canary of slot 8".to_vec()))
+                .is_some()
+        );
         assert_eq!(canary.judge("vk-0", &Value::Nil).unwrap().answer, "nothing");
     }
 
     #[test]
     fn a_failure_counts_all_and_names_a_few() {
-        let error = conclude("x", (0..9).map(Wrong::unowned).collect()).unwrap_err().to_string();
+        let error = conclude("x", (0..9).map(Wrong::unowned).collect())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("9 of 16384"), "{error}");
-        assert!(error.contains("slot 4 on nobody") && !error.contains("slot 5 on"), "{error}");
+        assert!(
+            error.contains("slot 4 on nobody") && !error.contains("slot 5 on"),
+            "{error}"
+        );
     }
 }

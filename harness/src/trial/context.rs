@@ -47,7 +47,11 @@ impl Context {
         let mut redactor = Redactor::default();
         redactor.register(&Password::new(password.reveal()));
         let client = environment.client.clone();
-        let dialer = Arc::new(PortForward::new(client, &namespace, manifests::release::CLIENT_PORT));
+        let dialer = Arc::new(PortForward::new(
+            client,
+            &namespace,
+            manifests::release::CLIENT_PORT,
+        ));
         let steps = Steps::new(id.to_string(), timeline.clone(), environment.events.clone());
         Self {
             environment,
@@ -130,8 +134,13 @@ impl Context {
     ) -> Result<Vec<HookOutput>, TrialError> {
         let step = self.steps.begin("install");
         let deadline = self.environment.profile.deadlines().hook;
-        let release =
-            Release::new(self.client(), &self.namespace, RELEASE_NAME, self.timeline.clone(), deadline);
+        let release = Release::new(
+            self.client(),
+            &self.namespace,
+            RELEASE_NAME,
+            self.timeline.clone(),
+            deadline,
+        );
         self.values = Some(values);
         let installed = self.release.insert(release).install(bundle).await;
         self.steps.end(step, installed.is_ok());
@@ -140,8 +149,8 @@ impl Context {
 
     /// The objects that `values` render to, for this trial's release.
     pub fn render(&self, values: &Values) -> Result<Bundle, TrialError> {
-        let release = manifests::Release::install(RELEASE_NAME, &self.namespace)
-            .with_password(self.password.clone());
+        let release =
+            manifests::Release::install(RELEASE_NAME, &self.namespace).with_password(self.password.clone());
         let rendered = manifests::render(&release, values)?;
         Ok(Bundle::from_manifests(&rendered)?)
     }
@@ -174,24 +183,30 @@ impl Context {
     /// The server pods: those of the StatefulSet, not those of Jobs or tests, by name.
     pub async fn server_pods(&self) -> Result<Vec<Pod>, TrialError> {
         let listed = self.pods().list(&ListParams::default()).await;
-        let mut pods = listed.map_err(|source| TrialError::api("list pods", source))?.items;
+        let mut pods = listed
+            .map_err(|source| TrialError::api("list pods", source))?
+            .items;
         pods.retain(is_server);
         pods.sort_by_key(ResourceExt::name_any);
         Ok(pods)
     }
 
-    /// Deletes a server pod and waits until another one of the same name is ready.
-    pub async fn replace_pod(&mut self, name: &str) -> Result<Pod, TrialError> {
-        let step = self.steps.begin(&format!("replace pod {name}"));
-        let replaced = self.replace(name).await;
+    /// Deletes server pods, all at once, and waits until others of the same names are ready, each under a new address.
+    /// A pod that keeps its address has not been replaced: then the trial is invalid.
+    pub async fn replace_pods(&mut self, names: &[String]) -> Result<(), TrialError> {
+        let step = self.steps.begin(&format!("replace {}", names.join(", ")));
+        let replaced = futures::future::try_join_all(names.iter().map(|name| self.replace(name))).await;
         self.steps.end(step, replaced.is_ok());
-        replaced
+        replaced.map(drop)
     }
 
     /// A connection to one pod's server, with the release's password.
     pub async fn connect(&self, pod: &str) -> Result<Connection, TrialError> {
         let connected = dial_and_connect(self.dialer.as_ref(), pod, Some(&self.password())).await;
-        connected.map_err(|source| TrialError::Connect { pod: pod.to_owned(), source })
+        connected.map_err(|source| TrialError::Connect {
+            pod: pod.to_owned(),
+            source,
+        })
     }
 
     /// What opens streams to the release's servers.
@@ -216,10 +231,14 @@ impl Context {
     pub async fn observe(&self) -> Result<observation::ClusterObservation, TrialError> {
         let expected = self.expected_topology()?;
         let password = expected.auth.then(|| self.password());
-        let pods = self.server_pods().await?.iter().map(observation::PodFacts::from_pod).collect();
+        let pods = self
+            .server_pods()
+            .await?
+            .iter()
+            .map(observation::PodFacts::from_pod)
+            .collect();
         let dialer = self.dialer.as_ref();
-        let seen =
-            observation::ClusterObservation::collect(expected, pods, dialer, password.as_ref()).await;
+        let seen = observation::ClusterObservation::collect(expected, pods, dialer, password.as_ref()).await;
         for (pod, view) in seen.answered() {
             if let Some(info) = &view.cluster_info {
                 self.timeline.cluster_state(pod, &info.cluster_state);
@@ -251,7 +270,7 @@ impl Context {
         std::mem::take(&mut self.measurements)
     }
 
-    async fn replace(&mut self, name: &str) -> Result<Pod, TrialError> {
+    async fn replace(&self, name: &str) -> Result<(), TrialError> {
         let pods = self.pods();
         let gone = |source| TrialError::api(format!("delete pod {name}"), source);
         let before = pods.get(name).await.map_err(gone)?;
@@ -259,19 +278,32 @@ impl Context {
         let budget = self.environment.profile.deadlines().pod_replacement;
         let what = Expectation::new(format!("pod {name}"), "to be replaced and ready", budget);
         let replaced = wait::object(&pods, name, what, |pod: Option<&Pod>| match pod {
-            Some(pod) if pod.uid() == before.uid() => Verdict::NotYet("the old pod is still there".to_owned()),
+            Some(pod) if pod.uid() == before.uid() => {
+                Verdict::NotYet("the old pod is still there".to_owned())
+            }
             Some(pod) if conditions::is_ready(pod) => Verdict::Ready(pod.clone()),
-            Some(pod) => conditions::doom(pod)
-                .map_or_else(|| Verdict::NotYet(conditions::describe(Some(pod))), Verdict::Never),
+            Some(pod) => conditions::doom(pod).map_or_else(
+                || Verdict::NotYet(conditions::describe(Some(pod))),
+                Verdict::Never,
+            ),
             None => Verdict::NotYet("absent".to_owned()),
         });
-        Ok(replaced.await?)
+        let address = |pod: &Pod| pod.status.as_ref().and_then(|status| status.pod_ip.clone());
+        let (old, new) = (address(&before), address(&replaced.await?));
+        if old == new {
+            return Err(TrialError::Invalid(format!(
+                "pod {name} came back under its old address {old:?}"
+            )));
+        }
+        Ok(())
     }
 }
 
 /// Whether the pod is one of a StatefulSet's.
 pub fn is_server(pod: &Pod) -> bool {
-    pod.owner_references().iter().any(|owner| owner.kind == "StatefulSet")
+    pod.owner_references()
+        .iter()
+        .any(|owner| owner.kind == "StatefulSet")
 }
 
 /// A password that no other trial has. It needs no seed: nothing that a trial does depends on its value.

@@ -62,10 +62,16 @@ pub enum TrialError {
 impl TrialError {
     /// The error of a request to the API server.
     pub fn api(what: impl Into<String>, source: kube::Error) -> Self {
-        Self::Api { what: what.into(), source: Box::new(source) }
+        Self::Api {
+            what: what.into(),
+            source: Box::new(source),
+        }
     }
 }
 
 fn list(violations: &[Violation]) -> String {
-    violations.iter().map(|violation| format!("\n  - {violation}")).collect()
+    violations
+        .iter()
+        .map(|violation| format!("\n  - {violation}"))
+        .collect()
 }

@@ -36,25 +36,27 @@ impl ExecOutput {
 
 impl Context {
     /// Runs `command` in a container of a pod, and waits for its end.
-    pub async fn exec(
-        &self,
-        pod: &str,
-        container: &str,
-        command: &[&str],
-    ) -> Result<ExecOutput, TrialError> {
+    pub async fn exec(&self, pod: &str, container: &str, command: &[&str]) -> Result<ExecOutput, TrialError> {
         let failed = |source| TrialError::api(format!("exec {command:?} in pod {pod}"), source);
-        let params = AttachParams::default().container(container).stdin(false).stdout(true).stderr(true);
+        let params = AttachParams::default()
+            .container(container)
+            .stdin(false)
+            .stdout(true)
+            .stderr(true);
         let mut process = match self.pods().exec(pod, command.iter().copied(), &params).await {
             Ok(process) => process,
             Err(source) => return not_started(&source).ok_or_else(|| failed(source)),
         };
-        let status = process.take_status().expect("the status of a new process has not been taken");
+        let status = process
+            .take_status()
+            .expect("the status of a new process has not been taken");
         let mut stdout = process.stdout().expect("standard output was asked for");
         let mut stderr = process.stderr().expect("standard error was asked for");
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let (read, read_too, status) =
             tokio::join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err), status);
-        read.and(read_too).map_err(|error| failed(kube::Error::Service(Box::new(error))))?;
+        read.and(read_too)
+            .map_err(|error| failed(kube::Error::Service(Box::new(error))))?;
         Ok(ExecOutput {
             end: status.map_or(ExecEnd::Exited(0), |status| end_of(&status)),
             stdout: String::from_utf8_lossy(&out).into_owned(),
@@ -65,7 +67,9 @@ impl Context {
 
 /// A refusal to start the command is an answer about the container, not a failure of the request.
 fn not_started(error: &kube::Error) -> Option<ExecOutput> {
-    let kube::Error::Api(status) = error else { return None };
+    let kube::Error::Api(status) = error else {
+        return None;
+    };
     let message = status.message.clone();
     (status.code == 500 && message.contains("executable file not found")).then(|| ExecOutput {
         end: ExecEnd::NotStarted(message),
@@ -79,13 +83,21 @@ fn end_of(status: &Status) -> ExecEnd {
     if status.status.as_deref() == Some("Success") {
         return ExecEnd::Exited(0);
     }
-    let causes = status.details.iter().flat_map(|details| details.causes.iter().flatten());
+    let causes = status
+        .details
+        .iter()
+        .flat_map(|details| details.causes.iter().flatten());
     let code = causes
         .filter(|cause| cause.reason.as_deref() == Some("ExitCode"))
         .find_map(|cause| cause.message.as_deref()?.parse().ok());
     match code {
         Some(code) => ExecEnd::Exited(code),
-        None => ExecEnd::NotStarted(status.message.clone().unwrap_or_else(|| "no reason given".to_owned())),
+        None => ExecEnd::NotStarted(
+            status
+                .message
+                .clone()
+                .unwrap_or_else(|| "no reason given".to_owned()),
+        ),
     }
 }
 
@@ -100,14 +112,16 @@ mod tests {
     #[test]
     fn the_exit_code_is_read_from_the_causes() {
         assert_eq!(end_of(&status("{status: Success}")), ExecEnd::Exited(0));
-        let failed = "{status: Failure, reason: NonZeroExitCode, message: command terminated with exit code 3,
+        let failed =
+            "{status: Failure, reason: NonZeroExitCode, message: command terminated with exit code 3,
                        details: {causes: [{reason: ExitCode, message: '3'}]}}";
         assert_eq!(end_of(&status(failed)), ExecEnd::Exited(3));
     }
 
     #[test]
     fn a_command_that_does_not_exist_did_not_start() {
-        let refused = "{status: Failure, reason: InternalError, message: 'exec: \"sh\": executable file not found'}";
+        let refused =
+            "{status: Failure, reason: InternalError, message: 'exec: \"sh\": executable file not found'}";
         assert!(matches!(end_of(&status(refused)), ExecEnd::NotStarted(why) if why.contains("\"sh\"")));
     }
 }

@@ -31,7 +31,10 @@ impl Context {
             healthy = self.become_healthy() => healthy,
         };
         let took = self.steps.end(step, healthy.is_ok());
-        #[expect(clippy::cast_precision_loss, reason = "a trial lasts less than 2^53 milliseconds")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a trial lasts less than 2^53 milliseconds"
+        )]
         self.measure("healthy_ms", took as f64);
         healthy
     }
@@ -45,7 +48,10 @@ impl Context {
             if violations.is_empty() {
                 return Ok(seen);
             }
-            Err(TrialError::Unhealthy { waited: "at once".to_owned(), violations })
+            Err(TrialError::Unhealthy {
+                waited: "at once".to_owned(),
+                violations,
+            })
         });
         self.steps.end(step, verified.is_ok());
         verified
@@ -91,17 +97,24 @@ impl Context {
             let violations = checks::run(&seen, Moment::Settled);
             let verdict = match violations.first() {
                 None => Verdict::Ready(seen),
-                Some(first) => Verdict::NotYet(format!("{} broken, the first being {first}", violations.len())),
+                Some(first) => {
+                    Verdict::NotYet(format!("{} broken, the first being {first}", violations.len()))
+                }
             };
             *last.lock().expect("no code panics while it holds the violations") = violations;
             verdict
         });
         held.await.map_err(|error| {
-            let violations = last.into_inner().expect("no code panics while it holds the violations");
+            let violations = last
+                .into_inner()
+                .expect("no code panics while it holds the violations");
             if violations.is_empty() {
                 return error.into();
             }
-            TrialError::Unhealthy { waited: format!("within {} s", budget.as_secs()), violations }
+            TrialError::Unhealthy {
+                waited: format!("within {} s", budget.as_secs()),
+                violations,
+            }
         })
     }
 }
@@ -110,5 +123,8 @@ fn describe(name: &str, set: &StatefulSet) -> String {
     let status = set.status.clone().unwrap_or_default();
     let wanted = set.spec.replicas.unwrap_or(1);
     let ready = status.ready_replicas.unwrap_or(0);
-    format!("{name}: {ready} of {wanted} pods ready, {} updated", status.updated_replicas.unwrap_or(0))
+    format!(
+        "{name}: {ready} of {wanted} pods ready, {} updated",
+        status.updated_replicas.unwrap_or(0)
+    )
 }

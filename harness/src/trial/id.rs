@@ -24,12 +24,20 @@ pub struct TrialId {
 impl TrialId {
     /// A namespace for this trial in the run `run`: readable, within the limit, and different for every pair.
     pub fn namespace(&self, run: &str) -> String {
-        let readable = format!("{}-{}-{}", self.scenario, self.mode.as_str(), self.variant.as_str());
+        let readable = format!(
+            "{}-{}-{}",
+            self.scenario,
+            self.mode.as_str(),
+            self.variant.as_str()
+        );
         let digest = Sha256::digest(format!("{run}/{self}"));
         let tail: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let readable = readable.replace('_', "-");
         let room = NAMESPACE_LIMIT - "vk--".len() - tail.len();
-        let readable = readable.get(..room.min(readable.len())).unwrap_or_default().trim_end_matches('-');
+        let readable = readable
+            .get(..room.min(readable.len()))
+            .unwrap_or_default()
+            .trim_end_matches('-');
         format!("vk-{readable}-{tail}")
     }
 
@@ -41,7 +49,12 @@ impl TrialId {
 
 impl fmt::Display for TrialId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { suite, scenario, mode, variant } = self;
+        let Self {
+            suite,
+            scenario,
+            mode,
+            variant,
+        } = self;
         write!(f, "{suite}::{scenario}::{}-{}", mode.as_str(), variant.as_str())
     }
 }
@@ -51,7 +64,12 @@ mod tests {
     use super::*;
 
     fn id(scenario: &'static str) -> TrialId {
-        TrialId { suite: "formation", scenario, mode: Mode::Cluster, variant: Variant::Hardened }
+        TrialId {
+            suite: "formation",
+            scenario,
+            mode: Mode::Cluster,
+            variant: Variant::Hardened,
+        }
     }
 
     #[test]
@@ -63,11 +81,19 @@ mod tests {
     #[test]
     fn a_namespace_is_readable_valid_and_unique_to_run_and_trial() {
         let namespace = id("init_job_is_idempotent").namespace("r1");
-        assert!(namespace.starts_with("vk-init-job-is-idempotent-cluster-hardened-"), "{namespace}");
+        assert!(
+            namespace.starts_with("vk-init-job-is-idempotent-cluster-hardened-"),
+            "{namespace}"
+        );
         assert_ne!(namespace, id("init_job_is_idempotent").namespace("r2"));
         assert_ne!(namespace, id("forms").namespace("r1"));
-        let long = id("a_scenario_whose_name_is_much_longer_than_anybody_would_want_to_type_again").namespace("r");
+        let long =
+            id("a_scenario_whose_name_is_much_longer_than_anybody_would_want_to_type_again").namespace("r");
         assert!(long.len() <= NAMESPACE_LIMIT, "{long}");
-        assert!(long.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{long}");
+        assert!(
+            long.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+            "{long}"
+        );
     }
 }

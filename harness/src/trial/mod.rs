@@ -8,6 +8,8 @@
 //! | [`context`] | what a scenario acts through: install, observe, verify, exec |
 //! | [`health`] | waiting until every promise holds |
 //! | [`canaries`] | a key in every slot |
+//! | [`objects`] | what Kubernetes holds of the release |
+//! | [`inside`] | what a container looks like from inside |
 //! | [`exec`] | commands inside containers |
 //! | [`steps`] | what was done, when, and for how long |
 //! | [`error`] | why an act did not succeed |
@@ -20,6 +22,8 @@ pub mod error;
 pub mod exec;
 pub mod health;
 pub mod id;
+pub mod inside;
+pub mod objects;
 pub mod profile;
 pub mod run;
 pub mod steps;

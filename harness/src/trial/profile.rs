@@ -98,8 +98,14 @@ mod tests {
         Profile::Fast.apply(&mut values);
         assert_eq!(values.readiness_probe.initial_delay_seconds, 0);
         assert_eq!(values.readiness_probe.period_seconds, 1);
-        assert_eq!(values.readiness_probe.timeout_seconds, chart.readiness_probe.timeout_seconds);
-        assert_eq!(values.readiness_probe.failure_threshold, chart.readiness_probe.failure_threshold);
+        assert_eq!(
+            values.readiness_probe.timeout_seconds,
+            chart.readiness_probe.timeout_seconds
+        );
+        assert_eq!(
+            values.readiness_probe.failure_threshold,
+            chart.readiness_probe.failure_threshold
+        );
         assert!(values.cluster.node_timeout < chart.cluster.node_timeout);
     }
 }

@@ -26,7 +26,9 @@ pub type Body = for<'a> fn(&'a mut Context) -> BoxFuture<'a, anyhow::Result<()>>
 /// Runs one trial to its end, whatever that is, and tells the environment's listeners of it.
 pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialReport {
     let name = id.to_string();
-    environment.events.send(Event::TrialStarted { trial: name.clone() });
+    environment
+        .events
+        .send(Event::TrialStarted { trial: name.clone() });
     let timeline = Timeline::default();
     let mut report = blank_report(id);
     let namespace = id.namespace(&environment.run);
@@ -38,13 +40,18 @@ pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialRe
         Ok(()) => run_in(id, environment, &namespace, &timeline, body, &mut report).await,
     }
     report.duration_ms = timeline.elapsed_ms();
-    environment.events.send(Event::TrialFinished { report: Box::new(report.clone()) });
+    environment.events.send(Event::TrialFinished {
+        report: Box::new(report.clone()),
+    });
     report
 }
 
 /// A report for a trial that does not run here, with the reason.
 pub fn skipped(id: &TrialId, reason: String) -> TrialReport {
-    TrialReport { outcome: Outcome::Skipped { reason }, ..blank_report(id) }
+    TrialReport {
+        outcome: Outcome::Skipped { reason },
+        ..blank_report(id)
+    }
 }
 
 async fn run_in(
@@ -56,12 +63,20 @@ async fn run_in(
     report: &mut TrialReport,
 ) {
     let watch = timeline.watch(&environment.client, namespace);
-    let mut context = Context::new(environment.clone(), id.clone(), namespace.to_owned(), timeline.clone());
+    let mut context = Context::new(
+        environment.clone(),
+        id.clone(),
+        namespace.to_owned(),
+        timeline.clone(),
+    );
     let ended = AssertUnwindSafe(body(&mut context)).catch_unwind().await;
     let failure = match ended {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error),
-        Err(panic) => Some(anyhow::anyhow!("the scenario panicked: {}", panic_text(panic.as_ref()))),
+        Err(panic) => Some(anyhow::anyhow!(
+            "the scenario panicked: {}",
+            panic_text(panic.as_ref())
+        )),
     };
     report.steps = context.take_steps();
     report.measurements = context.take_measurements();
@@ -72,7 +87,9 @@ async fn run_in(
         let folder = PathBuf::from(id.folder());
         match diagnostics::write(&evidence, &environment.evidence.join(&folder)) {
             Ok(()) => report.evidence = Some(PathBuf::from("evidence").join(folder)),
-            Err(problem) => report.cleanup.push(format!("the evidence could not be written: {problem}")),
+            Err(problem) => report
+                .cleanup
+                .push(format!("the evidence could not be written: {problem}")),
         }
         report.outcome = outcome(&context, &error, &evidence);
     }
@@ -91,7 +108,9 @@ fn outcome(context: &Context, error: &anyhow::Error, evidence: &diagnostics::Evi
         return Outcome::Invalid { reason: message };
     }
     if let Some(fault) = environment_fault(error) {
-        return Outcome::Broken { reason: format!("{fault}: {message}") };
+        return Outcome::Broken {
+            reason: format!("{fault}: {message}"),
+        };
     }
     let cause = diagnostics::triage(evidence).map(|cause| context.redact(&cause));
     Outcome::Failed { cause, message }
@@ -114,9 +133,15 @@ pub fn format_error(error: &anyhow::Error) -> String {
 
 /// Whether the connection to the API server failed, rather than anything that it was asked about.
 fn environment_fault(error: &anyhow::Error) -> Option<&'static str> {
-    let transport = error.chain().filter_map(|cause| cause.downcast_ref::<kube::Error>()).any(|error| {
-        matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::Auth(_))
-    });
+    let transport = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<kube::Error>())
+        .any(|error| {
+            matches!(
+                error,
+                kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::Auth(_)
+            )
+        });
     transport.then_some("the connection to the cluster failed")
 }
 
@@ -133,7 +158,10 @@ async fn create_namespace(environment: &Environment, name: &str, trial: &str) ->
         ..Namespace::default()
     };
     let namespaces: Api<Namespace> = Api::all(environment.client.clone());
-    namespaces.create(&PostParams::default(), &namespace).await.map(drop)
+    namespaces
+        .create(&PostParams::default(), &namespace)
+        .await
+        .map(drop)
 }
 
 /// Deletes the trial's namespace and everything in it, and waits until it is gone. Gone already is success.
@@ -155,7 +183,8 @@ async fn delete_namespace(environment: &Environment, name: &str) -> Result<(), S
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
 }
 
 fn blank_report(id: &TrialId) -> TrialReport {
@@ -183,13 +212,21 @@ mod tests {
     #[test]
     fn an_error_chain_is_told_once() {
         let error = anyhow::anyhow!("connection refused").context("connect to vk-0: connection refused");
-        assert_eq!(format_error(&error.context("observe")), "observe: connect to vk-0: connection refused");
+        assert_eq!(
+            format_error(&error.context("observe")),
+            "observe: connect to vk-0: connection refused"
+        );
     }
 
     #[test]
     fn an_answer_of_the_api_server_is_no_fault_of_the_environment() {
-        let status = kube::core::Status { code: 422, ..Default::default() };
-        let refused = Err::<(), _>(kube::Error::Api(Box::new(status))).context("apply").unwrap_err();
+        let status = kube::core::Status {
+            code: 422,
+            ..Default::default()
+        };
+        let refused = Err::<(), _>(kube::Error::Api(Box::new(status)))
+            .context("apply")
+            .unwrap_err();
         assert_eq!(environment_fault(&refused), None);
         let unreachable = kube::Error::Service(Box::new(std::io::Error::other("gone")));
         let unreachable = Err::<(), _>(unreachable).context("apply").unwrap_err();

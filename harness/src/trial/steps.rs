@@ -23,22 +23,42 @@ pub struct Step {
 impl Steps {
     /// No steps yet.
     pub(super) fn new(trial: String, timeline: Timeline, events: EventSink) -> Self {
-        Self { trial, timeline, events, steps: Vec::new() }
+        Self {
+            trial,
+            timeline,
+            events,
+            steps: Vec::new(),
+        }
     }
 
     /// Begins a step.
     pub(super) fn begin(&self, name: &str) -> Step {
         self.timeline.record(Kind::Step, name, "begins");
-        self.events.send(Event::StepStarted { trial: self.trial.clone(), step: name.to_owned() });
-        Step { name: name.to_owned(), at_ms: self.timeline.elapsed_ms() }
+        self.events.send(Event::StepStarted {
+            trial: self.trial.clone(),
+            step: name.to_owned(),
+        });
+        Step {
+            name: name.to_owned(),
+            at_ms: self.timeline.elapsed_ms(),
+        }
     }
 
     /// Ends a step, and returns how many milliseconds it took.
     pub(super) fn end(&mut self, step: Step, succeeded: bool) -> u64 {
         let duration_ms = self.timeline.elapsed_ms().saturating_sub(step.at_ms);
         let ended = if succeeded { "ended" } else { "failed" };
-        self.timeline.record(Kind::Step, step.name.as_str(), format!("{ended} after {duration_ms} ms"));
-        self.steps.push(StepReport { name: step.name, at_ms: step.at_ms, duration_ms, succeeded });
+        self.timeline.record(
+            Kind::Step,
+            step.name.as_str(),
+            format!("{ended} after {duration_ms} ms"),
+        );
+        self.steps.push(StepReport {
+            name: step.name,
+            at_ms: step.at_ms,
+            duration_ms,
+            succeeded,
+        });
         duration_ms
     }
 

@@ -34,23 +34,33 @@ pub fn is_terminating(pod: &Pod) -> bool {
 pub fn is_running(pod: &Pod) -> bool {
     let containers = container_statuses(pod);
     !containers.is_empty()
-        && containers.iter().all(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
+        && containers
+            .iter()
+            .all(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
 }
 
 /// Why the pod will not run, if its state is one that does not heal.
 pub fn doom(pod: &Pod) -> Option<String> {
     let name = pod.name_any();
-    let unhealthy = container_statuses(pod).iter().find_map(|status| container_doom(&name, status));
+    let unhealthy = container_statuses(pod)
+        .iter()
+        .find_map(|status| container_doom(&name, status));
     unhealthy.or_else(|| unschedulable(pod))
 }
 
 /// How the pod looks, in the words of `kubectl get pods`: `Running 0/1, CrashLoopBackOff, 2 restarts`.
 pub fn describe(pod: Option<&Pod>) -> String {
-    let Some(pod) = pod else { return "absent".to_owned() };
+    let Some(pod) = pod else {
+        return "absent".to_owned();
+    };
     let statuses = container_statuses(pod);
     let ready = statuses.iter().filter(|status| status.ready).count();
     let total = pod.spec.as_ref().map_or(0, |spec| spec.containers.len());
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or("Pending");
     let mut text = format!("{phase} {ready}/{total}");
     if is_terminating(pod) {
         text.push_str(", terminating");
@@ -72,11 +82,17 @@ pub fn describe(pod: Option<&Pod>) -> String {
 
 /// Whether the job is complete; failed is [`Verdict::Never`].
 pub fn job_verdict(job: Option<&Job>) -> Verdict<()> {
-    let Some(job) = job else { return Verdict::NotYet("absent".to_owned()) };
+    let Some(job) = job else {
+        return Verdict::NotYet("absent".to_owned());
+    };
     let status = job.status.as_ref();
     let condition = |type_: &str| {
-        let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-        conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")
+        let conditions = status
+            .and_then(|status| status.conditions.as_deref())
+            .unwrap_or_default();
+        conditions
+            .iter()
+            .find(|condition| condition.type_ == type_ && condition.status == "True")
     };
     if condition("Complete").is_some() {
         return Verdict::Ready(());
@@ -86,14 +102,18 @@ pub fn job_verdict(job: Option<&Job>) -> Verdict<()> {
         let message = failed.message.as_deref().unwrap_or("no message");
         return Verdict::Never(format!("{reason}: {message}"));
     }
-    let count = |field: fn(&k8s_openapi::api::batch::v1::JobStatus) -> Option<i32>| status.and_then(field).unwrap_or(0);
+    let count = |field: fn(&k8s_openapi::api::batch::v1::JobStatus) -> Option<i32>| {
+        status.and_then(field).unwrap_or(0)
+    };
     let (active, failed) = (count(|status| status.active), count(|status| status.failed));
     Verdict::NotYet(format!("{active} active, {failed} failed"))
 }
 
 /// Whether a pod that runs once (a `helm test` pod) has succeeded; failed is [`Verdict::Never`].
 pub fn one_shot_verdict(pod: Option<&Pod>) -> Verdict<()> {
-    let Some(pod) = pod else { return Verdict::NotYet("absent".to_owned()) };
+    let Some(pod) = pod else {
+        return Verdict::NotYet("absent".to_owned());
+    };
     match pod.status.as_ref().and_then(|status| status.phase.as_deref()) {
         Some("Succeeded") => Verdict::Ready(()),
         Some("Failed") => {
@@ -117,12 +137,21 @@ pub fn is_rolled_out(set: &StatefulSet) -> bool {
 
 /// The status of every container of the pod; empty before the kubelet has reported.
 pub fn container_statuses(pod: &Pod) -> &[ContainerStatus] {
-    pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default()
+    pod.status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_deref())
+        .unwrap_or_default()
 }
 
 fn has_condition(pod: &Pod, type_: &str, value: &str) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == type_ && condition.status == value)
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .any(|condition| condition.type_ == type_ && condition.status == value)
 }
 
 fn container_doom(pod: &str, status: &ContainerStatus) -> Option<String> {
@@ -143,10 +172,16 @@ fn container_doom(pod: &str, status: &ContainerStatus) -> Option<String> {
 /// `exit code 1` of the container's present or last termination.
 fn exit_code(status: &ContainerStatus) -> Option<String> {
     let terminated = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
-        state.as_ref().and_then(|state| state.terminated.as_ref()).map(|ended| (ended.exit_code, ended.signal))
+        state
+            .as_ref()
+            .and_then(|state| state.terminated.as_ref())
+            .map(|ended| (ended.exit_code, ended.signal))
     };
     let (code, signal) = terminated(&status.state).or_else(|| terminated(&status.last_state))?;
-    Some(signal.map_or_else(|| format!("exit code {code}"), |signal| format!("exit code {code}, signal {signal}")))
+    Some(signal.map_or_else(
+        || format!("exit code {code}"),
+        |signal| format!("exit code {code}, signal {signal}"),
+    ))
 }
 
 /// A pod that no node takes. A claim that is still being bound is normal for a moment, and not meant here.
@@ -188,17 +223,26 @@ status:
             doom(&crashing).unwrap(),
             "pod vk-0, container valkey: CrashLoopBackOff, last exit code 1, 3 restarts"
         );
-        assert_eq!(describe(Some(&crashing)), "Running 0/1, CrashLoopBackOff, 3 restarts");
+        assert_eq!(
+            describe(Some(&crashing)),
+            "Running 0/1, CrashLoopBackOff, 3 restarts"
+        );
     }
 
     #[test]
     fn a_first_pull_error_may_heal_and_a_back_off_does_not() {
         let waiting = |reason: &str| {
-            pod(&CRASHING.replace("CrashLoopBackOff", reason).replace("{terminated: {exitCode: 1}}", "{}"))
+            pod(&CRASHING
+                .replace("CrashLoopBackOff", reason)
+                .replace("{terminated: {exitCode: 1}}", "{}"))
         };
         assert_eq!(doom(&waiting("ErrImagePull")), None);
         assert_eq!(doom(&waiting("ContainerCreating")), None);
-        assert!(doom(&waiting("ImagePullBackOff")).unwrap().ends_with("ImagePullBackOff: back-off 20s"));
+        assert!(
+            doom(&waiting("ImagePullBackOff"))
+                .unwrap()
+                .ends_with("ImagePullBackOff: back-off 20s")
+        );
     }
 
     #[test]
@@ -234,9 +278,16 @@ status: {conditions: [{type: Ready, status: 'True'}]}
             job_verdict(Some(&job("{conditions: [{type: Complete, status: 'True'}]}"))),
             Verdict::Ready(())
         );
-        let failed = "{conditions: [{type: Failed, status: 'True', reason: BackoffLimitExceeded, message: limit}]}";
-        assert_eq!(job_verdict(Some(&job(failed))), Verdict::Never("BackoffLimitExceeded: limit".to_owned()));
-        assert_eq!(job_verdict(Some(&job("{active: 1}"))), Verdict::NotYet("1 active, 0 failed".to_owned()));
+        let failed =
+            "{conditions: [{type: Failed, status: 'True', reason: BackoffLimitExceeded, message: limit}]}";
+        assert_eq!(
+            job_verdict(Some(&job(failed))),
+            Verdict::Never("BackoffLimitExceeded: limit".to_owned())
+        );
+        assert_eq!(
+            job_verdict(Some(&job("{active: 1}"))),
+            Verdict::NotYet("1 active, 0 failed".to_owned())
+        );
         assert_eq!(job_verdict(None), Verdict::NotYet("absent".to_owned()));
     }
 

@@ -18,7 +18,7 @@ pub struct Parameter {
 
 /// Ports that can be listened on.
 const PORT: Kind = Kind::Integer { min: 1, max: 65_535 };
-/// The cluster bus is by default the client port + 10000, and must not be the client port itself.
+/// User and group IDs of Linux; the last one means "none".
 const USER_ID: Kind = Kind::Integer {
     min: 0,
     max: 4_294_967_294,

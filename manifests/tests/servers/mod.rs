@@ -21,8 +21,10 @@ const NODE_TIMEOUT_MS: u32 = 3000;
 /// Longer than any wait of these tests takes on a machine that does other things too.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// Each set of servers gets a network of its own; the process ID keeps parallel test processes apart.
-static NETWORKS: AtomicU8 = AtomicU8::new(0);
+/// Each set of servers gets networks of its own; the process ID keeps parallel test processes apart.
+static SETS: AtomicU8 = AtomicU8::new(0);
+/// How many networks a set may use: one, and one more for each full restart.
+const LIVES: u8 = 4;
 
 /// The servers of one test. Dropping them kills the processes.
 pub(crate) struct Servers {
@@ -40,14 +42,14 @@ impl Servers {
             eprintln!("skipped: no valkey-server and valkey-cli in VALKEY_BIN_DIR or PATH");
             return None;
         };
-        let process = u8::try_from(std::process::id() % 25).expect("below 25");
-        let network = 2 + process * 10 + NETWORKS.fetch_add(1, Ordering::Relaxed) % 10;
+        let network = 2 + u8::try_from(std::process::id() % 250).expect("below 250");
+        let host = SETS.fetch_add(1, Ordering::Relaxed) * LIVES;
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut servers = Self {
             bin,
             dir,
             network,
-            host: 0,
+            host,
             running: BTreeMap::new(),
         };
         for ordinal in 0..count {

@@ -1,0 +1,221 @@
+//! What Kubernetes itself holds of the release: Services, their endpoints, the disruption budget, restarts, volumes, logs.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, ListParams, LogParams};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::context::{Context, is_server};
+use super::error::TrialError;
+use super::inside::SERVER_CONTAINER;
+use crate::checks::disruption_budget::LabelledPod;
+use crate::checks::password::Credential;
+use crate::checks::persistence::VolumeFacts;
+use crate::checks::services::ServiceFacts;
+use crate::checks::{Violation, disruption_budget, logs, password, persistence, restarts, services};
+use crate::release::Hook;
+
+/// The label by which an EndpointSlice names its Service.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+impl Context {
+    /// Fails unless Services, budget, restarts, volumes and logs are as promised.
+    pub async fn verify_objects(&mut self) -> Result<(), TrialError> {
+        let step = self.steps.begin("verify Services, budget, volumes and logs");
+        let verdict = self.object_violations().await.and_then(|violations| {
+            if violations.is_empty() {
+                return Ok(());
+            }
+            Err(TrialError::Unhealthy {
+                waited: "now".to_owned(),
+                violations,
+            })
+        });
+        self.steps.end(step, verdict.is_ok());
+        verdict
+    }
+
+    /// Fails unless every server lets in who may enter, and nobody else.
+    pub async fn verify_credentials(&mut self, credentials: &[Credential]) -> Result<(), TrialError> {
+        let step = self.steps.begin("try passwords on every server");
+        let pods: Vec<String> = self
+            .server_pods()
+            .await?
+            .iter()
+            .map(ResourceExt::name_any)
+            .collect();
+        let attempts = password::attempt(self.dialer().as_ref(), &pods, credentials).await;
+        let violations = password::check(&attempts);
+        self.steps.end(step, violations.is_empty());
+        if violations.is_empty() {
+            return Ok(());
+        }
+        Err(TrialError::Unhealthy {
+            waited: "now".to_owned(),
+            violations,
+        })
+    }
+
+    async fn object_violations(&self) -> Result<Vec<Violation>, TrialError> {
+        let seen = self.observe().await?;
+        let pods = self.list::<Pod>("pods").await?;
+        let servers: Vec<&Pod> = pods.iter().filter(|pod| is_server(pod)).collect();
+        let all_services = self.list::<Service>("Services").await?;
+        let slices = self.list::<EndpointSlice>("EndpointSlices").await?;
+        let facts: Vec<ServiceFacts> = all_services
+            .iter()
+            .map(|service| facts_of(service, &slices))
+            .collect();
+        let tools = self.tool_templates();
+
+        let mut violations = services::check(seen.expected.mode, &facts, &seen.pods);
+        violations.extend(tools_in_services(&all_services, &tools));
+        let labelled: Vec<LabelledPod> = pods.iter().map(labelled).chain(tools).collect();
+        let all_ready = seen.pods.iter().all(|pod| pod.ready);
+        for budget in self.list::<PodDisruptionBudget>("PodDisruptionBudgets").await? {
+            violations.extend(disruption_budget::check(&budget, &labelled, all_ready));
+        }
+        violations.extend(restarts::check(&seen));
+        let volumes: Vec<VolumeFacts> = servers.iter().map(|pod| VolumeFacts::from_pod(pod)).collect();
+        violations.extend(persistence::check(
+            &seen,
+            &volumes,
+            self.installed_values()?.persistence.enabled,
+        ));
+        for pod in servers {
+            let name = pod.name_any();
+            let container = Some(SERVER_CONTAINER.to_owned());
+            let params = LogParams {
+                container,
+                ..LogParams::default()
+            };
+            let log = self.pods().logs(&name, &params).await;
+            let log = log.map_err(|source| TrialError::api(format!("read the log of pod {name}"), source))?;
+            violations.extend(logs::check(&name, &log));
+        }
+        Ok(violations)
+    }
+
+    /// The pods that the hooks make, by their labels: they are gone by now, and their templates say the same.
+    fn tool_templates(&self) -> Vec<LabelledPod> {
+        let hooks = self
+            .release()
+            .map(|release| release.deployed().hooks.as_slice())
+            .unwrap_or_default();
+        hooks.iter().map(template_of).collect()
+    }
+
+    async fn list<K>(&self, what: &str) -> Result<Vec<K>, TrialError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client(), self.namespace());
+        let listed = api.list(&ListParams::default()).await;
+        Ok(listed
+            .map_err(|source| TrialError::api(format!("list {what}"), source))?
+            .items)
+    }
+}
+
+fn facts_of(service: &Service, slices: &[EndpointSlice]) -> ServiceFacts {
+    let name = service.name_any();
+    let own: Vec<EndpointSlice> = slices
+        .iter()
+        .filter(|slice| slice.labels().get(SERVICE_LABEL) == Some(&name))
+        .cloned()
+        .collect();
+    ServiceFacts::from_objects(service, &own)
+}
+
+fn labelled(pod: &Pod) -> LabelledPod {
+    LabelledPod {
+        name: pod.name_any(),
+        labels: pod.labels().clone(),
+        server: is_server(pod),
+    }
+}
+
+/// A hook's pod: the Job's template, or the hook itself.
+fn template_of(hook: &Hook) -> LabelledPod {
+    let content = serde_json::to_value(&hook.object.content).unwrap_or_default();
+    let at = if hook.object.kind() == "Job" {
+        "/spec/template/metadata/labels"
+    } else {
+        "/metadata/labels"
+    };
+    let labels = content.pointer(at).and_then(Value::as_object);
+    let labels: BTreeMap<String, String> = labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect();
+    LabelledPod {
+        name: format!("{} {}", hook.object.kind(), hook.object.name()),
+        labels,
+        server: false,
+    }
+}
+
+/// Services that would send clients to the pods of hooks while these run.
+fn tools_in_services(services: &[Service], tools: &[LabelledPod]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for service in services {
+        let Some(selector) = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()) else {
+            continue;
+        };
+        let selected = tools.iter().filter(|tool| {
+            !selector.is_empty()
+                && selector
+                    .iter()
+                    .all(|(key, value)| tool.labels.get(key) == Some(value))
+        });
+        violations.extend(selected.map(|tool| {
+            let subject = format!("Service {}", service.name_any());
+            let seen = format!("it also selects the pod of {}", tool.name);
+            Violation::new(services::NAME, subject, "to select only server pods", seen)
+        }));
+    }
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tool(labels: &[(&str, &str)]) -> LabelledPod {
+        let labels = labels
+            .iter()
+            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        LabelledPod {
+            name: "Job init".to_owned(),
+            labels,
+            server: false,
+        }
+    }
+
+    #[test]
+    fn a_job_pod_with_a_services_labels_is_found() {
+        let service: Service =
+            serde_yaml::from_str("{metadata: {name: vk}, spec: {selector: {app: vk, component: server}}}")
+                .unwrap();
+        assert!(tools_in_services(std::slice::from_ref(&service), &[tool(&[("app", "vk")])]).is_empty());
+        let caught = tools_in_services(
+            &[service],
+            &[tool(&[("app", "vk"), ("component", "server"), ("x", "y")])],
+        );
+        assert_eq!(caught.len(), 1);
+        assert!(
+            caught[0].to_string().contains("selects the pod of Job init"),
+            "{}",
+            caught[0]
+        );
+    }
+}

@@ -1,0 +1,136 @@
+//! Images and a cluster, for a run of the command line or for a test process.
+
+use std::path::PathBuf;
+
+use embedded_cluster::images::ImageStore;
+use harness::cluster::{Cluster, ClusterError, EmbeddedOptions, EmbeddedProvider, Kept};
+use harness::images::{self, ImageSource};
+use harness::report::{Event, EventSink};
+use harness::trial::{Environment, Profile};
+use manifests::password::GENERATED_LENGTH;
+use manifests::{Mode, Password, Values, Variant};
+use tokio::time::Instant;
+
+/// The folder, within the cache, of clusters that outlive their run.
+const CLUSTERS_FOLDER: &str = "clusters";
+
+/// What a session is to be.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// The run's identifier; also the cluster's name.
+    pub run: String,
+    /// Where the images come from.
+    pub image_source: ImageSource,
+    /// Values and deadlines.
+    pub profile: Profile,
+    /// The seed of everything random.
+    pub seed: u64,
+    /// Leave cluster and namespaces behind.
+    pub keep: bool,
+    /// Where evidence goes.
+    pub evidence: PathBuf,
+}
+
+/// A cluster that answers, with the chart's images in it.
+pub struct Session {
+    cluster: Box<dyn Cluster>,
+    /// What trials need.
+    pub environment: Environment,
+}
+
+impl Session {
+    /// Prepares the images and starts the cluster.
+    pub async fn start(options: SessionOptions, events: EventSink) -> Result<Self, ClusterError> {
+        let started = Instant::now();
+        let (store, images) = prepare_images(&options.image_source).await?;
+        if let Some(stand_in) = images.iter().find(|image| image.stand_in) {
+            let why = stand_in.reason.as_deref().unwrap_or("as asked for");
+            let text =
+                format!("stand-in images are used ({why}): the run qualifies the deployment, not the images");
+            events.send(Event::Note { text });
+        }
+        let provider = EmbeddedProvider::start(EmbeddedOptions {
+            name: options.run.clone(),
+            image_store: store,
+            images,
+            lasting: if options.keep {
+                Some(clusters_folder()?)
+            } else {
+                None
+            },
+        });
+        let cluster: Box<dyn Cluster> = Box::new(provider.await?);
+        let provenance = Box::new(cluster.provenance().clone());
+        events.send(Event::ClusterReady {
+            provenance,
+            took: started.elapsed(),
+        });
+        let environment = Environment {
+            client: cluster.client(),
+            capabilities: cluster.capabilities().clone(),
+            run: options.run,
+            profile: options.profile,
+            seed: options.seed,
+            keep: options.keep,
+            evidence: options.evidence,
+            events,
+        };
+        Ok(Self { cluster, environment })
+    }
+
+    /// What the session runs on.
+    pub fn cluster(&self) -> &dyn Cluster {
+        self.cluster.as_ref()
+    }
+
+    /// Takes everything down.
+    pub async fn finish(self) -> Result<(), ClusterError> {
+        self.cluster.finish().await
+    }
+
+    /// Leaves everything as it is.
+    pub async fn keep(self) -> Result<Kept, ClusterError> {
+        self.cluster.keep().await
+    }
+}
+
+/// Where clusters that outlive their command are kept.
+pub fn clusters_folder() -> Result<PathBuf, ClusterError> {
+    let cache = images::cache_dir().map_err(|source| ClusterError::Images(source.into()))?;
+    Ok(cache.join(CLUSTERS_FOLDER))
+}
+
+/// Puts the chart's images into the store, and returns the store's folder and what is in it.
+pub async fn prepare_images(
+    source: &ImageSource,
+) -> Result<(PathBuf, Vec<images::Provenance>), ClusterError> {
+    let failed = |source: images::PrepareError| ClusterError::Images(source.into());
+    let store: ImageStore = images::open_store().map_err(failed)?;
+    let references: Vec<String> = Variant::ALL.into_iter().filter_map(server_image).collect();
+    let references: Vec<&str> = references.iter().map(String::as_str).collect();
+    let prepared = images::prepare(&store, source, &references)
+        .await
+        .map_err(failed)?;
+    Ok((store.dir().to_owned(), prepared))
+}
+
+/// The image that the chart's servers run in this variant, read from what it renders to.
+fn server_image(variant: Variant) -> Option<String> {
+    let password = Password::from_entropy(&[0; 2 * GENERATED_LENGTH]);
+    let release = manifests::Release::install("images", "images").with_password(password);
+    let rendered = manifests::render(&release, &Values::combination(Mode::Standalone, variant)).ok()?;
+    rendered
+        .stateful_set
+        .spec
+        .template
+        .spec?
+        .containers
+        .into_iter()
+        .find_map(|container| container.image)
+}
+
+/// An identifier for a run that no other run on this machine has.
+pub fn new_run_id() -> String {
+    let moment = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
+    format!("e2e-{moment}-{:05}", std::process::id() % 100_000)
+}

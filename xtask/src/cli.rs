@@ -1,0 +1,179 @@
+//! What can be typed. What it means is resolved once, in each command's own file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use harness::images::ImageSource;
+use harness::trial::Profile;
+
+use crate::manifests::ManifestsArgs;
+use crate::{cluster, e2e, manifests};
+
+/// End-to-end tests for the Percona Valkey Helm chart.
+///
+/// Exit codes: 0 qualified, 1 a check failed, 2 usage, 3 the environment is at fault, 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    infer_long_args = false
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the suites on a cluster, and report whether the deployment keeps its promises.
+    E2e(E2eArgs),
+    /// Render the chart: the committed files, or any values.
+    Manifests(ManifestsArgs),
+    /// Start, reach and remove an embedded cluster that outlives the command.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::E2e(args) => e2e::run(args),
+            Self::Manifests(args) => manifests::run(&args),
+            Self::Cluster(command) => cluster::run(command),
+        }
+    }
+}
+
+/// The arguments of `e2e`, as typed.
+#[derive(Debug, Args)]
+pub(crate) struct E2eArgs {
+    /// Where the trials run.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) cluster: ClusterKind,
+    /// Only this mode; may be repeated.
+    #[arg(long, value_enum)]
+    pub(crate) mode: Vec<ModeArg>,
+    /// Only this image variant; may be repeated.
+    #[arg(long, value_enum)]
+    pub(crate) variant: Vec<VariantArg>,
+    /// Only trials whose name (suite::scenario::mode-variant) contains this; may be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) scenario: Vec<String>,
+    /// fast: short probe delays and node timeout; default: the chart's own values.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) profile: ProfileArg,
+    /// How many trials run at a time [default: twice the processors].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) jobs: Option<u16>,
+    /// Leave the cluster and every namespace behind, and say how to reach them.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Where the report goes [default: reports/RUN].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+    /// Where the images come from: auto, pull, stand-in or archive=PATH.
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    pub(crate) image_source: ImageSource,
+    /// The seed of everything random, as an earlier report gives it.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Print what would run, and nothing else.
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+/// Where trials can run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClusterKind {
+    /// A single-process Kubernetes on this machine.
+    #[default]
+    Embedded,
+}
+
+/// The chart's `mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeArg {
+    Standalone,
+    Cluster,
+}
+
+impl From<ModeArg> for ::manifests::Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Standalone => Self::Standalone,
+            ModeArg::Cluster => Self::Cluster,
+        }
+    }
+}
+
+/// The chart's `image.variant`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VariantArg {
+    Rpm,
+    Hardened,
+}
+
+impl From<VariantArg> for ::manifests::Variant {
+    fn from(variant: VariantArg) -> Self {
+        match variant {
+            VariantArg::Rpm => Self::Rpm,
+            VariantArg::Hardened => Self::Hardened,
+        }
+    }
+}
+
+/// Which values and deadlines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProfileArg {
+    #[default]
+    Fast,
+    Default,
+}
+
+impl From<ProfileArg> for Profile {
+    fn from(profile: ProfileArg) -> Self {
+        match profile {
+            ProfileArg::Fast => Self::Fast,
+            ProfileArg::Default => Self::Default,
+        }
+    }
+}
+
+/// The commands of `cluster`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Start a cluster and leave it running; prints the path of its kubeconfig.
+    Up {
+        #[command(flatten)]
+        name: ClusterName,
+        /// Where the images come from: auto, pull, stand-in or archive=PATH.
+        #[arg(long, value_name = "SOURCE", default_value = "auto")]
+        image_source: ImageSource,
+    },
+    /// Remove a cluster and everything in it.
+    Down(ClusterName),
+    /// Print the path of a running cluster's kubeconfig.
+    Kubeconfig(ClusterName),
+}
+
+/// Which cluster.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterName {
+    /// The cluster's name.
+    #[arg(long, default_value = "valkey")]
+    pub(crate) name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,55 @@
+//! `cargo xtask cluster`: an embedded cluster to work on with kubectl.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use embedded_cluster::supervisor::{LastingCluster, LastingError, Options};
+use harness::cluster::embedded::start_error;
+use scenarios::session::{clusters_folder, prepare_images};
+
+use crate::cli::{ClusterCommand, ClusterName};
+use crate::exit::UsageError;
+
+/// Runs the command.
+pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        ClusterCommand::Up { name, image_source } => {
+            let cluster = named(&name)?;
+            let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+            let (store, images) = runtime.block_on(prepare_images(&image_source))?;
+            for image in images.iter().filter(|image| image.stand_in) {
+                eprintln!("note: {} is a stand-in", image.reference);
+            }
+            cluster.up(&Options::new(&name.name, store)).map_err(explain)?;
+            println!("{}", cluster.kubeconfig().display());
+        }
+        ClusterCommand::Down(name) => named(&name)?.down().map_err(explain)?,
+        ClusterCommand::Kubeconfig(name) => {
+            let cluster = named(&name)?;
+            if cluster.pid().is_none() {
+                return Err(explain(LastingError::NotRunning(name.name)));
+            }
+            println!("{}", cluster.kubeconfig().display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn named(name: &ClusterName) -> anyhow::Result<LastingCluster> {
+    let name = &name.name;
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 40 || !name.chars().all(fits) || name.starts_with('-') {
+        let what = "1 to 40 lower-case letters, digits and dashes, and does not begin with a dash";
+        return Err(UsageError(format!("{name:?} is no name for a cluster: a name has {what}")).into());
+    }
+    Ok(LastingCluster::named(name, &clusters_folder()?))
+}
+
+/// What the user can mend by typing something else, told from what the machine does not allow.
+fn explain(error: LastingError) -> anyhow::Error {
+    match error {
+        LastingError::Running { .. } | LastingError::NotRunning(_) => UsageError(error.to_string()).into(),
+        LastingError::Start(error) => start_error(error).into(),
+        LastingError::Files { .. } => error.into(),
+    }
+}

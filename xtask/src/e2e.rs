@@ -1,0 +1,172 @@
+//! `cargo xtask e2e`: select, run, report.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use harness::cluster::ClusterError;
+use harness::report::plain::Plain;
+use harness::report::progress::Progress;
+use harness::report::style::Style;
+use harness::report::{Event, EventSink, Reporter, RunReport, file};
+use scenarios::registry::{self, Trial};
+use scenarios::runner::{self, Started};
+use scenarios::selection::{Selection, select};
+use scenarios::session::{Session, SessionOptions, new_run_id};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{ClusterKind, E2eArgs};
+use crate::exit;
+
+/// The folder of reports, beneath the current one.
+const REPORTS_FOLDER: &str = "reports";
+
+/// How many trials run at a time, per processor: they wait for servers most of the time, and more of them only make each
+/// other's servers late.
+const JOBS_PER_PROCESSOR: usize = 2;
+
+/// What was typed, resolved to what it means here.
+struct Plan {
+    trials: Vec<Trial>,
+    jobs: usize,
+    folder: PathBuf,
+    session: SessionOptions,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
+    let list = args.list;
+    let plan = Plan::resolve(args)?;
+    if list {
+        for trial in &plan.trials {
+            println!("{}", trial.id);
+        }
+        return Ok(ExitCode::from(exit::QUALIFIED));
+    }
+    let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+    let (events, reporters) = EventSink::start(vec![reporter()]);
+    let code = runtime.block_on(execute(plan, events));
+    // Stragglers of an interrupted run hold clones of the sink; they are dropped with the runtime.
+    drop(runtime);
+    reporters
+        .join()
+        .map_err(|_| anyhow::anyhow!("the reporter panicked"))?;
+    code.map(ExitCode::from)
+}
+
+impl Plan {
+    fn resolve(args: E2eArgs) -> anyhow::Result<Self> {
+        let selection = Selection {
+            modes: args.mode.into_iter().map(Into::into).collect(),
+            variants: args.variant.into_iter().map(Into::into).collect(),
+            patterns: args.scenario,
+        };
+        let trials = select(registry::trials(), &selection)?;
+        let run = new_run_id();
+        let folder = args
+            .report
+            .unwrap_or_else(|| PathBuf::from(REPORTS_FOLDER).join(&run));
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        match args.cluster {
+            ClusterKind::Embedded => {}
+        }
+        Ok(Self {
+            jobs: args
+                .jobs
+                .map_or(processors * JOBS_PER_PROCESSOR, usize::from)
+                .min(trials.len()),
+            trials,
+            session: SessionOptions {
+                run,
+                image_source: args.image_source,
+                profile: args.profile.into(),
+                seed: args.seed.unwrap_or_else(seed_of_now),
+                keep: args.keep,
+                evidence: folder.join("evidence"),
+            },
+            folder,
+        })
+    }
+}
+
+async fn execute(plan: Plan, events: EventSink) -> anyhow::Result<u8> {
+    let started = Started::now();
+    events.send(Event::RunStarted {
+        run: plan.session.run.clone(),
+        trials: plan.trials.len(),
+        jobs: plan.jobs,
+        profile: plan.session.profile.name().to_owned(),
+    });
+    let stop = stop_on_signal(&events)?;
+    let starting = Session::start(plan.session, events.clone());
+    let session = tokio::select! {
+        session = starting => session?,
+        () = stop.cancelled() => return Ok(exit::INTERRUPTED),
+    };
+    let trials = runner::run_trials(&plan.trials, &session.environment, plan.jobs, &stop).await;
+    let interrupted = stop.is_cancelled();
+    let provenance = session.cluster().provenance().clone();
+    let report = runner::report(started, &session.environment, provenance, trials, interrupted);
+    file::write(&report, &plan.folder)?;
+    let kept = end(session).await?;
+    let code = exit::code_of_run(&report);
+    finished(&events, report, plan.folder, kept);
+    Ok(code)
+}
+
+async fn end(session: Session) -> Result<Option<String>, ClusterError> {
+    if !session.environment.keep {
+        session.finish().await?;
+        return Ok(None);
+    }
+    let kept = session.keep().await?;
+    Ok(Some(format!("{}; remove it with {}", kept.reach, kept.remove)))
+}
+
+fn finished(events: &EventSink, report: RunReport, folder: PathBuf, kept: Option<String>) {
+    events.send(Event::RunFinished {
+        report: Box::new(report),
+        folder,
+        kept,
+    });
+}
+
+/// A token that is cancelled by the first Ctrl-C or SIGTERM. A second one ends the process at once: the cluster goes with it.
+fn stop_on_signal(events: &EventSink) -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be handled")?;
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be handled")?;
+    let (token, events) = (stop.clone(), events.clone());
+    tokio::spawn(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if !first {
+                std::process::exit(i32::from(exit::INTERRUPTED));
+            }
+            events.send(Event::Interrupted);
+            token.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+fn reporter() -> Box<dyn Reporter> {
+    let terminal = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
+    let no_color = std::env::var("NO_COLOR").ok();
+    if terminal {
+        return Box::new(Progress::new(Style::choose(true, no_color.as_deref())));
+    }
+    let style = Style::choose(std::io::stdout().is_terminal(), no_color.as_deref());
+    Box::new(Plain::new(std::io::stdout(), style))
+}
+
+/// A seed for a run that was not given one; the report says which it was.
+fn seed_of_now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::from(since.subsec_nanos()) ^ since.as_secs())
+}

@@ -1,0 +1,44 @@
+//! What the exit codes mean. The difference between 1 and 3 matters to a release manager: a broken machine must never read
+//! as a broken chart, nor the other way round.
+
+use std::process::ExitCode;
+
+use harness::cluster::ClusterError;
+use harness::report::{RunReport, RunVerdict};
+use scenarios::selection::SelectionError;
+
+/// Qualified, or done.
+pub(crate) const QUALIFIED: u8 = 0;
+/// A check failed.
+pub(crate) const NOT_QUALIFIED: u8 = 1;
+/// What was typed makes no sense. clap uses the same number.
+pub(crate) const USAGE: u8 = 2;
+/// The environment is at fault, or the run proves nothing.
+pub(crate) const ENVIRONMENT: u8 = 3;
+/// Ctrl-C: 128 + SIGINT, as shells expect.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// What was typed cannot be done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
+
+/// The code for an error that ended the command.
+pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
+    let usage = error.is::<UsageError>() || error.is::<SelectionError>();
+    let environment = error.chain().any(|cause| cause.is::<ClusterError>());
+    ExitCode::from(match (usage, environment) {
+        (true, _) => USAGE,
+        (false, true | false) => ENVIRONMENT,
+    })
+}
+
+/// The code for a run that came to its end, or was interrupted.
+pub(crate) fn code_of_run(report: &RunReport) -> u8 {
+    match (report.interrupted, report.verdict) {
+        (true, _) => INTERRUPTED,
+        (false, RunVerdict::Qualified) => QUALIFIED,
+        (false, RunVerdict::NotQualified) => NOT_QUALIFIED,
+        (false, RunVerdict::Inconclusive) => ENVIRONMENT,
+    }
+}

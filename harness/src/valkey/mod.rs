@@ -10,6 +10,7 @@
 //! | [`observation`] | all views of a release and its pods: what the checks read |
 //! | [`slot_map`], [`cluster_client`] | slot routing over port-forwarded connections |
 //! | [`every_slot`] | a canary in every slot |
+//! | [`ledger`] | data in every slot, with every write's outcome, and every key accounted for |
 //! | [`wire`] | RESP2 with nothing in between, for MONITOR and bulk |
 //! | [`exec`], [`container_files`] | what is inside a container that has no shell |
 
@@ -23,6 +24,7 @@ pub mod dialer;
 pub mod every_slot;
 pub mod exec;
 pub mod info;
+pub mod ledger;
 pub mod observation;
 pub mod parse_error;
 mod reply;

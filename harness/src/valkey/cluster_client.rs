@@ -147,6 +147,11 @@ impl RoutedClient {
         self.state.lock().await.map.clone()
     }
 
+    /// Learns from a MOVED that another client met; `false` when no known pod has that address.
+    pub(crate) async fn learn(&self, slot: u16, address: &str) -> bool {
+        self.state.lock().await.map.learn(slot, address)
+    }
+
     /// Asks every pod anew who owns what. Pods that do not answer are left out.
     pub async fn refresh(&self) {
         let pods = self.state.lock().await.pods.clone();

@@ -4,5 +4,6 @@
 
 mod clients;
 mod ledger;
+mod load;
 mod observing;
 mod servers;

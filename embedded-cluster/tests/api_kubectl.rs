@@ -52,7 +52,9 @@ struct Kubectl {
 impl Kubectl {
     /// `None`, with the reason printed, when kubectl is not there.
     fn new(server: &Server) -> Option<Self> {
-        let found = std::process::Command::new("kubectl").args(["version", "--client"]).output();
+        let found = std::process::Command::new("kubectl")
+            .args(["version", "--client"])
+            .output();
         if !found.is_ok_and(|output| output.status.success()) {
             eprintln!("skipped: kubectl is not on PATH");
             return None;
@@ -60,16 +62,27 @@ impl Kubectl {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let config = dir.path().join("config");
         let text = serde_json::to_string(&server.kubeconfig(TOKEN)).expect("JSON");
-        std::fs::write(&config, text.replace("\"token\":null", &format!("\"token\":{TOKEN:?}")))
-            .expect("written");
+        std::fs::write(
+            &config,
+            text.replace("\"token\":null", &format!("\"token\":{TOKEN:?}")),
+        )
+        .expect("written");
         Some(Self { _dir: dir, config })
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("kubectl");
         let cache = self.config.with_file_name("cache");
-        command.env("KUBECONFIG", &self.config).arg("--cache-dir").arg(cache).args(args);
-        command.kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env("KUBECONFIG", &self.config)
+            .arg("--cache-dir")
+            .arg(cache)
+            .args(args);
+        command
+            .kill_on_drop(true)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -108,48 +121,121 @@ impl Kubectl {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects_are_applied_changed_scaled_and_deleted() {
     let server = Server::start();
-    let Some(kubectl) = Kubectl::new(&server) else { return };
+    let Some(kubectl) = Kubectl::new(&server) else {
+        return;
+    };
     let red = OBJECTS.replace("COLOUR", "red");
     let applied = kubectl.run_with(&["apply", "-f", "-"], &red).await;
     assert!(applied.contains("statefulset.apps/web created"), "{applied}");
     let again = kubectl.run_with(&["apply", "-f", "-"], &red).await;
     assert_eq!(again.matches("unchanged").count(), 3, "{again}");
-    let changed = kubectl.run_with(&["apply", "-f", "-"], &OBJECTS.replace("COLOUR", "blue")).await;
+    let changed = kubectl
+        .run_with(&["apply", "-f", "-"], &OBJECTS.replace("COLOUR", "blue"))
+        .await;
     assert!(changed.contains("statefulset.apps/web configured") && changed.contains("service/web unchanged"));
-    let env = kubectl.run(&["get", "sts", "web", "-o", "jsonpath={.spec.template.spec.containers[0].env}"]).await;
-    assert_eq!(env, r#"[{"name":"A","value":"blue"},{"name":"B","value":"same"}]"#);
+    let env = kubectl
+        .run(&[
+            "get",
+            "sts",
+            "web",
+            "-o",
+            "jsonpath={.spec.template.spec.containers[0].env}",
+        ])
+        .await;
+    assert_eq!(
+        env,
+        r#"[{"name":"A","value":"blue"},{"name":"B","value":"same"}]"#
+    );
 
-    assert!(kubectl.run(&["scale", "sts/web", "--replicas=4"]).await.contains("scaled"));
+    assert!(
+        kubectl
+            .run(&["scale", "sts/web", "--replicas=4"])
+            .await
+            .contains("scaled")
+    );
     let table = kubectl.run(&["get", "sts,svc,cm"]).await;
-    assert!(table.contains("0/4") && table.contains("ClusterIP") && table.contains("settings"), "{table}");
+    assert!(
+        table.contains("0/4") && table.contains("ClusterIP") && table.contains("settings"),
+        "{table}"
+    );
     let patch = r#"{"metadata":{"labels":{"x":"y"}}}"#;
-    assert!(kubectl.run(&["patch", "cm", "settings", "--type=merge", "-p", patch]).await.contains("patched"));
-    assert!(kubectl.run(&["rollout", "restart", "sts/web"]).await.contains("restarted"));
-    assert!(kubectl.run(&["get", "all", "-A", "-o", "wide"]).await.contains("statefulset.apps/web"));
-    assert!(kubectl.run(&["label", "sts/web", "a=b"]).await.contains("labeled"));
-    assert!(kubectl.run(&["annotate", "sts/web", "a=b"]).await.contains("annotated"));
-    let deleted = kubectl.run(&["delete", "sts/web", "svc/web", "cm/settings"]).await;
+    assert!(
+        kubectl
+            .run(&["patch", "cm", "settings", "--type=merge", "-p", patch])
+            .await
+            .contains("patched")
+    );
+    assert!(
+        kubectl
+            .run(&["rollout", "restart", "sts/web"])
+            .await
+            .contains("restarted")
+    );
+    assert!(
+        kubectl
+            .run(&["get", "all", "-A", "-o", "wide"])
+            .await
+            .contains("statefulset.apps/web")
+    );
+    assert!(
+        kubectl
+            .run(&["label", "sts/web", "a=b"])
+            .await
+            .contains("labeled")
+    );
+    assert!(
+        kubectl
+            .run(&["annotate", "sts/web", "a=b"])
+            .await
+            .contains("annotated")
+    );
+    let deleted = kubectl
+        .run(&["delete", "sts/web", "svc/web", "cm/settings"])
+        .await;
     assert_eq!(deleted.matches("deleted").count(), 3, "{deleted}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mistakes_are_told_as_kubernetes_tells_them() {
     let server = Server::start();
-    let Some(kubectl) = Kubectl::new(&server) else { return };
-    let (good, text) = kubectl.finish(&["apply", "-f", "-"], &OBJECTS.replace("colour:", "1 2:")).await;
-    assert!(!good && text.contains("a valid config key must consist of"), "{text}");
-    let (good, text) = kubectl.finish(&["apply", "-f", "-"], &OBJECTS.replace("serviceName", "servicename")).await;
-    assert!(!good && text.contains("unknown field \"spec.servicename\""), "{text}");
+    let Some(kubectl) = Kubectl::new(&server) else {
+        return;
+    };
+    let (good, text) = kubectl
+        .finish(&["apply", "-f", "-"], &OBJECTS.replace("colour:", "1 2:"))
+        .await;
+    assert!(
+        !good && text.contains("a valid config key must consist of"),
+        "{text}"
+    );
+    let (good, text) = kubectl
+        .finish(
+            &["apply", "-f", "-"],
+            &OBJECTS.replace("serviceName", "servicename"),
+        )
+        .await;
+    assert!(
+        !good && text.contains("unknown field \"spec.servicename\""),
+        "{text}"
+    );
     let (good, text) = kubectl.finish(&["get", "deployments"], "").await;
-    assert!(!good && text.contains("the server doesn't have a resource type \"deployments\""), "{text}");
+    assert!(
+        !good && text.contains("the server doesn't have a resource type \"deployments\""),
+        "{text}"
+    );
     let (good, text) = kubectl.finish(&["get", "pod", "gone"], "").await;
-    assert!(!good && text.contains("Error from server (NotFound): pods \"gone\" not found"), "{text}");
+    assert!(
+        !good && text.contains("Error from server (NotFound): pods \"gone\" not found"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_are_watched_described_and_entered() {
     let server = Server::start();
-    let Some(kubectl) = Kubectl::new(&server) else { return };
+    let Some(kubectl) = Kubectl::new(&server) else {
+        return;
+    };
     server.api.set_pod_runtime(FakeNode::shared(None));
     let mut watch = kubectl.start(&["get", "pods", "-w"]);
     running_pod(&server.client(), "a").await;
@@ -162,35 +248,99 @@ async fn pods_are_watched_described_and_entered() {
         }
         None
     });
-    let line = seen.await.expect("the pod shows up in time").expect("the watch goes on");
+    let line = seen
+        .await
+        .expect("the pod shows up in time")
+        .expect("the watch goes on");
     assert!(line.contains("1/1"), "{line}");
     watch.kill().await.expect("killed");
 
     assert_eq!(kubectl.run(&["logs", "a", "--tail=1"]).await, "main: three\n");
-    assert_eq!(kubectl.run_with(&["exec", "-i", "a", "--", "cat"], "through").await, "through");
+    assert_eq!(
+        kubectl
+            .run_with(&["exec", "-i", "a", "--", "cat"], "through")
+            .await,
+        "through"
+    );
     let (good, text) = kubectl.finish(&["exec", "a", "--", "exit", "3"], "").await;
-    assert!(!good && text.contains("command terminated with exit code 3"), "{text}");
+    assert!(
+        !good && text.contains("command terminated with exit code 3"),
+        "{text}"
+    );
+    let uid = kubectl
+        .run(&["get", "pod", "a", "-o", "jsonpath={.metadata.uid}"])
+        .await;
     let event = r#"{"apiVersion":"v1","kind":"Event","metadata":{"name":"e"},"reason":"Pulled","message":"it is here",
-        "type":"Normal","involvedObject":{"kind":"Pod","namespace":"default","name":"a"},"source":{"component":"kubelet"}}"#;
-    kubectl.run_with(&["create", "-f", "-"], event).await;
+        "type":"Normal","involvedObject":{"kind":"Pod","namespace":"default","name":"a","uid":"UID"},"source":{"component":"kubelet"}}"#;
+    kubectl
+        .run_with(&["create", "-f", "-"], &event.replace("UID", &uid))
+        .await;
     let described = kubectl.run(&["describe", "pod", "a"]).await;
-    assert!(described.contains("it is here") && described.contains("10.244.0.9"), "{described}");
+    assert!(
+        described.contains("it is here") && described.contains("10.244.0.9"),
+        "{described}"
+    );
     assert!(kubectl.run(&["get", "events"]).await.contains("it is here"));
     let (good, text) = kubectl.finish(&["port-forward", "a", "0:6379"], "").await;
-    assert!(!good && text.contains("not supported by the embedded cluster"), "{text}");
-    assert!(kubectl.run(&["delete", "pod", "a", "--force", "--grace-period=0"]).await.contains("deleted"));
+    assert!(
+        !good && text.contains("not supported by the embedded cluster"),
+        "{text}"
+    );
+    assert!(
+        kubectl
+            .run(&["delete", "pod", "a", "--force", "--grace-period=0"])
+            .await
+            .contains("deleted")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_tells_what_it_serves() {
     let server = Server::start();
-    let Some(kubectl) = Kubectl::new(&server) else { return };
+    let Some(kubectl) = Kubectl::new(&server) else {
+        return;
+    };
     let resources = kubectl.run(&["api-resources"]).await;
-    assert!(resources.contains("statefulsets") && resources.contains("sts"), "{resources}");
+    assert!(
+        resources.contains("statefulsets") && resources.contains("sts"),
+        "{resources}"
+    );
     assert!(!resources.contains("deployments"), "{resources}");
     assert!(kubectl.run(&["version"]).await.contains("Server Version: v1.37"));
-    assert!(kubectl.run(&["auth", "can-i", "create", "pods"]).await.contains("yes"));
+    assert!(
+        kubectl
+            .run(&["auth", "can-i", "create", "pods"])
+            .await
+            .contains("yes")
+    );
     assert!(kubectl.run(&["auth", "whoami"]).await.contains("admin"));
-    assert!(kubectl.run(&["create", "namespace", "n"]).await.contains("created"));
+    assert!(
+        kubectl
+            .run(&["create", "namespace", "n"])
+            .await
+            .contains("created")
+    );
+    let literal = "--from-literal=k=v";
+    assert!(
+        kubectl
+            .run(&["create", "configmap", "c", literal, "-n", "n"])
+            .await
+            .contains("created")
+    );
+    assert!(
+        kubectl
+            .run(&["create", "secret", "generic", "s", literal, "-n", "n"])
+            .await
+            .contains("created")
+    );
+    let objects = OBJECTS.replace("COLOUR", "red");
+    let applied = kubectl
+        .run_with(&["apply", "--server-side", "-n", "n", "-f", "-"], &objects)
+        .await;
+    assert_eq!(applied.matches("serverside-applied").count(), 3, "{applied}");
+    let diff = kubectl
+        .run_with(&["diff", "--server-side", "-n", "n", "-f", "-"], &objects)
+        .await;
+    assert_eq!(diff, "");
     assert!(kubectl.run(&["get", "ns"]).await.contains("Active"));
 }

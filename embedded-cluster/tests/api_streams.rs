@@ -19,11 +19,26 @@ async fn logs_are_those_of_the_container_asked_for() {
     let server = Server::start();
     server.api.set_pod_runtime(FakeNode::shared(None));
     let api = pods(&server).await;
-    let last = api.logs("a", &LogParams { tail_lines: Some(1), ..LogParams::default() }).await.expect("a log");
+    let last = api
+        .logs(
+            "a",
+            &LogParams {
+                tail_lines: Some(1),
+                ..LogParams::default()
+            },
+        )
+        .await
+        .expect("a log");
     assert_eq!(last, "main: three\n");
-    let wrong = LogParams { container: Some("x".to_owned()), ..LogParams::default() };
+    let wrong = LogParams {
+        container: Some("x".to_owned()),
+        ..LogParams::default()
+    };
     assert_eq!(code(api.logs("a", &wrong).await), 400);
-    let previous = LogParams { previous: true, ..LogParams::default() };
+    let previous = LogParams {
+        previous: true,
+        ..LogParams::default()
+    };
     assert_eq!(code(api.logs("a", &previous).await), 400);
     assert_eq!(code(api.logs("gone", &LogParams::default()).await), 404);
 }
@@ -41,7 +56,12 @@ async fn exec_carries_input_output_and_its_end() {
     stdin.shutdown().await.expect("closed");
     drop(stdin);
     let mut output = String::new();
-    process.stdout().expect("asked for").read_to_string(&mut output).await.expect("read");
+    process
+        .stdout()
+        .expect("asked for")
+        .read_to_string(&mut output)
+        .await
+        .expect("read");
     assert_eq!(output, "hello");
     assert_eq!(status.await.expect("a status").status.as_deref(), Some("Success"));
 }
@@ -51,19 +71,42 @@ async fn exec_tells_the_exit_code_and_what_cannot_be_started() {
     let server = Server::start();
     server.api.set_pod_runtime(FakeNode::shared(None));
     let api = pods(&server).await;
-    let mut process = api.exec("a", ["exit", "7"], &AttachParams::default()).await.expect("started");
+    let mut process = api
+        .exec("a", ["exit", "7"], &AttachParams::default())
+        .await
+        .expect("started");
     let status = process.take_status().expect("not taken yet");
     let mut errors = String::new();
-    process.stderr().expect("asked for").read_to_string(&mut errors).await.expect("read");
+    process
+        .stderr()
+        .expect("asked for")
+        .read_to_string(&mut errors)
+        .await
+        .expect("read");
     assert_eq!(errors, "leaving");
     let status = status.await.expect("a status");
     assert_eq!(status.reason.as_deref(), Some("NonZeroExitCode"));
     let causes = status.details.expect("details").causes.expect("causes");
-    assert_eq!((causes[0].reason.as_deref(), causes[0].message.as_deref()), (Some("ExitCode"), Some("7")));
+    assert_eq!(
+        (causes[0].reason.as_deref(), causes[0].message.as_deref()),
+        (Some("ExitCode"), Some("7"))
+    );
 
-    let mut process = api.exec("a", ["nowhere"], &AttachParams::default()).await.expect("upgraded");
-    let status = process.take_status().expect("not taken yet").await.expect("a status");
-    assert!(status.message.expect("a message").contains("executable file not found"));
+    let mut process = api
+        .exec("a", ["nowhere"], &AttachParams::default())
+        .await
+        .expect("upgraded");
+    let status = process
+        .take_status()
+        .expect("not taken yet")
+        .await
+        .expect("a status");
+    assert!(
+        status
+            .message
+            .expect("a message")
+            .contains("executable file not found")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +126,10 @@ async fn portforward_reaches_the_port_and_ends_with_it() {
     let mut stream = forward.take_stream(6379).expect("asked for");
     stream.write_all(b"ping").await.expect("written");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("read until the pod closes");
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .expect("read until the pod closes");
     assert_eq!(answer, "pong");
 }
 
@@ -93,6 +139,10 @@ async fn portforward_to_a_closed_port_says_so() {
     server.api.set_pod_runtime(FakeNode::shared(None));
     let api = pods(&server).await;
     let mut forward = api.portforward("a", &[6379]).await.expect("upgraded");
-    let error = forward.take_error(6379).expect("asked for").await.expect("an error");
+    let error = forward
+        .take_error(6379)
+        .expect("asked for")
+        .await
+        .expect("an error");
     assert!(error.contains("error forwarding port 6379"), "{error}");
 }

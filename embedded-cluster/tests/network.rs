@@ -3,15 +3,26 @@
 //! Needs root or user namespaces. Not a unit test: what is asserted is what the kernel then does.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use embedded_cluster::api::{ApiConfig, ApiServer};
 use embedded_cluster::network::{Network, NetworkConfig, NetworkError, PodAddress};
 use embedded_cluster::runtime::PodKey;
+use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{Name, RData, RecordType};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Client;
+use kube::api::{Api, DeleteParams, PostParams};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sched::{CloneFlags, setns, unshare};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
 
 /// A connection on one bridge takes microseconds; this only bounds a failing test.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -19,11 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     // A user namespace must be entered while there is a single thread, so before any trial starts one.
-    if !nix::unistd::geteuid().is_root() {
-        if let Err(error) = enter_user_namespace() {
-            eprintln!("network tests need root or user namespaces: {error}");
-            return ExitCode::from(3);
-        }
+    if !nix::unistd::geteuid().is_root()
+        && let Err(error) = enter_user_namespace()
+    {
+        eprintln!("network tests need root or user namespaces: {error}");
+        return ExitCode::from(3);
     }
     let trials = vec![
         Trial::test("pods_reach_each_other_and_their_gateway", || {
@@ -38,6 +49,9 @@ fn main() -> ExitCode {
         }),
         Trial::test("a_disconnected_pod_is_silent_until_reconnected", || {
             isolated(disconnected_pod_is_silent)
+        }),
+        Trial::test("dns_and_cluster_ips_follow_the_endpoints", || {
+            isolated(dns_and_proxies)
         }),
         Trial::test("an_unused_cluster_ip_refuses_at_once", || {
             isolated(unused_cluster_ip_refuses)
@@ -116,7 +130,7 @@ async fn addresses_go_round() -> Result<(), Failed> {
     )?;
     let interfaces = std::fs::read_to_string("/proc/thread-self/net/dev")?;
     check(
-        interfaces.matches("veth").count() == 1,
+        interfaces.matches("veth0").count() == 1,
         format!("released veth still there:\n{interfaces}"),
     )
 }
@@ -136,7 +150,7 @@ async fn failed_attach_leaves_nothing() -> Result<(), Failed> {
     )?;
     let interfaces = std::fs::read_to_string("/proc/thread-self/net/dev")?;
     check(
-        interfaces.matches("veth").count() == 1,
+        interfaces.matches("veth0").count() == 1,
         format!("an interface stays behind:\n{interfaces}"),
     )
 }
@@ -164,6 +178,144 @@ async fn unused_cluster_ip_refuses() -> Result<(), Failed> {
     )
 }
 
+async fn dns_and_proxies() -> Result<(), Failed> {
+    let network = std::sync::Arc::new(Network::setup(NetworkConfig::default()).await?);
+    let pod = Pod::attach(&network, "valkey-0").await?;
+    let client = ApiServer::new(ApiConfig::default()).client();
+    let (serving, stop) = (network.clone(), CancellationToken::new());
+    let running = tokio::spawn({
+        let (client, stop) = (client.clone(), stop.clone());
+        async move { serving.run(client, stop).await }
+    });
+    let created = |service: Value| create::<Service>(&client, service);
+    created(json!({"metadata": {"name": "valkey"}, "spec": {"clusterIP": "10.96.9.9", "ports": [{"name": "v", "port": 80}]}})).await?;
+    created(json!({"metadata": {"name": "peers"}, "spec": {"clusterIP": "None", "ports": [{"name": "v", "port": 6379}]}})).await?;
+    for service in ["valkey", "peers"] {
+        create::<EndpointSlice>(&client, slice(service, pod.address.ip)).await?;
+    }
+    let headless = "valkey-0.peers.default.svc.cluster.local.";
+    let begun = Instant::now();
+    let found = eventually(|| async {
+        ask(&pod, headless, RecordType::A, false)
+            .await
+            .ok()
+            .filter(|a| !a.answers.is_empty())
+    });
+    let found = found.await?;
+    println!(
+        "the pod's name resolved {:?} after its slice was written",
+        begun.elapsed()
+    );
+    check(
+        found.answers[0].data == RData::A(A(pod.address.ip)) && found.answers[0].ttl == 5,
+        format!("got {found:?}"),
+    )?;
+    let over_tcp = ask(&pod, headless, RecordType::A, true).await?;
+    check(
+        over_tcp.answers == found.answers,
+        format!("TCP says {over_tcp:?}"),
+    )?;
+    let expected = [
+        (headless, RecordType::AAAA, ResponseCode::NoError),
+        (
+            "VALKEY.default.svc.cluster.local.",
+            RecordType::A,
+            ResponseCode::NoError,
+        ),
+        (
+            "nobody.default.svc.cluster.local.",
+            RecordType::A,
+            ResponseCode::NXDomain,
+        ),
+        ("example.com.", RecordType::A, ResponseCode::NXDomain),
+    ];
+    for (name, kind, code) in expected {
+        let answer = ask(&pod, name, kind, false).await?;
+        check(
+            answer.metadata.response_code == code,
+            format!("{name} {kind}: {answer:?}"),
+        )?;
+    }
+    let nodata = ask(&pod, headless, RecordType::AAAA, false).await?;
+    check(
+        nodata.answers.is_empty() && nodata.authorities.len() == 1,
+        format!("got {nodata:?}"),
+    )?;
+
+    let server = pod.listen(6379)?;
+    let other = Pod::attach(&network, "client").await?;
+    let address: SocketAddr = "10.96.9.9:80".parse()?;
+    let connected = eventually(|| async { other.connect(address).ok() }).await?;
+    // The proxy runs on this thread's runtime: let it carry the bytes while other threads play both ends.
+    tokio::task::spawn_blocking(move || expect_reply(&server, || Ok(connected))).await??;
+    let slices = Api::<EndpointSlice>::namespaced(client.clone(), "default");
+    slices.delete("valkey", &DeleteParams::default()).await?;
+    eventually(|| async { other.connect(address).is_err().then_some(()) }).await?;
+    stop.cancel();
+    running.await??;
+    Ok(())
+}
+
+async fn create<K>(client: &Client, object: Value) -> Result<(), Failed>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + serde::de::DeserializeOwned,
+{
+    let object: K = serde_json::from_value(object)?;
+    Api::<K>::namespaced(client.clone(), "default")
+        .create(&PostParams::default(), &object)
+        .await?;
+    Ok(())
+}
+
+fn slice(service: &str, ip: std::net::Ipv4Addr) -> Value {
+    json!({"metadata": {"name": service, "labels": {"kubernetes.io/service-name": service}}, "addressType": "IPv4",
+        "ports": [{"name": "v", "port": 6379}],
+        "endpoints": [{"addresses": [ip.to_string()], "hostname": "valkey-0", "conditions": {"ready": true}}]})
+}
+
+/// Tries until something comes, at most as long as patience lasts. Names and listeners are the kernel's and the
+/// server's: nothing announces them, so asking again is the only way to see them.
+async fn eventually<T, F: Future<Output = Option<T>>>(attempt: impl Fn() -> F) -> Result<T, Failed> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        if let Some(found) = attempt().await {
+            return Ok(found);
+        }
+        tokio::task::yield_now().await;
+    }
+    Err("nothing came in time".into())
+}
+
+/// One DNS question, asked from inside a pod.
+async fn ask(pod: &Pod, name: &str, kind: RecordType, over_tcp: bool) -> Result<Message, Failed> {
+    let mut message = Message::query();
+    message.add_query(Query::query(Name::from_ascii(name)?, kind));
+    let question = message.to_vec()?;
+    let mut reply = vec![0; 4096];
+    if over_tcp {
+        let stream = pod.connect(SocketAddr::from((pod.address.dns, 53)))?;
+        stream.set_nonblocking(true)?;
+        let mut stream = tokio::net::TcpStream::from_std(stream)?;
+        stream.write_u16(u16::try_from(question.len())?).await?;
+        stream.write_all(&question).await?;
+        let length = usize::from(stream.read_u16().await?);
+        reply.truncate(length);
+        stream.read_exact(&mut reply).await?;
+    } else {
+        let socket = pod.inside(|| UdpSocket::bind((pod.address.ip, 0)))?;
+        socket.set_nonblocking(true)?;
+        let socket = tokio::net::UdpSocket::from_std(socket)?;
+        socket.send_to(&question, (pod.address.dns, 53)).await?;
+        let length = tokio::time::timeout(Duration::from_millis(500), socket.recv(&mut reply)).await??;
+        reply.truncate(length);
+    }
+    Ok(Message::from_vec(&reply)?)
+}
+
 /// A pod without a container: a network namespace on the bridge.
 struct Pod {
     key: PodKey,
@@ -184,9 +336,10 @@ impl Pod {
     }
 
     /// Runs something on a thread inside the pod. Sockets made there stay there.
-    fn inside<T: Send, E: Send>(&self, body: impl FnOnce() -> Result<T, E> + Send) -> Result<T, Failed>
+    fn inside<T, E>(&self, body: impl FnOnce() -> Result<T, E> + Send) -> Result<T, Failed>
     where
-        E: std::fmt::Display,
+        T: Send,
+        E: std::fmt::Display + Send,
     {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {

@@ -42,7 +42,10 @@ mod tests {
         let taken = BTreeSet::from([Ipv4Addr::new(10, 96, 0, 17)]);
         let (offset, address) = next_free(range, &taken, 0).expect("free ones");
         assert_eq!(address, Ipv4Addr::new(10, 96, 0, 18));
-        assert_eq!(next_free(range, &taken, offset).expect("free ones").1, Ipv4Addr::new(10, 96, 0, 19));
+        assert_eq!(
+            next_free(range, &taken, offset).expect("free ones").1,
+            Ipv4Addr::new(10, 96, 0, 19)
+        );
         assert!(contains(range, address) && !contains(range, Ipv4Addr::new(10, 112, 0, 1)));
     }
 

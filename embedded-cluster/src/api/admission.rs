@@ -1,8 +1,9 @@
-//! What needs to know more than the object itself: Service addresses, service accounts of pods.
+//! What needs to know more than the object itself: Service addresses, service accounts of pods, the default
+//! class of claims.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
@@ -12,16 +13,16 @@ use super::object;
 use super::server::ApiServer;
 use super::status::{ApiError, FieldError};
 
-/// Where the last allocated Service address was. One counter for the process is enough: it only spreads
-/// addresses, it does not keep them apart.
-static LAST_ADDRESS: AtomicU32 = AtomicU32::new(0);
-
 impl ApiServer {
     /// Completes or refuses a new object in the light of the others.
     pub(crate) fn admit_create(&self, kind: &'static Kind, object: &mut Value) -> Result<(), ApiError> {
         match kind.kind {
             "Service" => self.give_address(kind, object),
             "Pod" => self.check_service_account(kind, object),
+            "PersistentVolumeClaim" => {
+                self.give_default_class(object);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -42,7 +43,10 @@ impl ApiServer {
     fn give_address(&self, kind: &'static Kind, service: &mut Value) -> Result<(), ApiError> {
         let range = self.config.service_network;
         let given = object::text(service, &["spec", "clusterIP"]).to_owned();
-        let key = (object::namespace(service).to_owned(), object::name(service).to_owned());
+        let key = (
+            object::namespace(service).to_owned(),
+            object::name(service).to_owned(),
+        );
         let (_, others) = self.store.list(kind, "");
         let taken: BTreeSet<Ipv4Addr> = others
             .iter()
@@ -51,7 +55,7 @@ impl ApiServer {
             .collect();
         let address = match given.as_str() {
             "None" => "None".to_owned(),
-            "" => allocate(range, &taken)?.to_string(),
+            "" => self.allocate(&taken)?.to_string(),
             text => {
                 let address = text.parse().ok().filter(|a| addresses::contains(range, *a));
                 let problem = match address {
@@ -71,10 +75,42 @@ impl ApiServer {
         Ok(())
     }
 
+    /// A claim that names no class gets the default one. (`""` names none on purpose.)
+    fn give_default_class(&self, claim: &mut Value) {
+        let classes =
+            kinds::find("storage.k8s.io", "v1", "storageclasses").expect("classes are in the table");
+        if object::at(claim, &["spec", "storageClassName"]).is_some() {
+            return;
+        }
+        let (_, all) = self.store.list(classes, "");
+        let default = all.iter().filter(|class| {
+            let path = [
+                "metadata",
+                "annotations",
+                "storageclass.kubernetes.io/is-default-class",
+            ];
+            object::text(&class.value, &path) == "true"
+        });
+        // Of several, the newest, as in Kubernetes.
+        if let Some(class) = default.max_by_key(|class| class.revision) {
+            claim["spec"]["storageClassName"] = json!(object::name(&class.value));
+        }
+    }
+
+    fn allocate(&self, taken: &BTreeSet<Ipv4Addr>) -> Result<Ipv4Addr, ApiError> {
+        let last = self.last_address.load(Ordering::Relaxed);
+        let (offset, address) = addresses::next_free(self.config.service_network, taken, last)
+            .ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?;
+        self.last_address.store(offset, Ordering::Relaxed);
+        Ok(address)
+    }
+
     fn check_service_account(&self, kind: &'static Kind, pod: &mut Value) -> Result<(), ApiError> {
         let accounts = kinds::find("", "v1", "serviceaccounts").expect("service accounts are in the table");
-        let (namespace, account) =
-            (object::namespace(pod), object::text(pod, &["spec", "serviceAccountName"]));
+        let (namespace, account) = (
+            object::namespace(pod),
+            object::text(pod, &["spec", "serviceAccountName"]),
+        );
         if self.store.get(accounts, namespace, account).is_some() {
             return Ok(());
         }
@@ -83,12 +119,4 @@ impl ApiServer {
         );
         Err(ApiError::forbidden(kind, object::name(pod), &why))
     }
-}
-
-fn allocate(range: (Ipv4Addr, u8), taken: &BTreeSet<Ipv4Addr>) -> Result<Ipv4Addr, ApiError> {
-    let last = LAST_ADDRESS.load(Ordering::Relaxed);
-    let (offset, address) = addresses::next_free(range, taken, last)
-        .ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?;
-    LAST_ADDRESS.store(offset, Ordering::Relaxed);
-    Ok(address)
 }

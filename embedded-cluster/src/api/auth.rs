@@ -22,11 +22,17 @@ pub struct Identity {
 impl Identity {
     /// An identity that may do everything.
     pub fn admin(user: impl Into<String>) -> Self {
-        Self { user: user.into(), groups: vec!["system:masters".to_owned()], denied: Vec::new() }
+        Self {
+            user: user.into(),
+            groups: vec!["system:masters".to_owned()],
+            denied: Vec::new(),
+        }
     }
 
     pub(crate) fn is_denied(&self, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
-        self.denied.iter().any(|denial| denial.covers(verb, group, resource, namespace))
+        self.denied
+            .iter()
+            .any(|denial| denial.covers(verb, group, resource, namespace))
     }
 }
 
@@ -43,7 +49,11 @@ pub struct Denial {
 
 impl Denial {
     fn covers(&self, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
-        let full = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        let full = if group.is_empty() {
+            resource.to_owned()
+        } else {
+            format!("{resource}.{group}")
+        };
         (self.verb == "*" || self.verb == verb)
             && (self.resource == "*" || self.resource == full || self.resource == resource)
             && self.namespace.as_deref().is_none_or(|denied| denied == namespace)
@@ -61,7 +71,10 @@ pub struct Token {
 
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Token").field("secret", &"…").field("identity", &self.identity).finish()
+        f.debug_struct("Token")
+            .field("secret", &"…")
+            .field("identity", &self.identity)
+            .finish()
     }
 }
 
@@ -90,9 +103,16 @@ mod tests {
 
     #[test]
     fn only_a_known_token_is_somebody() {
-        let tokens = [Token { secret: "s3".to_owned(), identity: Identity::admin("root") }];
-        let headers = |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().expect("ascii"))]);
-        assert_eq!(authenticate(&tokens, &headers("Bearer s3")).expect("known").user, "root");
+        let tokens = [Token {
+            secret: "s3".to_owned(),
+            identity: Identity::admin("root"),
+        }];
+        let headers =
+            |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().expect("ascii"))]);
+        assert_eq!(
+            authenticate(&tokens, &headers("Bearer s3")).expect("known").user,
+            "root"
+        );
         for value in ["Bearer s4", "Bearer ", "s3", "Basic s3"] {
             assert_eq!(authenticate(&tokens, &headers(value)).expect_err(value).code, 401);
         }

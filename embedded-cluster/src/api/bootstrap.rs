@@ -11,7 +11,8 @@ pub(crate) fn fill(server: &ApiServer) {
     let namespaces = find("", "v1", "namespaces").expect("namespaces are in the table");
     for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
         let namespace = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}});
-        create_object(server, namespaces, "", namespace, false).expect("the store is empty and this is valid");
+        create_object(server, namespaces, "", namespace, false)
+            .expect("the store is empty and this is valid");
     }
     let services = find("", "v1", "services").expect("services are in the table");
     let service = json!({"kind": "Service", "apiVersion": "v1",

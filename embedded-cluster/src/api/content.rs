@@ -34,7 +34,10 @@ impl Accept {
     /// The first acceptable form; 406 when there is none (protobuf alone, for instance).
     pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
         let Some(text) = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()) else {
-            return Ok(Self { form: Form::Object, yaml: false });
+            return Ok(Self {
+                form: Form::Object,
+                yaml: false,
+            });
         };
         text.split(',').find_map(Self::parse_one).ok_or_else(|| {
             ApiError::new(
@@ -79,7 +82,10 @@ pub(crate) fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError
 
 /// The content type without its parameters.
 pub(crate) fn media_type(headers: &HeaderMap) -> &str {
-    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim()
 }
 
@@ -87,7 +93,9 @@ pub(crate) fn unsupported_media_type(given: &str) -> ApiError {
     ApiError::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "UnsupportedMediaType",
-        format!("the body of the request was in an unknown format - accepted media types include: application/json, application/yaml (got {given})"),
+        format!(
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml (got {given})"
+        ),
     )
 }
 
@@ -108,13 +116,18 @@ pub(crate) fn respond(code: StatusCode, yaml: bool, value: &Value) -> Response {
 pub(crate) fn respond_bytes(code: StatusCode, content_type: &'static str, bytes: Bytes) -> Response {
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = code;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
 /// Adds a `Warning` header, which kubectl prints.
 pub(crate) fn warn(response: &mut Response, text: &str) {
-    let clean: String = text.chars().filter(|c| !c.is_control() && *c != '"' && *c != '\\').collect();
+    let clean: String = text
+        .chars()
+        .filter(|c| !c.is_control() && *c != '"' && *c != '\\')
+        .collect();
     if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{clean}\"")) {
         response.headers_mut().append(header::WARNING, value);
     }
@@ -134,7 +147,10 @@ mod tests {
     use super::*;
 
     fn accept(text: &str) -> Result<Accept, ApiError> {
-        Accept::parse(&HeaderMap::from_iter([(header::ACCEPT, text.parse().expect("ascii"))]))
+        Accept::parse(&HeaderMap::from_iter([(
+            header::ACCEPT,
+            text.parse().expect("ascii"),
+        )]))
     }
 
     #[test]
@@ -142,14 +158,29 @@ mod tests {
         let asked = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1,application/json";
         assert_eq!(accept(asked).expect("acceptable").form, Form::Table);
         let fallback = accept("application/vnd.kubernetes.protobuf,application/json").expect("acceptable");
-        assert_eq!(fallback, Accept { form: Form::Object, yaml: false });
-        assert_eq!(accept("application/vnd.kubernetes.protobuf").expect_err("protobuf alone").code, 406);
+        assert_eq!(
+            fallback,
+            Accept {
+                form: Form::Object,
+                yaml: false
+            }
+        );
+        assert_eq!(
+            accept("application/vnd.kubernetes.protobuf")
+                .expect_err("protobuf alone")
+                .code,
+            406
+        );
     }
 
     #[test]
     fn yaml_and_malformed_bodies() {
-        let yaml = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"))]);
+        let yaml =
+            HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"))]);
         assert_eq!(decode(&yaml, b"a: 1").expect("yaml"), json!({"a": 1}));
-        assert_eq!(decode(&HeaderMap::new(), b"{\"a\":").expect_err("malformed").code, 400);
+        assert_eq!(
+            decode(&HeaderMap::new(), b"{\"a\":").expect_err("malformed").code,
+            400
+        );
     }
 }

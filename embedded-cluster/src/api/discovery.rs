@@ -14,7 +14,16 @@ use super::status::ApiError;
 const MINOR: &str = "37";
 
 /// Verbs of stored kinds.
-const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS: [&str; 8] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 
 /// Answers a path that is not a resource.
 pub(crate) fn answer(parts: &Parts) -> Result<Response, ApiError> {
@@ -23,19 +32,24 @@ pub(crate) fn answer(parts: &Parts) -> Result<Response, ApiError> {
     let aggregated = aggregated(parts);
     let ok = |value: Value| Ok(respond(StatusCode::OK, false, &value));
     let known = match segments.as_slice() {
-        [""] => Some(json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version"]})),
+        [""] => {
+            Some(json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version"]}))
+        }
         ["version"] => Some(version()),
         ["api"] if !aggregated => Some(json!({"kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": ""}]})),
         ["apis"] if !aggregated => Some(json!({"kind": "APIGroupList", "apiVersion": "v1",
             "groups": named_groups().map(|(g, v)| api_group(g, v)).collect::<Vec<_>>()})),
         ["api", version] => resource_list("", version),
-        ["apis", group] => groups().iter().find(|(g, _)| !g.is_empty() && g == group).map(|(g, v)| {
-            let mut value = api_group(g, v);
-            value["kind"] = json!("APIGroup");
-            value["apiVersion"] = json!("v1");
-            value
-        }),
+        ["apis", group] => groups()
+            .iter()
+            .find(|(g, _)| !g.is_empty() && g == group)
+            .map(|(g, v)| {
+                let mut value = api_group(g, v);
+                value["kind"] = json!("APIGroup");
+                value["apiVersion"] = json!("v1");
+                value
+            }),
         ["apis", group, version] if !group.is_empty() => resource_list(group, version),
         ["openapi", "v2"] => Some(openapi::document_v2()),
         ["openapi", "v3"] => Some(openapi::index()),
@@ -48,19 +62,27 @@ pub(crate) fn answer(parts: &Parts) -> Result<Response, ApiError> {
         (Some(value), _) => ok(value),
         (None, ["api"]) => Ok(aggregated_list(&[("", "v1")])),
         (None, ["apis"]) => Ok(aggregated_list(&named_groups().collect::<Vec<_>>())),
-        (None, ["healthz" | "livez" | "readyz", ..]) => {
-            Ok(respond_bytes(StatusCode::OK, "text/plain; charset=utf-8", "ok".into()))
-        }
+        (None, ["healthz" | "livez" | "readyz", ..]) => Ok(respond_bytes(
+            StatusCode::OK,
+            "text/plain; charset=utf-8",
+            "ok".into(),
+        )),
         (None, _) => Err(ApiError::unknown_path()),
     }
 }
 
 fn aggregated(parts: &Parts) -> bool {
-    let accept = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accept.split(',').any(|range| range.contains("as=APIGroupDiscoveryList") && range.contains("v=v2;"))
-        || accept.split(',').any(|range| {
-            range.contains("as=APIGroupDiscoveryList") && range.trim_end().ends_with("v=v2")
-        })
+    let accept = parts
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    accept
+        .split(',')
+        .any(|range| range.contains("as=APIGroupDiscoveryList") && range.contains("v=v2;"))
+        || accept
+            .split(',')
+            .any(|range| range.contains("as=APIGroupDiscoveryList") && range.trim_end().ends_with("v=v2"))
 }
 
 fn version() -> Value {
@@ -95,9 +117,14 @@ fn resource_list(group: &str, version: &str) -> Option<Value> {
                 "group": sub.kind.0, "version": sub.kind.1, "kind": sub.kind.2, "verbs": sub.verbs})
         }));
     }
-    for kind in VIRTUAL.iter().filter(|k| k.group == group && k.version == version) {
-        resources.push(json!({"name": kind.plural, "singularName": kind.singular, "namespaced": false,
-            "kind": kind.kind, "verbs": ["create"]}));
+    for kind in VIRTUAL
+        .iter()
+        .filter(|k| k.group == group && k.version == version)
+    {
+        resources.push(
+            json!({"name": kind.plural, "singularName": kind.singular, "namespaced": false,
+            "kind": kind.kind, "verbs": ["create"]}),
+        );
     }
     if resources.is_empty() {
         return None;
@@ -144,14 +171,21 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
             "portforward" => (("", "v1", "PodPortForwardOptions"), &["create", "get"]),
             _ => (own, &["update"]),
         };
-        Subresource { name, kind: exchanged, verbs }
+        Subresource {
+            name,
+            kind: exchanged,
+            verbs,
+        }
     });
     status.into_iter().chain(others).collect()
 }
 
 /// `APIGroupDiscoveryList`: all groups and resources in one answer.
 fn aggregated_list(groups: &[(&str, &str)]) -> Response {
-    let items: Vec<Value> = groups.iter().map(|(group, version)| aggregated_group(group, version)).collect();
+    let items: Vec<Value> = groups
+        .iter()
+        .map(|(group, version)| aggregated_group(group, version))
+        .collect();
     let value = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {},
         "items": items});
     respond_bytes(
@@ -162,10 +196,20 @@ fn aggregated_list(groups: &[(&str, &str)]) -> Response {
 }
 
 fn aggregated_group(group: &str, version: &str) -> Value {
-    let stored = KINDS.iter().filter(|k| k.group == group && k.version == version).map(aggregated_resource);
-    let reviews = VIRTUAL.iter().filter(|k| k.group == group && k.version == version).map(aggregated_review);
+    let stored = KINDS
+        .iter()
+        .filter(|k| k.group == group && k.version == version)
+        .map(aggregated_resource);
+    let reviews = VIRTUAL
+        .iter()
+        .filter(|k| k.group == group && k.version == version)
+        .map(aggregated_review);
     let resources: Vec<Value> = stored.chain(reviews).collect();
-    let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+    let metadata = if group.is_empty() {
+        json!({})
+    } else {
+        json!({"name": group})
+    };
     json!({"metadata": metadata,
         "versions": [{"version": version, "resources": resources, "freshness": "Current"}]})
 }

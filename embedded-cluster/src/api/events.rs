@@ -21,7 +21,12 @@ pub(crate) fn to_stored(kind: &Kind, value: Value) -> Value {
     if !kind.is_events_v1() {
         return value;
     }
-    rename(value, "v1", |name| RENAMED.iter().find(|(_, new)| *new == name).map(|(core, _)| *core))
+    rename(value, "v1", |name| {
+        RENAMED
+            .iter()
+            .find(|(_, new)| *new == name)
+            .map(|(core, _)| *core)
+    })
 }
 
 /// A stored object as the API of `kind` shows it.
@@ -30,7 +35,10 @@ pub(crate) fn to_served(kind: &Kind, value: Value) -> Value {
         return value;
     }
     rename(value, "events.k8s.io/v1", |name| {
-        RENAMED.iter().find(|(core, _)| *core == name).map(|(_, new)| *new)
+        RENAMED
+            .iter()
+            .find(|(core, _)| *core == name)
+            .map(|(_, new)| *new)
     })
 }
 

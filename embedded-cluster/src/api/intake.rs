@@ -22,7 +22,9 @@ pub(crate) fn intake(ctx: &Context, body: &Value) -> Result<Taken, ApiError> {
     let expected = (kind.api_version(), kind.kind);
     let given = (text(body, "apiVersion"), text(body, "kind"));
     if !body.is_object() {
-        return Err(ApiError::bad_request("the object provided is unrecognized: the body must be an object"));
+        return Err(ApiError::bad_request(
+            "the object provided is unrecognized: the body must be an object",
+        ));
     }
     let mut body = body.clone();
     if !given.0.is_empty() || !given.1.is_empty() {
@@ -43,13 +45,18 @@ pub(crate) fn intake(ctx: &Context, body: &Value) -> Result<Taken, ApiError> {
         ))
     })?;
     let warnings = check_unknown(ctx, &body, &object)?;
-    Ok(Taken { object: events::to_stored(kind, object), warnings })
+    Ok(Taken {
+        object: events::to_stored(kind, object),
+        warnings,
+    })
 }
 
 fn check_unknown(ctx: &Context, given: &Value, kept: &Value) -> Result<Vec<String>, ApiError> {
     let mode = ctx.options.get("fieldValidation");
-    let unknown: Vec<String> =
-        unknown_fields(given, kept).into_iter().map(|path| format!("unknown field {path:?}")).collect();
+    let unknown: Vec<String> = unknown_fields(given, kept)
+        .into_iter()
+        .map(|path| format!("unknown field {path:?}"))
+        .collect();
     match mode {
         "Ignore" => Ok(Vec::new()),
         "" | "Warn" => Ok(unknown),

@@ -64,11 +64,18 @@ impl Kind {
 
     /// Where the objects are kept: both event APIs are views of one storage.
     pub(crate) fn storage(&'static self) -> &'static Kind {
-        if self.is_events_v1() { find("", "v1", "events").expect("v1 events are in the table") } else { self }
+        if self.is_events_v1() {
+            find("", "v1", "events").expect("v1 events are in the table")
+        } else {
+            self
+        }
     }
 
     pub(crate) fn id(&self) -> KindId {
-        KINDS.iter().position(|kind| kind == self).expect("kinds come from the table only")
+        KINDS
+            .iter()
+            .position(|kind| kind == self)
+            .expect("kinds come from the table only")
     }
 
     pub(crate) fn is_events_v1(&self) -> bool {
@@ -77,24 +84,36 @@ impl Kind {
 }
 
 fn qualify(name: &str, group: &str) -> String {
-    if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
+    if group.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}.{group}")
+    }
 }
 
 /// `v1` for the core group, `group/version` otherwise.
 pub(crate) fn group_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 /// The kind served as `plural` in that group and version.
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|k| k.group == group && k.version == version && k.plural == plural)
+    KINDS
+        .iter()
+        .find(|k| k.group == group && k.version == version && k.plural == plural)
 }
 
 /// Groups with their versions, core first, in the order of the table.
 pub(crate) fn groups() -> Vec<(&'static str, &'static str)> {
     let mut groups: Vec<(&str, &str)> = Vec::new();
-    for (group, version) in
-        KINDS.iter().map(|k| (k.group, k.version)).chain(VIRTUAL.iter().map(|v| (v.group, v.version)))
+    for (group, version) in KINDS
+        .iter()
+        .map(|k| (k.group, k.version))
+        .chain(VIRTUAL.iter().map(|v| (v.group, v.version)))
     {
         if !groups.contains(&(group, version)) {
             groups.push((group, version));

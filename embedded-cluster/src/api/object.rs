@@ -15,7 +15,9 @@ pub(crate) fn at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
 
 /// The list at a path of field names; empty when absent.
 pub(crate) fn list<'a>(object: &'a Value, path: &[&str]) -> &'a [Value] {
-    at(object, path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    at(object, path)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// `metadata.name`.
@@ -70,7 +72,10 @@ pub(crate) fn is_terminating(object: &Value) -> bool {
 
 /// `metadata.finalizers`.
 pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
-    list(object, &["metadata", "finalizers"]).iter().filter_map(Value::as_str).collect()
+    list(object, &["metadata", "finalizers"])
+        .iter()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// A moment as Kubernetes writes it: RFC 3339 in whole seconds.

@@ -22,9 +22,10 @@ pub(crate) fn document(group: &str, version: &str) -> Option<Value> {
     }
     let mut paths = json!({});
     for kind in KINDS.iter().filter(|k| k.group == group && k.version == version) {
-        paths[path(kind)] = item(kind, |name| {
-            json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}})
-        });
+        paths[path(kind)] = item(
+            kind,
+            |name| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}}),
+        );
     }
     Some(json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": {}}}))
 }
@@ -33,9 +34,10 @@ pub(crate) fn document(group: &str, version: &str) -> Option<Value> {
 pub(crate) fn document_v2() -> Value {
     let mut paths = json!({});
     for kind in KINDS {
-        paths[path(kind)] = item(kind, |name| {
-            json!({"name": name, "in": "query", "type": "string", "uniqueItems": true})
-        });
+        paths[path(kind)] = item(
+            kind,
+            |name| json!({"name": name, "in": "query", "type": "string", "uniqueItems": true}),
+        );
     }
     json!({"swagger": "2.0", "info": info(), "paths": paths, "definitions": {}})
 }
@@ -45,17 +47,31 @@ fn info() -> Value {
 }
 
 fn prefix(group: &str, version: &str) -> String {
-    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+    if group.is_empty() {
+        format!("api/{version}")
+    } else {
+        format!("apis/{group}/{version}")
+    }
 }
 
 fn path(kind: &Kind) -> String {
-    let namespace = if kind.namespaced { "namespaces/{namespace}/" } else { "" };
-    format!("/{}/{namespace}{}/{{name}}", prefix(kind.group, kind.version), kind.plural)
+    let namespace = if kind.namespaced {
+        "namespaces/{namespace}/"
+    } else {
+        ""
+    };
+    format!(
+        "/{}/{namespace}{}/{{name}}",
+        prefix(kind.group, kind.version),
+        kind.plural
+    )
 }
 
 fn item(kind: &Kind, parameter: impl Fn(&str) -> Value) -> Value {
-    let parameters: Vec<Value> =
-        ["dryRun", "fieldManager", "fieldValidation", "force"].into_iter().map(parameter).collect();
+    let parameters: Vec<Value> = ["dryRun", "fieldManager", "fieldValidation", "force"]
+        .into_iter()
+        .map(parameter)
+        .collect();
     json!({"patch": {
         "operationId": format!("patch{}{}{}", kind.group, kind.version, kind.kind),
         "parameters": parameters,

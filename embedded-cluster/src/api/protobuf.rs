@@ -45,7 +45,11 @@ const META: &[Field] = &[
 
 const DELETE_OPTIONS: &[Field] = &[
     (1, "gracePeriodSeconds", Type::Number),
-    (2, "preconditions", Type::Message(&[(1, "uid", Type::Text), (2, "resourceVersion", Type::Text)])),
+    (
+        2,
+        "preconditions",
+        Type::Message(&[(1, "uid", Type::Text), (2, "resourceVersion", Type::Text)]),
+    ),
     (3, "orphanDependents", Type::Flag),
     (4, "propagationPolicy", Type::Text),
     (5, "dryRun", Type::Texts),
@@ -63,7 +67,11 @@ const RESOURCE: &[Field] = &[
 
 const ACCESS: &[Field] = &[
     (1, "resourceAttributes", Type::Message(RESOURCE)),
-    (2, "nonResourceAttributes", Type::Message(&[(1, "path", Type::Text), (2, "verb", Type::Text)])),
+    (
+        2,
+        "nonResourceAttributes",
+        Type::Message(&[(1, "path", Type::Text), (2, "verb", Type::Text)]),
+    ),
 ];
 
 fn message(kind: &str) -> Option<&'static [Field]> {
@@ -84,17 +92,26 @@ fn message(kind: &str) -> Option<&'static [Field]> {
             (4, "stringData", Type::TextMap),
             (5, "immutable", Type::Flag),
         ],
-        "Eviction" => {
-            &[(1, "metadata", Type::Message(META)), (2, "deleteOptions", Type::Message(DELETE_OPTIONS))]
-        }
+        "Eviction" => &[
+            (1, "metadata", Type::Message(META)),
+            (2, "deleteOptions", Type::Message(DELETE_OPTIONS)),
+        ],
         "TokenRequest" => &[
             (1, "metadata", Type::Message(META)),
-            (2, "spec", Type::Message(&[(1, "audiences", Type::Texts), (4, "expirationSeconds", Type::Number)])),
+            (
+                2,
+                "spec",
+                Type::Message(&[
+                    (1, "audiences", Type::Texts),
+                    (4, "expirationSeconds", Type::Number),
+                ]),
+            ),
         ],
         "SelfSubjectReview" => &[(1, "metadata", Type::Message(META))],
-        "SelfSubjectAccessReview" => {
-            &[(1, "metadata", Type::Message(META)), (2, "spec", Type::Message(ACCESS))]
-        }
+        "SelfSubjectAccessReview" => &[
+            (1, "metadata", Type::Message(META)),
+            (2, "spec", Type::Message(ACCESS)),
+        ],
         "SelfSubjectRulesReview" => &[
             (1, "metadata", Type::Message(META)),
             (2, "spec", Type::Message(&[(1, "namespace", Type::Text)])),
@@ -171,7 +188,9 @@ fn read(bytes: &[u8], fields: &[Field], depth: usize) -> Option<Value> {
         return None;
     }
     for (number, part) in parts(bytes)? {
-        let Some((_, name, field_type)) = fields.iter().find(|(own, _, _)| *own == number) else { continue };
+        let Some((_, name, field_type)) = fields.iter().find(|(own, _, _)| *own == number) else {
+            continue;
+        };
         match (field_type, part) {
             // An empty text or map stands for an absent one.
             (Type::Text, Part::Bytes([])) => {}

@@ -3,7 +3,6 @@
 use axum::extract::Query;
 use http::{HeaderMap, Method, Uri};
 
-use super::auth::Identity;
 use super::kinds::{self, Kind, VirtualKind};
 use super::status::ApiError;
 
@@ -20,16 +19,25 @@ impl Options {
 
     /// The parameter, `""` when absent.
     pub(crate) fn get(&self, key: &str) -> &str {
-        self.0.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v.as_str())
+        self.0
+            .iter()
+            .find(|(k, _)| k == key)
+            .map_or("", |(_, v)| v.as_str())
     }
 
     pub(crate) fn all(&self, key: &str) -> Vec<String> {
-        self.0.iter().filter(|(k, _)| k == key).map(|(_, v)| v.clone()).collect()
+        self.0
+            .iter()
+            .filter(|(k, _)| k == key)
+            .map(|(_, v)| v.clone())
+            .collect()
     }
 
     /// `?watch` and `?watch=1` are true, as in Go.
     pub(crate) fn flag(&self, key: &str) -> bool {
-        self.0.iter().any(|(k, v)| k == key && !matches!(v.as_str(), "false" | "0"))
+        self.0
+            .iter()
+            .any(|(k, v)| k == key && !matches!(v.as_str(), "false" | "0"))
     }
 
     /// A whole number, if given.
@@ -48,9 +56,9 @@ impl Options {
         match self.get("dryRun") {
             "" => Ok(false),
             "All" => Ok(true),
-            other => {
-                Err(ApiError::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"")))
-            }
+            other => Err(ApiError::bad_request(format!(
+                "dryRun: Unsupported value: {other:?}: supported values: \"All\""
+            ))),
         }
     }
 }
@@ -157,7 +165,6 @@ pub(crate) struct Context {
     pub(crate) subresource: String,
     pub(crate) options: Options,
     pub(crate) headers: HeaderMap,
-    pub(crate) identity: Identity,
 }
 
 #[cfg(test)]
@@ -175,7 +182,10 @@ mod tests {
         assert_eq!(parsed("/api/v1/namespaces/a"), own("", "a", ""));
         assert_eq!(parsed("/api/v1/namespaces/a/finalize"), own("", "a", "finalize"));
         assert_eq!(parsed("/api/v1/namespaces/a/pods/b/log"), own("a", "b", "log"));
-        assert_eq!(parsed("/apis/apps/v1/namespaces/a/statefulsets/b/scale"), own("a", "b", "scale"));
+        assert_eq!(
+            parsed("/apis/apps/v1/namespaces/a/statefulsets/b/scale"),
+            own("a", "b", "scale")
+        );
         assert_eq!(
             parsed("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode"),
             own("", "system:node", "")

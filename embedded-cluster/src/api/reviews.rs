@@ -50,7 +50,11 @@ fn access(identity: &Identity, review: &Value) -> Value {
         &resource,
         text(asked, &["namespace"]),
     );
-    if denied { json!({"allowed": false, "denied": true}) } else { json!({"allowed": true}) }
+    if denied {
+        json!({"allowed": false, "denied": true})
+    } else {
+        json!({"allowed": true})
+    }
 }
 
 /// Rules only add permissions, so a deny list cannot be told in them: the answer says that it is incomplete.

@@ -18,7 +18,10 @@ pub(crate) struct Selector {
 impl Selector {
     /// Parses the `labelSelector` and `fieldSelector` of a request for objects of `kind`.
     pub(crate) fn parse(kind: &Kind, labels: &str, fields: &str) -> Result<Self, ApiError> {
-        Ok(Self { labels: parse_labels(labels)?, fields: parse_fields(kind, fields)? })
+        Ok(Self {
+            labels: parse_labels(labels)?,
+            fields: parse_fields(kind, fields)?,
+        })
     }
 
     /// Nothing is selected away.
@@ -51,7 +54,10 @@ enum LabelTest {
 
 impl LabelRequirement {
     fn matches(&self, value: &Value) -> bool {
-        let label = value.get("metadata").and_then(|m| m.get("labels")).and_then(|l| l.get(&self.key));
+        let label = value
+            .get("metadata")
+            .and_then(|m| m.get("labels"))
+            .and_then(|l| l.get(&self.key));
         let label = label.and_then(Value::as_str);
         match &self.test {
             LabelTest::In(values) => label.is_some_and(|l| values.iter().any(|v| v == l)),
@@ -69,16 +75,32 @@ fn number(label: Option<&str>) -> Option<i64> {
 }
 
 fn parse_labels(text: &str) -> Result<Vec<LabelRequirement>, ApiError> {
-    split_outside_parentheses(text).into_iter().map(parse_label_requirement).collect()
+    split_outside_parentheses(text)
+        .into_iter()
+        .map(parse_label_requirement)
+        .collect()
 }
 
 fn parse_label_requirement(text: &str) -> Result<LabelRequirement, ApiError> {
-    let bad = || ApiError::bad_request(format!("unable to parse requirement: invalid label selector {text:?}"));
+    let bad = || {
+        ApiError::bad_request(format!(
+            "unable to parse requirement: invalid label selector {text:?}"
+        ))
+    };
     let requirement = |key: &str, test| {
         let key = key.trim();
         let valid = !key.is_empty()
-            && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
-        if valid { Ok(LabelRequirement { key: key.to_owned(), test }) } else { Err(bad()) }
+            && key
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
+        if valid {
+            Ok(LabelRequirement {
+                key: key.to_owned(),
+                test,
+            })
+        } else {
+            Err(bad())
+        }
     };
     if let Some((head, list)) = text.strip_suffix(')').and_then(|t| t.split_once('(')) {
         let values = list.split(',').map(|v| v.trim().to_owned()).collect();
@@ -86,7 +108,10 @@ fn parse_label_requirement(text: &str) -> Result<LabelRequirement, ApiError> {
         if let Some(key) = head.strip_suffix(" notin") {
             return requirement(key, LabelTest::NotIn(values));
         }
-        return head.strip_suffix(" in").ok_or_else(bad).and_then(|key| requirement(key, LabelTest::In(values)));
+        return head
+            .strip_suffix(" in")
+            .ok_or_else(bad)
+            .and_then(|key| requirement(key, LabelTest::In(values)));
     }
     let value = |v: &str| vec![v.trim().to_owned()];
     if let Some((key, v)) = text.split_once("!=") {
@@ -119,7 +144,11 @@ fn split_outside_parentheses(text: &str) -> Vec<&str> {
         }
     }
     parts.push(&text[start..]);
-    parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).collect()
+    parts
+        .into_iter()
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -208,7 +237,11 @@ fn parse_fields(kind: &Kind, text: &str) -> Result<Vec<FieldRequirement>, ApiErr
                 kind.api_version() + ", Resource=" + kind.plural,
             )));
         }
-        requirements.push(FieldRequirement { path: storage_path(key), value: value.to_owned(), equal });
+        requirements.push(FieldRequirement {
+            path: storage_path(key),
+            value: value.to_owned(),
+            equal,
+        });
     }
     Ok(requirements)
 }
@@ -235,24 +268,45 @@ mod tests {
         let pods = find("", "v1", "pods").expect("pods are served");
         let pod = json!({"metadata": {"name": "a", "labels": {"app": "web", "tier": "2"}},
             "spec": {"nodeName": "n"}, "status": {"phase": "Running"}});
-        Selector::parse(pods, labels, fields).expect("a valid selector").matches(&pod)
+        Selector::parse(pods, labels, fields)
+            .expect("a valid selector")
+            .matches(&pod)
     }
 
     #[test]
     fn label_requirements() {
-        for selector in
-            ["", "app", "app=web", "app==web", "app in (web, db)", "!gone", "gone notin (a)", "x!=y", "tier>1"]
-        {
+        for selector in [
+            "",
+            "app",
+            "app=web",
+            "app==web",
+            "app in (web, db)",
+            "!gone",
+            "gone notin (a)",
+            "x!=y",
+            "tier>1",
+        ] {
             assert!(matches(selector, ""), "{selector}");
         }
-        for selector in ["gone", "app=db", "app!=web", "app notin (web)", "!app", "app=web,tier=3", "tier<2"] {
+        for selector in [
+            "gone",
+            "app=db",
+            "app!=web",
+            "app notin (web)",
+            "!app",
+            "app=web,tier=3",
+            "tier<2",
+        ] {
             assert!(!matches(selector, ""), "{selector}");
         }
     }
 
     #[test]
     fn field_requirements() {
-        assert!(matches("", "metadata.name=a,spec.nodeName=n,status.phase!=Failed"));
+        assert!(matches(
+            "",
+            "metadata.name=a,spec.nodeName=n,status.phase!=Failed"
+        ));
         assert!(!matches("", "spec.nodeName="));
         assert!(matches("", "status.podIP="));
     }
@@ -260,7 +314,12 @@ mod tests {
     #[test]
     fn unsupported_selectors_are_bad_requests() {
         let pods = find("", "v1", "pods").expect("pods are served");
-        for (labels, fields) in [("a in (b", ""), ("=x", ""), ("", "spec.foo=1"), ("", "metadata.name")] {
+        for (labels, fields) in [
+            ("a in (b", ""),
+            ("=x", ""),
+            ("", "spec.foo=1"),
+            ("", "metadata.name"),
+        ] {
             let error = Selector::parse(pods, labels, fields).expect_err("refused");
             assert_eq!(error.code, 400, "{labels} {fields}");
         }

@@ -27,7 +27,9 @@ impl ApiServer {
         let server = Arc::clone(self);
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(Identity::admin("system:embedded-cluster"));
+            request
+                .extensions_mut()
+                .insert(Identity::admin("system:embedded-cluster"));
             let server = Arc::clone(&server);
             async move { Ok::<_, Infallible>(server.handle(request).await) }
         });
@@ -85,7 +87,10 @@ async fn serve_connection(server: Arc<ApiServer>, acceptor: TlsAcceptor, stream:
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(MAX_STREAMS);
-    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
+    if let Err(error) = builder
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .await
+    {
         tracing::debug!(%error, "connection ended");
     }
 }

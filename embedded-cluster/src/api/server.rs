@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
@@ -33,7 +34,10 @@ pub struct ApiConfig {
 impl Default for ApiConfig {
     /// No tokens; Services in 10.96.0.0/12, the range that kubeadm uses.
     fn default() -> Self {
-        Self { tokens: Vec::new(), service_network: (Ipv4Addr::new(10, 96, 0, 0), 12) }
+        Self {
+            tokens: Vec::new(),
+            service_network: (Ipv4Addr::new(10, 96, 0, 0), 12),
+        }
     }
 }
 
@@ -41,13 +45,20 @@ impl Default for ApiConfig {
 pub struct ApiServer {
     pub(crate) config: ApiConfig,
     pub(crate) store: Arc<Store>,
+    /// Where in the range the last Service address was.
+    pub(crate) last_address: AtomicU32,
     runtime: OnceLock<Arc<dyn PodRuntime>>,
 }
 
 impl ApiServer {
     /// A server with the namespaces and the service that every cluster has.
     pub fn new(config: ApiConfig) -> Arc<Self> {
-        let server = Arc::new(Self { config, store: Arc::new(Store::new()), runtime: OnceLock::new() });
+        let server = Arc::new(Self {
+            config,
+            store: Arc::new(Store::new()),
+            last_address: AtomicU32::new(0),
+            runtime: OnceLock::new(),
+        });
         bootstrap::fill(&server);
         server
     }
@@ -61,7 +72,11 @@ impl ApiServer {
 
     pub(crate) fn runtime(&self) -> Result<&Arc<dyn PodRuntime>, ApiError> {
         self.runtime.get().ok_or_else(|| {
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "no node is connected yet")
+            ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "no node is connected yet",
+            )
         })
     }
 
@@ -73,7 +88,9 @@ impl ApiServer {
         let response = match outcome {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => refuse(&error),
-            Err(_) => refuse(&ApiError::internal(format!("the server panicked at {method} {path}"))),
+            Err(_) => refuse(&ApiError::internal(format!(
+                "the server panicked at {method} {path}"
+            ))),
         };
         tracing::debug!(%method, path, watching, code = response.status().as_u16(), "request");
         response
@@ -105,7 +122,6 @@ impl ApiServer {
             subresource: target.subresource,
             options,
             headers: parts.headers.clone(),
-            identity,
         };
         self.dispatch(ctx, parts, body).await
     }
@@ -120,7 +136,7 @@ impl ApiServer {
             (&Method::GET, _) if watching => watch::watch(&self.store, ctx),
             (&Method::GET, true) => read::get(&self.store, &ctx),
             (&Method::GET, false) => read::list(&self.store, &ctx),
-            (&Method::POST, false) if ctx.kind.namespaced == !ctx.namespace.is_empty() => {
+            (&Method::POST, false) if ctx.kind.namespaced != ctx.namespace.is_empty() => {
                 let body = read_json(&ctx.headers, body).await?;
                 create::create(&self, &ctx, &body)
             }
@@ -146,7 +162,9 @@ impl ApiServer {
 
 impl std::fmt::Debug for ApiServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiServer").field("revision", &self.store.revision()).finish_non_exhaustive()
+        f.debug_struct("ApiServer")
+            .field("revision", &self.store.revision())
+            .finish_non_exhaustive()
     }
 }
 
@@ -167,7 +185,9 @@ pub(crate) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
             "RequestEntityTooLarge",
             format!("Request entity too large: limit is {MAX_BODY}"),
         )),
-        Err(error) => Err(ApiError::bad_request(format!("the body could not be read: {error}"))),
+        Err(error) => Err(ApiError::bad_request(format!(
+            "the body could not be read: {error}"
+        ))),
     }
 }
 
@@ -192,8 +212,11 @@ fn authorize(identity: &Identity, target: &Target, verb: &str) -> Result<(), Api
         Resource::Stored(kind) => (kind.group, kind.plural),
         Resource::Virtual(kind) => (kind.group, kind.plural),
     };
-    let resource =
-        if target.subresource.is_empty() { plural.to_owned() } else { format!("{plural}/{}", target.subresource) };
+    let resource = if target.subresource.is_empty() {
+        plural.to_owned()
+    } else {
+        format!("{plural}/{}", target.subresource)
+    };
     if !identity.is_denied(verb, group, &resource, &target.namespace) {
         return Ok(());
     }
@@ -202,8 +225,16 @@ fn authorize(identity: &Identity, target: &Target, verb: &str) -> Result<(), Api
     } else {
         format!("in the namespace {:?}", target.namespace)
     };
-    let what = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
-    let name = if target.name.is_empty() { String::new() } else { format!(" {:?}", target.name) };
+    let what = if group.is_empty() {
+        plural.to_owned()
+    } else {
+        format!("{plural}.{group}")
+    };
+    let name = if target.name.is_empty() {
+        String::new()
+    } else {
+        format!(" {:?}", target.name)
+    };
     Err(ApiError::new(
         StatusCode::FORBIDDEN,
         "Forbidden",

@@ -20,7 +20,12 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+        }
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -44,7 +49,11 @@ impl ApiError {
 
     /// The path or resource is not served at all.
     pub(crate) fn unknown_path() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
     }
 
     pub(crate) fn method_not_allowed() -> Self {
@@ -72,7 +81,10 @@ impl ApiError {
             ..Self::new(
                 StatusCode::CONFLICT,
                 "Conflict",
-                format!("Operation cannot be fulfilled on {} {name:?}: {why}", kind.qualified_resource()),
+                format!(
+                    "Operation cannot be fulfilled on {} {name:?}: {why}",
+                    kind.qualified_resource()
+                ),
             )
         }
     }
@@ -104,7 +116,11 @@ impl ApiError {
 
     pub(crate) fn invalid(kind: &Kind, name: &str, errors: &[FieldError]) -> Self {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let text = if texts.len() == 1 { texts[0].clone() } else { format!("[{}]", texts.join(", ")) };
+        let text = if texts.len() == 1 {
+            texts[0].clone()
+        } else {
+            format!("[{}]", texts.join(", "))
+        };
         let causes: Vec<Value> = errors.iter().map(FieldError::cause).collect();
         let mut details = json!({"name": name, "kind": kind.kind, "causes": causes});
         if !kind.group.is_empty() {
@@ -168,7 +184,10 @@ pub(crate) struct FieldError {
 
 impl FieldError {
     pub(crate) fn required(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: FieldProblem::Required(detail.into()) }
+        Self {
+            field: field.into(),
+            problem: FieldProblem::Required(detail.into()),
+        }
     }
 
     pub(crate) fn invalid(
@@ -176,7 +195,10 @@ impl FieldError {
         value: impl Into<Value>,
         detail: impl Into<String>,
     ) -> Self {
-        Self { field: field.into(), problem: FieldProblem::Invalid(value.into(), detail.into()) }
+        Self {
+            field: field.into(),
+            problem: FieldProblem::Invalid(value.into(), detail.into()),
+        }
     }
 
     pub(crate) fn unsupported(
@@ -184,23 +206,38 @@ impl FieldError {
         value: impl Into<Value>,
         supported: &[&'static str],
     ) -> Self {
-        Self { field: field.into(), problem: FieldProblem::Unsupported(value.into(), supported.to_vec()) }
+        Self {
+            field: field.into(),
+            problem: FieldProblem::Unsupported(value.into(), supported.to_vec()),
+        }
     }
 
     pub(crate) fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { field: field.into(), problem: FieldProblem::Duplicate(value.into()) }
+        Self {
+            field: field.into(),
+            problem: FieldProblem::Duplicate(value.into()),
+        }
     }
 
     pub(crate) fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: FieldProblem::Forbidden(detail.into()) }
+        Self {
+            field: field.into(),
+            problem: FieldProblem::Forbidden(detail.into()),
+        }
     }
 
     pub(crate) fn too_long(field: impl Into<String>, limit: usize) -> Self {
-        Self { field: field.into(), problem: FieldProblem::TooLong(limit) }
+        Self {
+            field: field.into(),
+            problem: FieldProblem::TooLong(limit),
+        }
     }
 
     pub(crate) fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { field: field.into(), problem: FieldProblem::NotFound(value.into()) }
+        Self {
+            field: field.into(),
+            problem: FieldProblem::NotFound(value.into()),
+        }
     }
 
     fn reason(&self) -> &'static str {
@@ -224,7 +261,10 @@ impl FieldError {
             FieldProblem::Invalid(value, detail) => format!("Invalid value: {value}: {detail}"),
             FieldProblem::Unsupported(value, supported) => {
                 let list: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
-                format!("Unsupported value: {value}: supported values: {}", list.join(", "))
+                format!(
+                    "Unsupported value: {value}: supported values: {}",
+                    list.join(", ")
+                )
             }
             FieldProblem::Duplicate(value) => format!("Duplicate value: {value}"),
             FieldProblem::Forbidden(detail) => format!("Forbidden: {detail}"),

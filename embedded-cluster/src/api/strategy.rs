@@ -60,7 +60,9 @@ pub(crate) fn prepare_update(
     }
     server.admit_update(kind, old, new)?;
     if kind.generation && spec_changed(old, new) {
-        let generation = object::at(old, &["metadata", "generation"]).and_then(Value::as_i64).unwrap_or(0);
+        let generation = object::at(old, &["metadata", "generation"])
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
         new["metadata"]["generation"] = json!(generation + 1);
     }
     Ok(())
@@ -74,7 +76,12 @@ fn retyped(kind: &'static Kind, object: &Value) -> Result<Value, ApiError> {
 }
 
 fn sections(old: &Value, new: &Value) -> Vec<String> {
-    let keys = |value: &Value| value.as_object().map(|m| m.keys().cloned().collect()).unwrap_or_default();
+    let keys = |value: &Value| {
+        value
+            .as_object()
+            .map(|m| m.keys().cloned().collect())
+            .unwrap_or_default()
+    };
     let mut all: Vec<String> = keys(old);
     all.extend(keys(new));
     all

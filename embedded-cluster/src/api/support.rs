@@ -23,8 +23,14 @@ pub const UNSUPPORTED_POD_FIELDS: &[&str] = &[
 ];
 
 /// Volume sources that pods may have.
-pub const SUPPORTED_VOLUMES: &[&str] =
-    &["configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"];
+pub const SUPPORTED_VOLUMES: &[&str] = &[
+    "configMap",
+    "downwardAPI",
+    "emptyDir",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+];
 
 /// Sources that a `projected` volume may have.
 pub const SUPPORTED_PROJECTIONS: &[&str] = &["configMap", "downwardAPI", "secret", "serviceAccountToken"];
@@ -51,7 +57,11 @@ pub(crate) fn pod(spec: &Value, path: &str) -> Vec<FieldError> {
         errors.push(refusal(&format!("{path}.os.name")));
     }
     if let Some(context) = spec.get("securityContext") {
-        errors.extend(absent(context, &format!("{path}.securityContext"), UNSUPPORTED_SECURITY_FIELDS));
+        errors.extend(absent(
+            context,
+            &format!("{path}.securityContext"),
+            UNSUPPORTED_SECURITY_FIELDS,
+        ));
         errors.extend(seccomp(context, &format!("{path}.securityContext")));
     }
     for (index, volume) in list(spec, &["volumes"]).iter().enumerate() {
@@ -74,7 +84,10 @@ pub(crate) fn service(service: &Value) -> Vec<FieldError> {
         errors.push(FieldError::forbidden("spec.type", message));
     }
     errors.extend(absent(&service["spec"], "spec", &["externalIPs"]));
-    if list(service, &["spec", "ipFamilies"]).iter().any(|family| family == "IPv6") {
+    if list(service, &["spec", "ipFamilies"])
+        .iter()
+        .any(|family| family == "IPv6")
+    {
         errors.push(refusal("spec.ipFamilies"));
     }
     for (index, port) in list(service, &["spec", "ports"]).iter().enumerate() {
@@ -95,7 +108,11 @@ pub(crate) fn claim(spec: &Value, path: &str) -> Vec<FieldError> {
 }
 
 fn volume(volume: &Value, path: &str) -> Vec<FieldError> {
-    let sources = volume.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+    let sources = volume
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key.as_str());
     let mut errors: Vec<FieldError> = sources
         .filter(|key| *key != "name" && !SUPPORTED_VOLUMES.contains(key))
         .map(|key| refusal(&format!("{path}.{key}")))
@@ -104,7 +121,11 @@ fn volume(volume: &Value, path: &str) -> Vec<FieldError> {
         errors.push(refusal(&format!("{path}.emptyDir.medium")));
     }
     for (index, source) in list(volume, &["projected", "sources"]).iter().enumerate() {
-        let kinds = source.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+        let kinds = source
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.as_str());
         errors.extend(
             kinds
                 .filter(|key| !SUPPORTED_PROJECTIONS.contains(key))
@@ -117,7 +138,11 @@ fn volume(volume: &Value, path: &str) -> Vec<FieldError> {
 fn container(container: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = absent(container, path, UNSUPPORTED_CONTAINER_FIELDS);
     for (index, port) in list(container, &["ports"]).iter().enumerate() {
-        errors.extend(absent(port, &format!("{path}.ports[{index}]"), &["hostPort", "hostIP"]));
+        errors.extend(absent(
+            port,
+            &format!("{path}.ports[{index}]"),
+            &["hostPort", "hostIP"],
+        ));
     }
     for (index, mount) in list(container, &["volumeMounts"]).iter().enumerate() {
         if text(mount, &["mountPropagation"]) == "Bidirectional" {
@@ -188,12 +213,15 @@ mod tests {
             "volumes": [{"name": "a", "hostPath": {"path": "/"}}, {"name": "b", "emptyDir": {}}],
             "containers": [{"name": "c", "ports": [{"containerPort": 1, "hostPort": 1}],
                 "livenessProbe": {"grpc": {"port": 1}}}]});
-        assert_eq!(refused(&spec), [
-            "spec.hostNetwork",
-            "spec.volumes[0].hostPath",
-            "spec.containers[0].ports[0].hostPort",
-            "spec.containers[0].livenessProbe.grpc"
-        ]);
+        assert_eq!(
+            refused(&spec),
+            [
+                "spec.hostNetwork",
+                "spec.volumes[0].hostPath",
+                "spec.containers[0].ports[0].hostPort",
+                "spec.containers[0].livenessProbe.grpc"
+            ]
+        );
     }
 
     #[test]

@@ -17,9 +17,14 @@ pub(crate) struct TypedError {
 
 /// Deserialises into `T` and back.
 pub(crate) fn round_trip<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, TypedError> {
-    let typed: T = serde_path_to_error::deserialize(value)
-        .map_err(|error| TypedError { path: error.path().to_string(), message: error.inner().to_string() })?;
-    serde_json::to_value(typed).map_err(|error| TypedError { path: String::new(), message: error.to_string() })
+    let typed: T = serde_path_to_error::deserialize(value).map_err(|error| TypedError {
+        path: error.path().to_string(),
+        message: error.inner().to_string(),
+    })?;
+    serde_json::to_value(typed).map_err(|error| TypedError {
+        path: String::new(),
+        message: error.to_string(),
+    })
 }
 
 /// Paths of the fields of `given` that `kept` no longer has, as Kubernetes writes them.
@@ -33,7 +38,11 @@ fn walk(path: &str, given: &Value, kept: &Value, found: &mut Vec<String>) {
     match (given, kept) {
         (Value::Object(given), Value::Object(kept)) => {
             for (key, value) in given {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
                 match kept.get(key) {
                     Some(other) => walk(&path, value, other, found),
                     None if value.is_null() => {}
@@ -62,7 +71,10 @@ mod tests {
         let given = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "creationTimestamp": null},
             "spec": {"containers": [{"name": "c", "imagee": "x"}], "hostnam": "y"}});
         let kept = round_trip::<Pod>(&given).expect("types are right");
-        assert_eq!(unknown_fields(&given, &kept), ["spec.containers[0].imagee", "spec.hostnam"]);
+        assert_eq!(
+            unknown_fields(&given, &kept),
+            ["spec.containers[0].imagee", "spec.hostnam"]
+        );
         assert!(kept["spec"].get("hostnam").is_none());
     }
 

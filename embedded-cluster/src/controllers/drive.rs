@@ -67,7 +67,10 @@ pub(crate) async fn drive<K>(
         queue.map(Ok::<_, Infallible>),
         controller::Config::default(),
     )
-    .for_each(|result| ready(log(result)))
+    .for_each(|result| {
+        log(result);
+        ready(())
+    })
     .await;
 }
 

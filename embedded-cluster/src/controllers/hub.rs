@@ -22,7 +22,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use super::config::ControllersConfig;
 use super::events::EventRecorder;
@@ -67,6 +67,7 @@ macro_rules! hub {
             pub(crate) config: ControllersConfig,
             changes: broadcast::Sender<Change>,
             recorders: Mutex<BTreeMap<&'static str, EventRecorder>>,
+            filled: watch::Sender<usize>,
             $(pub(crate) $field: Store<$kind>,)+
         }
 
@@ -75,22 +76,21 @@ macro_rules! hub {
             pub(crate) fn new(config: ControllersConfig) -> (Arc<Self>, BoxFuture<'static, ()>) {
                 let client = config.client.clone();
                 let (changes, _) = broadcast::channel(CHANGES_KEPT);
+                let filled = watch::Sender::new(0);
+                let outlet = Outlet { changes: changes.clone(), filled: filled.clone() };
                 let mut watches: Vec<BoxFuture<'static, ()>> = Vec::new();
                 $(
                     let ($field, writer) = reflector::store::<$kind>();
                     watches.push(
-                        watch(client.clone(), writer, $field.clone(), changes.clone(), Object::$kind, $strip).boxed(),
+                        keep_up(client.clone(), writer, $field.clone(), outlet.clone(), Object::$kind, $strip).boxed(),
                     );
                 )+
-                let hub = Arc::new(Self { client, config, changes, recorders: Mutex::default(), $($field,)+ });
+                let hub = Arc::new(Self { client, config, changes, recorders: Mutex::default(), filled, $($field,)+ });
                 (hub, futures::future::join_all(watches).map(drop).boxed())
             }
 
-            /// Resolves when every store has its first complete list.
-            pub(crate) async fn wait_until_ready(&self) {
-                // A writer is dropped only when the hub's future is, and this one with it.
-                $(let _ = self.$field.wait_until_ready().await;)+
-            }
+            /// How many kinds are watched.
+            const KINDS: usize = [$(stringify!($kind)),+].len();
 
             /// Every object in every store.
             pub(crate) fn everything(&self) -> Vec<Object> {
@@ -125,6 +125,18 @@ hub! {
 fn keep<K>(_: &mut K) {}
 
 impl Hub {
+    /// Resolves when every store has its first complete list. Not `Store::wait_until_ready`: of several tasks that
+    /// wait for one store, it wakes only some (kube-runtime 5.0).
+    pub(crate) async fn wait_until_ready(&self) {
+        let all = self
+            .filled
+            .subscribe()
+            .wait_for(|filled| *filled >= Self::KINDS)
+            .await
+            .map(drop);
+        all.expect("the hub holds the sender");
+    }
+
     /// Changes from now on.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
@@ -148,11 +160,19 @@ impl Hub {
     }
 }
 
-async fn watch<K>(
+/// Where a watch tells what it saw.
+#[derive(Clone)]
+struct Outlet {
+    changes: broadcast::Sender<Change>,
+    /// How many stores have had their first complete list.
+    filled: watch::Sender<usize>,
+}
+
+async fn keep_up<K>(
     client: Client,
     writer: reflector::store::Writer<K>,
     store: Store<K>,
-    changes: broadcast::Sender<Change>,
+    outlet: Outlet,
     wrap: fn(Arc<K>) -> Object,
     strip: fn(&mut K),
 ) where
@@ -176,17 +196,23 @@ async fn watch<K>(
         .boxed();
     // Nobody may be listening yet: controllers begin with what the stores hold.
     let tell = |object, deleted| {
-        drop(changes.send(Change {
+        drop(outlet.changes.send(Change {
             object: wrap(object),
             deleted,
-        }))
+        }));
     };
+    let mut filled = false;
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Apply(object)) => tell(Arc::new(object), false),
             Ok(watcher::Event::Delete(object)) => tell(Arc::new(object), true),
             // A relist may hide a deletion, which garbage collection and the resync of others make up for.
-            Ok(watcher::Event::InitDone) => store.state().into_iter().for_each(|object| tell(object, false)),
+            Ok(watcher::Event::InitDone) => {
+                if !std::mem::replace(&mut filled, true) {
+                    outlet.filled.send_modify(|filled| *filled += 1);
+                }
+                store.state().into_iter().for_each(|object| tell(object, false));
+            }
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
             Err(error) => tracing::warn!(%error, kind = %K::kind(&()), "a watch failed and is retried"),
         }

@@ -24,9 +24,9 @@ pub(crate) fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
 }
 
 /// The object's controller, when it is of this kind.
-pub(crate) fn controller_of_kind<'a, K: Resource<DynamicType = ()>>(
-    meta: &'a ObjectMeta,
-) -> Option<&'a OwnerReference> {
+pub(crate) fn controller_of_kind<K: Resource<DynamicType = ()>>(
+    meta: &ObjectMeta,
+) -> Option<&OwnerReference> {
     controller_of(meta).filter(|owner| owner.kind == K::kind(&()) && owner.api_version == K::api_version(&()))
 }
 

@@ -149,6 +149,9 @@ impl<'a> Pull<'a> {
         } else {
             ClientProtocol::Https
         };
+        // The HTTP client uses the process's provider of cryptography and brings none of its own. Another choice,
+        // made earlier by the host program, is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::new(ClientConfig {
             protocol,
             connect_timeout: Some(CONNECT_TIMEOUT),

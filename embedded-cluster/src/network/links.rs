@@ -4,11 +4,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
-use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, State};
 use rtnetlink::packet_route::route::{RouteScope, RouteType};
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::config::{NetworkConfig, PodAddress};
 use super::error::NetworkError;
@@ -17,6 +18,14 @@ use super::error::NetworkError;
 const LOOPBACK_INDEX: u32 = 1;
 /// The kernel's `local` routing table (`RT_TABLE_LOCAL`).
 const LOCAL_TABLE: u32 = 255;
+
+/// The port that keeps the bridge's carrier on: one end of a veth pair, since not every kernel has dummy devices.
+const CARRIER: &str = "carrier0";
+/// Its other end, which leads nowhere.
+const CARRIER_PEER: &str = "carrier1";
+/// How long an interface may take to become operational. Microseconds as a rule, milliseconds when the kernel is
+/// busy with other namespaces; a lost first packet would be sent again only after a second.
+const OPERATIONAL_WITHIN: Duration = Duration::from_secs(1);
 
 /// Opens a netlink socket in the calling thread's network namespace and drives it on the current runtime.
 pub(crate) fn connect() -> Result<Handle, NetworkError> {
@@ -36,15 +45,23 @@ pub(crate) async fn create_bridge(handle: &Handle, config: &NetworkConfig) -> Re
     // come and go and leaves the other pods with a stale neighbour entry for their gateway.
     let link = LinkBridge::new(bridge)
         .address(hardware_address(config.gateway))
-        .up()
+        .down()
         .build();
-    handle
-        .link()
-        .add(link)
-        .execute()
-        .await
-        .map_err(|source| NetworkError::netlink(format!("create bridge {bridge}"), source))?;
+    add_link(handle, link, bridge).await?;
     let index = index_of(handle, bridge).await?;
+    // A bridge without a live port has no carrier, and gets one with its first pod: the kernel then starts to
+    // send up to a second later, and drops what comes before. With a port from the beginning it never waits.
+    add_link(
+        handle,
+        LinkVeth::new(CARRIER, CARRIER_PEER).controller(index).build(),
+        CARRIER,
+    )
+    .await?;
+    set_link_state(handle, CARRIER_PEER, true).await?;
+    set_link_state(handle, CARRIER, true).await?;
+    wait_until_operational(handle, CARRIER).await?;
+    set_link_state(handle, bridge, true).await?;
+    wait_until_operational(handle, bridge).await?;
     handle
         .address()
         .add(index, IpAddr::V4(config.gateway), config.pod_prefix)
@@ -74,7 +91,7 @@ pub(crate) async fn create_veth(
     netns: BorrowedFd<'_>,
     ip: Ipv4Addr,
 ) -> Result<(), NetworkError> {
-    let peer = rtnetlink::LinkMessageBuilder::<LinkUnspec>::default()
+    let peer = LinkMessageBuilder::<LinkUnspec>::default()
         .name("eth0")
         .setns_by_fd(netns.as_raw_fd())
         .address(hardware_address(ip))
@@ -169,6 +186,35 @@ async fn configure_interfaces(address: PodAddress) -> Result<(), NetworkError> {
         .execute()
         .await
         .map_err(|source| NetworkError::netlink(format!("route through {}", address.gateway), source))
+}
+
+/// Asks until the interface is operational: the kernel's own work queue makes it so, moments after it is up.
+pub(crate) async fn wait_until_operational(handle: &Handle, name: &str) -> Result<(), NetworkError> {
+    let begun = Instant::now();
+    while begun.elapsed() < OPERATIONAL_WITHIN {
+        let mut links = handle.link().get().match_name(name).execute();
+        let link = links.try_next().await;
+        let link = link.map_err(|source| NetworkError::netlink(format!("find interface {name}"), source))?;
+        let up = LinkAttribute::OperState(State::Up);
+        if link.is_some_and(|link| link.attributes.contains(&up)) {
+            return Ok(());
+        }
+        tokio::task::yield_now().await;
+    }
+    tracing::warn!(
+        name,
+        "an interface is not operational yet; the first packets may be lost"
+    );
+    Ok(())
+}
+
+async fn add_link(
+    handle: &Handle,
+    link: rtnetlink::packet_route::link::LinkMessage,
+    name: &str,
+) -> Result<(), NetworkError> {
+    let added = handle.link().add(link).execute().await;
+    added.map_err(|source| NetworkError::netlink(format!("create interface {name}"), source))
 }
 
 async fn set_loopback_up(handle: &Handle) -> Result<(), NetworkError> {

@@ -153,6 +153,8 @@ impl Network {
         )
         .await?;
         links::configure_pod(owned, address).await?;
+        // The pod's first packets are its servers' greetings: they must not meet a port that is not forwarding.
+        links::wait_until_operational(&self.handle, &attachment.host_end).await?;
         Ok(address)
     }
 

@@ -11,10 +11,20 @@ use super::quantity;
 pub(crate) fn field(pod: &Pod, path: &str) -> Result<String, String> {
     let metadata = &pod.metadata;
     if let Some(key) = subscript(path, "metadata.labels") {
-        return Ok(metadata.labels.as_ref().and_then(|labels| labels.get(key)).cloned().unwrap_or_default());
+        return Ok(metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(key))
+            .cloned()
+            .unwrap_or_default());
     }
     if let Some(key) = subscript(path, "metadata.annotations") {
-        return Ok(metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned().unwrap_or_default());
+        return Ok(metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get(key))
+            .cloned()
+            .unwrap_or_default());
     }
     let spec = pod.spec.as_ref();
     let status = pod.status.as_ref();
@@ -37,12 +47,21 @@ pub(crate) fn field(pod: &Pod, path: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// A resource that is not CPU, memory or ephemeral storage, or a divisor that is no quantity.
-pub(crate) fn resource(pod: &Pod, container: &Container, selector: &ResourceFieldSelector) -> Result<String, String> {
+pub(crate) fn resource(
+    pod: &Pod,
+    container: &Container,
+    selector: &ResourceFieldSelector,
+) -> Result<String, String> {
     let spec = pod.spec.as_ref();
     let container = match selector.container_name.as_deref().filter(|name| !name.is_empty()) {
         None => container,
         Some(name) => spec
-            .and_then(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|c| c.name == name))
+            .and_then(|spec| {
+                spec.containers
+                    .iter()
+                    .chain(spec.init_containers.iter().flatten())
+                    .find(|c| c.name == name)
+            })
             .ok_or_else(|| format!("container {name} not found"))?,
     };
     let unsupported = || format!("unsupported container resource : {}", selector.resource);
@@ -51,7 +70,9 @@ pub(crate) fn resource(pod: &Pod, container: &Container, selector: &ResourceFiel
     let limits = resources.and_then(|resources| resources.limits.as_ref());
     let of = match kind {
         "limits" => limits,
-        "requests" => resources.and_then(|resources| resources.requests.as_ref()).or(limits),
+        "requests" => resources
+            .and_then(|resources| resources.requests.as_ref())
+            .or(limits),
         _ => return Err(unsupported()),
     };
     let parse = |text: &str| quantity::milli(text).ok_or_else(|| format!("{text:?} is not a quantity"));
@@ -78,7 +99,11 @@ fn subscript<'a>(path: &'a str, base: &str) -> Option<&'a str> {
 
 /// Kubernetes' format for a whole map: one `key="value"` per line, in order.
 fn map(values: Option<&std::collections::BTreeMap<String, String>>) -> String {
-    let lines: Vec<String> = values.into_iter().flatten().map(|(key, value)| format!("{key}={value:?}")).collect();
+    let lines: Vec<String> = values
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={value:?}"))
+        .collect();
     lines.join("\n")
 }
 
@@ -90,17 +115,30 @@ mod tests {
 
     #[test]
     fn labels_by_key_and_as_a_whole() {
-        let pod: Pod =
-            serde_json::from_value(json!({"metadata": {"labels": {"app.kubernetes.io/name": "v", "b": "2"}}})).unwrap();
-        assert_eq!(field(&pod, "metadata.labels['app.kubernetes.io/name']").unwrap(), "v");
-        assert_eq!(field(&pod, "metadata.labels").unwrap(), "app.kubernetes.io/name=\"v\"\nb=\"2\"");
-        assert_eq!(field(&pod, "status.phase").unwrap_err(), "unsupported fieldPath: status.phase");
+        let pod: Pod = serde_json::from_value(
+            json!({"metadata": {"labels": {"app.kubernetes.io/name": "v", "b": "2"}}}),
+        )
+        .unwrap();
+        assert_eq!(
+            field(&pod, "metadata.labels['app.kubernetes.io/name']").unwrap(),
+            "v"
+        );
+        assert_eq!(
+            field(&pod, "metadata.labels").unwrap(),
+            "app.kubernetes.io/name=\"v\"\nb=\"2\""
+        );
+        assert_eq!(
+            field(&pod, "status.phase").unwrap_err(),
+            "unsupported fieldPath: status.phase"
+        );
     }
 
     #[test]
     fn resources_are_rounded_up_in_units_of_the_divisor() {
-        let container: Container =
-            serde_json::from_value(json!({"name": "c", "resources": {"limits": {"memory": "100Mi", "cpu": "1500m"}}})).unwrap();
+        let container: Container = serde_json::from_value(
+            json!({"name": "c", "resources": {"limits": {"memory": "100Mi", "cpu": "1500m"}}}),
+        )
+        .unwrap();
         let value = |resource: &str, divisor: &str| {
             let selector = serde_json::from_value(json!({"resource": resource, "divisor": divisor})).unwrap();
             resource_of(&container, &selector)

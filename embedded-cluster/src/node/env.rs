@@ -22,7 +22,10 @@ pub(crate) struct Environment(Vec<(String, String)>);
 
 impl Environment {
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Sets a variable; one that exists keeps its place.
@@ -34,7 +37,10 @@ impl Environment {
     }
 
     pub(crate) fn to_entries(&self) -> Vec<String> {
-        self.0.iter().map(|(name, value)| format!("{name}={value}")).collect()
+        self.0
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
     }
 }
 
@@ -45,7 +51,12 @@ pub(crate) fn references(container: &Container) -> (Vec<String>, Vec<String>) {
         config_maps.extend(from.config_map_ref.iter().map(|r| r.name.clone()));
         secrets.extend(from.secret_ref.iter().map(|r| r.name.clone()));
     }
-    for source in container.env.iter().flatten().filter_map(|var| var.value_from.as_ref()) {
+    for source in container
+        .env
+        .iter()
+        .flatten()
+        .filter_map(|var| var.value_from.as_ref())
+    {
         config_maps.extend(source.config_map_key_ref.iter().map(|r| r.name.clone()));
         secrets.extend(source.secret_key_ref.iter().map(|r| r.name.clone()));
     }
@@ -58,14 +69,20 @@ pub(crate) fn references(container: &Container) -> (Vec<String>, Vec<String>) {
 /// The kubelet's text for `CreateContainerConfigError`.
 pub(crate) fn resolve(pod: &Pod, container: &Container, sources: &Sources) -> Result<Environment, String> {
     let mut env = from_whole_objects(container, sources)?;
-    let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);
+    let links = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.enable_service_links)
+        .unwrap_or(true);
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let services = service_variables(&sources.services, namespace, links);
     for var in container.env.iter().flatten() {
         let value = match (&var.value, &var.value_from) {
-            (Some(value), _) if !value.is_empty() => {
-                expand(value, |name| env.get(name).map(str::to_owned).or_else(|| services.get(name).cloned()))
-            }
+            (Some(value), _) if !value.is_empty() => expand(value, |name| {
+                env.get(name)
+                    .map(str::to_owned)
+                    .or_else(|| services.get(name).cloned())
+            }),
             (_, Some(source)) => match one_value(pod, container, source, sources)? {
                 Some(value) => value,
                 None => continue,
@@ -101,7 +118,10 @@ fn from_whole_objects(container: &Container, sources: &Sources) -> Result<Enviro
             match sources.secrets.get(&reference.name) {
                 Some(secret) => {
                     for (key, value) in secret.data.iter().flatten() {
-                        env.set(&format!("{prefix}{key}"), String::from_utf8_lossy(&value.0).into_owned());
+                        env.set(
+                            &format!("{prefix}{key}"),
+                            String::from_utf8_lossy(&value.0).into_owned(),
+                        );
                     }
                 }
                 None if reference.optional == Some(true) => {}
@@ -113,7 +133,12 @@ fn from_whole_objects(container: &Container, sources: &Sources) -> Result<Enviro
 }
 
 /// `None` for an optional source that is not there: the variable is then left out.
-fn one_value(pod: &Pod, container: &Container, source: &EnvVarSource, sources: &Sources) -> Result<Option<String>, String> {
+fn one_value(
+    pod: &Pod,
+    container: &Container,
+    source: &EnvVarSource,
+    sources: &Sources,
+) -> Result<Option<String>, String> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     if let Some(field) = &source.field_ref {
         return downward::field(pod, &field.field_path).map(Some);
@@ -124,23 +149,37 @@ fn one_value(pod: &Pod, container: &Container, source: &EnvVarSource, sources: &
     if let Some(reference) = &source.config_map_key_ref {
         let optional = reference.optional == Some(true);
         let Some(map) = sources.config_maps.get(&reference.name) else {
-            return if optional { Ok(None) } else { Err(format!("configmap {:?} not found", reference.name)) };
+            return if optional {
+                Ok(None)
+            } else {
+                Err(format!("configmap {:?} not found", reference.name))
+            };
         };
         return match map.data.as_ref().and_then(|data| data.get(&reference.key)) {
             Some(value) => Ok(Some(value.clone())),
             None if optional => Ok(None),
-            None => Err(format!("couldn't find key {} in ConfigMap {namespace}/{}", reference.key, reference.name)),
+            None => Err(format!(
+                "couldn't find key {} in ConfigMap {namespace}/{}",
+                reference.key, reference.name
+            )),
         };
     }
     if let Some(reference) = &source.secret_key_ref {
         let optional = reference.optional == Some(true);
         let Some(secret) = sources.secrets.get(&reference.name) else {
-            return if optional { Ok(None) } else { Err(format!("secret {:?} not found", reference.name)) };
+            return if optional {
+                Ok(None)
+            } else {
+                Err(format!("secret {:?} not found", reference.name))
+            };
         };
         return match secret.data.as_ref().and_then(|data| data.get(&reference.key)) {
             Some(value) => Ok(Some(String::from_utf8_lossy(&value.0).into_owned())),
             None if optional => Ok(None),
-            None => Err(format!("couldn't find key {} in Secret {namespace}/{}", reference.key, reference.name)),
+            None => Err(format!(
+                "couldn't find key {} in Secret {namespace}/{}",
+                reference.key, reference.name
+            )),
         };
     }
     Err("environment variable source is not supported by the embedded cluster".to_owned())
@@ -185,13 +224,24 @@ fn service_variables(services: &[Service], namespace: &str, links: bool) -> BTre
             continue;
         }
         let Some(spec) = &service.spec else { continue };
-        let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else { continue };
+        let Some(ip) = spec
+            .cluster_ip
+            .as_deref()
+            .filter(|ip| !ip.is_empty() && *ip != "None")
+        else {
+            continue;
+        };
         let prefix = name.to_uppercase().replace('-', "_");
-        let Some(first) = spec.ports.iter().flatten().next() else { continue };
+        let Some(first) = spec.ports.iter().flatten().next() else {
+            continue;
+        };
         variables.insert(format!("{prefix}_SERVICE_HOST"), ip.to_owned());
         variables.insert(format!("{prefix}_SERVICE_PORT"), first.port.to_string());
         let url = |port: i32, protocol: &str| format!("{}://{ip}:{port}", protocol.to_lowercase());
-        variables.insert(format!("{prefix}_PORT"), url(first.port, first.protocol.as_deref().unwrap_or("TCP")));
+        variables.insert(
+            format!("{prefix}_PORT"),
+            url(first.port, first.protocol.as_deref().unwrap_or("TCP")),
+        );
         for port in spec.ports.iter().flatten() {
             let protocol = port.protocol.as_deref().unwrap_or("TCP");
             if let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) {
@@ -241,13 +291,17 @@ mod tests {
             {"name": "LATE", "value": "$(POD_IP)"},
             {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "FLAGS", "value": " --cluster-announce-ip $(POD_IP)"}]}));
-        let pod: Pod = parse(json!({"metadata": {"name": "p", "namespace": "n"}, "status": {"podIP": "10.244.0.7"}}));
+        let pod: Pod =
+            parse(json!({"metadata": {"name": "p", "namespace": "n"}, "status": {"podIP": "10.244.0.7"}}));
         let env = resolve(&pod, &container, &Sources::default()).unwrap();
-        assert_eq!(env.to_entries(), [
-            "LATE=$(POD_IP)",
-            "POD_IP=10.244.0.7",
-            "FLAGS= --cluster-announce-ip 10.244.0.7"
-        ]);
+        assert_eq!(
+            env.to_entries(),
+            [
+                "LATE=$(POD_IP)",
+                "POD_IP=10.244.0.7",
+                "FLAGS= --cluster-announce-ip 10.244.0.7"
+            ]
+        );
     }
 
     #[test]
@@ -256,9 +310,15 @@ mod tests {
             {"name": "P", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}));
         let pod: Pod = parse(json!({"metadata": {"name": "p", "namespace": "n"}}));
         let mut sources = Sources::default();
-        assert_eq!(resolve(&pod, &container, &sources).unwrap_err(), "secret \"s\" not found");
+        assert_eq!(
+            resolve(&pod, &container, &sources).unwrap_err(),
+            "secret \"s\" not found"
+        );
         sources.secrets.insert("s".to_owned(), Secret::default());
-        assert_eq!(resolve(&pod, &container, &sources).unwrap_err(), "couldn't find key k in Secret n/s");
+        assert_eq!(
+            resolve(&pod, &container, &sources).unwrap_err(),
+            "couldn't find key k in Secret n/s"
+        );
     }
 
     #[test]
@@ -268,14 +328,21 @@ mod tests {
             "env": [{"name": "P_A", "value": "mine"}, {"name": "O", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "x", "optional": true}}}]}));
         let pod: Pod = parse(json!({"metadata": {"name": "p", "namespace": "n"}}));
         let mut sources = Sources::default();
-        sources.config_maps.insert("m".to_owned(), parse(json!({"data": {"A": "theirs", "B": "b"}})));
-        assert_eq!(resolve(&pod, &container, &sources).unwrap().to_entries(), ["P_A=mine", "P_B=b"]);
+        sources
+            .config_maps
+            .insert("m".to_owned(), parse(json!({"data": {"A": "theirs", "B": "b"}})));
+        assert_eq!(
+            resolve(&pod, &container, &sources).unwrap().to_entries(),
+            ["P_A=mine", "P_B=b"]
+        );
     }
 
     #[test]
     fn services_show_unless_links_are_off_or_they_are_headless() {
         let service = |name: &str, ip: &str| -> Service {
-            parse(json!({"metadata": {"name": name, "namespace": "n"}, "spec": {"clusterIP": ip, "ports": [{"name": "valkey", "port": 6379}]}}))
+            parse(
+                json!({"metadata": {"name": name, "namespace": "n"}, "spec": {"clusterIP": ip, "ports": [{"name": "valkey", "port": 6379}]}}),
+            )
         };
         let services = [service("my-db", "10.96.1.1"), service("headless", "None")];
         let variables = service_variables(&services, "n", true);

@@ -14,7 +14,11 @@ const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// The pod's hostname: `spec.hostname`, or its name, cut to what the kernel allows.
 pub(crate) fn hostname(pod: &Pod) -> String {
-    let name = pod.spec.as_ref().and_then(|spec| spec.hostname.clone()).or_else(|| pod.metadata.name.clone());
+    let name = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.hostname.clone())
+        .or_else(|| pod.metadata.name.clone());
     let name: String = name.unwrap_or_default().chars().take(63).collect();
     name.trim_end_matches(['-', '.']).to_owned()
 }
@@ -43,20 +47,37 @@ fn hosts(pod: &Pod, ip: Ipv4Addr) -> String {
          fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n",
     );
     let spec = pod.spec.as_ref();
-    let subdomain = spec.and_then(|spec| spec.subdomain.as_deref()).filter(|subdomain| !subdomain.is_empty());
+    let subdomain = spec
+        .and_then(|spec| spec.subdomain.as_deref())
+        .filter(|subdomain| !subdomain.is_empty());
     match subdomain {
         Some(subdomain) => {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-            text.push_str(&format!("{ip}\t{hostname}.{subdomain}.{namespace}.svc.{CLUSTER_DOMAIN}\t{hostname}\n"));
+            text.push_str(&format!(
+                "{ip}\t{hostname}.{subdomain}.{namespace}.svc.{CLUSTER_DOMAIN}\t{hostname}\n"
+            ));
         }
         None => text.push_str(&format!("{ip}\t{hostname}\n")),
     }
-    let aliases: Vec<_> = spec.into_iter().flat_map(|spec| spec.host_aliases.iter().flatten()).collect();
+    let aliases: Vec<_> = spec
+        .into_iter()
+        .flat_map(|spec| spec.host_aliases.iter().flatten())
+        .collect();
     if !aliases.is_empty() {
         text.push_str("\n# Entries added by HostAliases.\n");
     }
     for alias in aliases {
-        text.push_str(&format!("{}\t{}\n", alias.ip, alias.hostnames.iter().flatten().cloned().collect::<Vec<_>>().join("\t")));
+        text.push_str(&format!(
+            "{}\t{}\n",
+            alias.ip,
+            alias
+                .hostnames
+                .iter()
+                .flatten()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("\t")
+        ));
     }
     text
 }
@@ -71,7 +92,11 @@ fn resolv_conf(pod: &Pod, dns: Ipv4Addr) -> String {
         servers.push(dns.to_string());
     }
     if !matches!(spec.dns_policy.as_deref(), Some("None" | "Default")) {
-        search.extend([format!("{namespace}.svc.{CLUSTER_DOMAIN}"), format!("svc.{CLUSTER_DOMAIN}"), CLUSTER_DOMAIN.to_owned()]);
+        search.extend([
+            format!("{namespace}.svc.{CLUSTER_DOMAIN}"),
+            format!("svc.{CLUSTER_DOMAIN}"),
+            CLUSTER_DOMAIN.to_owned(),
+        ]);
         options.push(("ndots".to_owned(), Some("5".to_owned())));
     }
     if let Some(config) = &spec.dns_config {
@@ -97,7 +122,11 @@ fn resolv_conf(pod: &Pod, dns: Ipv4Addr) -> String {
     if !options.is_empty() {
         let options: Vec<String> = options
             .into_iter()
-            .map(|(name, value)| value.filter(|v| !v.is_empty()).map_or(name.clone(), |value| format!("{name}:{value}")))
+            .map(|(name, value)| {
+                value
+                    .filter(|v| !v.is_empty())
+                    .map_or(name.clone(), |value| format!("{name}:{value}"))
+            })
             .collect();
         text.push_str(&format!("options {}\n", options.join(" ")));
     }
@@ -110,6 +139,10 @@ mod tests {
 
     use super::*;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "json! literals read best as arguments"
+    )]
     fn pod(spec: serde_json::Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "v-0", "namespace": "ns"}, "spec": spec})).unwrap()
     }
@@ -122,14 +155,20 @@ mod tests {
             "search ns.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n"
         );
         let custom = json!({"containers": [], "dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.2.3.4"], "options": [{"name": "edns0"}]}});
-        assert_eq!(resolv_conf(&pod(custom), dns), "nameserver 1.2.3.4\noptions edns0\n");
+        assert_eq!(
+            resolv_conf(&pod(custom), dns),
+            "nameserver 1.2.3.4\noptions edns0\n"
+        );
         let dots = json!({"containers": [], "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]}});
         assert!(resolv_conf(&pod(dots), dns).ends_with("options ndots:2\n"));
     }
 
     #[test]
     fn a_stateful_pod_knows_its_own_name() {
-        let text = hosts(&pod(json!({"containers": [], "hostname": "v-0", "subdomain": "v-headless"})), Ipv4Addr::new(10, 244, 0, 2));
+        let text = hosts(
+            &pod(json!({"containers": [], "hostname": "v-0", "subdomain": "v-headless"})),
+            Ipv4Addr::new(10, 244, 0, 2),
+        );
         assert!(text.contains("10.244.0.2\tv-0.v-headless.ns.svc.cluster.local\tv-0\n"));
     }
 }

@@ -34,12 +34,24 @@ impl EventSink {
     }
 
     /// Something went as it should.
-    pub(crate) fn normal(&self, pod: &Pod, container: Option<&str>, reason: &'static str, message: impl Into<String>) {
+    pub(crate) fn normal(
+        &self,
+        pod: &Pod,
+        container: Option<&str>,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
         self.emit(pod, container, false, reason, message.into());
     }
 
     /// Something did not.
-    pub(crate) fn warning(&self, pod: &Pod, container: Option<&str>, reason: &'static str, message: impl Into<String>) {
+    pub(crate) fn warning(
+        &self,
+        pod: &Pod,
+        container: Option<&str>,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
         self.emit(pod, container, true, reason, message.into());
     }
 
@@ -54,13 +66,25 @@ impl EventSink {
             field_path: container.map(|name| field_path(pod, name)),
         };
         // The writer only ends when the node does.
-        let _ = self.sender.send(Pending { about, warning, reason, message });
+        let _ = self.sender.send(Pending {
+            about,
+            warning,
+            reason,
+            message,
+        });
     }
 }
 
 fn field_path(pod: &Pod, container: &str) -> String {
-    let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()).any(|c| c.name == container);
-    format!("spec.{}{{{container}}}", if init { "initContainers" } else { "containers" })
+    let init = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten())
+        .any(|c| c.name == container);
+    format!(
+        "spec.{}{{{container}}}",
+        if init { "initContainers" } else { "containers" }
+    )
 }
 
 type Key = (Option<String>, Option<String>, &'static str, String);
@@ -68,7 +92,12 @@ type Key = (Option<String>, Option<String>, &'static str, String);
 async fn write_all(client: Client, node: String, mut pending: mpsc::UnboundedReceiver<Pending>) {
     let mut known: BTreeMap<Key, (String, i32)> = BTreeMap::new();
     while let Some(event) = pending.recv().await {
-        let key = (event.about.uid.clone(), event.about.field_path.clone(), event.reason, event.message.clone());
+        let key = (
+            event.about.uid.clone(),
+            event.about.field_path.clone(),
+            event.reason,
+            event.message.clone(),
+        );
         let namespace = event.about.namespace.clone().unwrap_or_default();
         let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
         let result = match known.get_mut(&key) {
@@ -76,7 +105,10 @@ async fn write_all(client: Client, node: String, mut pending: mpsc::UnboundedRec
                 *count += 1;
                 let now = Time(jiff::Timestamp::now());
                 let patch = serde_json::json!({"count": *count, "lastTimestamp": now});
-                events.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+                events
+                    .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                    .await
+                    .map(drop)
             }
             None => {
                 let object = new_event(&node, event);
@@ -108,7 +140,10 @@ fn new_event(node: &str, pending: Pending) -> Event {
         reason: Some(pending.reason.to_owned()),
         message: Some(pending.message),
         type_: Some(if pending.warning { "Warning" } else { "Normal" }.to_owned()),
-        source: Some(EventSource { component: Some("kubelet".to_owned()), host: Some(node.to_owned()) }),
+        source: Some(EventSource {
+            component: Some("kubelet".to_owned()),
+            host: Some(node.to_owned()),
+        }),
         reporting_component: Some("kubelet".to_owned()),
         reporting_instance: Some(node.to_owned()),
         first_timestamp: Some(now.clone()),

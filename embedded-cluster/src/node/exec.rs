@@ -53,8 +53,15 @@ impl Executor {
             stderr: stdout.try_clone().map_err(LaunchError::Helper)?,
             stdout,
         };
-        let pid = self.launcher.exec(request(target, command.to_vec(), false), stdio).await?;
-        let mut process = Guard { reaper: Arc::clone(&self.reaper), pid, ended: false };
+        let pid = self
+            .launcher
+            .exec(request(target, command.to_vec(), false), stdio)
+            .await?;
+        let mut process = Guard {
+            reaper: Arc::clone(&self.reaper),
+            pid,
+            ended: false,
+        };
         let reader = pipe::Receiver::from_owned_fd(reader.into()).map_err(LaunchError::Helper)?;
         let output = drain(reader);
         let all = async {
@@ -74,13 +81,27 @@ impl Executor {
                 }
             },
         };
-        Ok(Captured::Ended { exit: ended.0, output: ended.1 })
+        Ok(Captured::Ended {
+            exit: ended.0,
+            output: ended.1,
+        })
     }
 
     /// Starts a command whose streams go to a client.
-    pub(crate) async fn session(&self, target: &Running, wanted: ExecRequest) -> Result<ExecSession, RuntimeError> {
-        let node = |source| RuntimeError::Io { what: "open the command's streams".to_owned(), source };
-        if wanted.tty { self.on_terminal(target, wanted).await } else { self.on_pipes(target, wanted, node).await }
+    pub(crate) async fn session(
+        &self,
+        target: &Running,
+        wanted: ExecRequest,
+    ) -> Result<ExecSession, RuntimeError> {
+        let node = |source| RuntimeError::Io {
+            what: "open the command's streams".to_owned(),
+            source,
+        };
+        if wanted.tty {
+            self.on_terminal(target, wanted).await
+        } else {
+            self.on_pipes(target, wanted, node).await
+        }
     }
 
     async fn on_pipes(
@@ -91,7 +112,10 @@ impl Executor {
     ) -> Result<ExecSession, RuntimeError> {
         let (stdin, our_stdin) = if wanted.stdin {
             let (reader, writer) = io::pipe().map_err(&node)?;
-            (OwnedFd::from(reader), Some(pipe::Sender::from_owned_fd(writer.into()).map_err(&node)?))
+            (
+                OwnedFd::from(reader),
+                Some(pipe::Sender::from_owned_fd(writer.into()).map_err(&node)?),
+            )
         } else {
             (null().map_err(&node)?, None)
         };
@@ -104,7 +128,18 @@ impl Executor {
         };
         let (stdout, our_stdout) = output(wanted.stdout).map_err(&node)?;
         let (stderr, our_stderr) = output(wanted.stderr).map_err(&node)?;
-        let pid = self.start(target, wanted.command, false, Stdio3 { stdin, stdout, stderr }).await?;
+        let pid = self
+            .start(
+                target,
+                wanted.command,
+                false,
+                Stdio3 {
+                    stdin,
+                    stdout,
+                    stderr,
+                },
+            )
+            .await?;
         Ok(ExecSession {
             stdin: our_stdin.map(|pipe| Box::new(pipe) as Box<dyn AsyncWrite + Send + Unpin>),
             stdout: our_stdout.map(|pipe| Box::new(pipe) as Box<dyn AsyncRead + Send + Unpin>),
@@ -115,10 +150,17 @@ impl Executor {
     }
 
     async fn on_terminal(&self, target: &Running, wanted: ExecRequest) -> Result<ExecSession, RuntimeError> {
-        let node = |source| RuntimeError::Io { what: "open a terminal".to_owned(), source };
+        let node = |source| RuntimeError::Io {
+            what: "open a terminal".to_owned(),
+            source,
+        };
         let (terminal, slave) = Terminal::open().map_err(node)?;
         let copy = || slave.try_clone().map_err(node);
-        let stdio = Stdio3 { stdin: copy()?, stdout: copy()?, stderr: copy()? };
+        let stdio = Stdio3 {
+            stdin: copy()?,
+            stdout: copy()?,
+            stderr: copy()?,
+        };
         drop(slave);
         let pid = self.start(target, wanted.command, true, stdio).await?;
         let (resize, mut sizes) = mpsc::channel::<(u16, u16)>(4);
@@ -130,7 +172,9 @@ impl Executor {
                 }
             }
         });
-        let stdin = wanted.stdin.then(|| Box::new(terminal.clone()) as Box<dyn AsyncWrite + Send + Unpin>);
+        let stdin = wanted
+            .stdin
+            .then(|| Box::new(terminal.clone()) as Box<dyn AsyncWrite + Send + Unpin>);
         Ok(ExecSession {
             stdin,
             stdout: Some(Box::new(terminal)),
@@ -140,16 +184,32 @@ impl Executor {
         })
     }
 
-    async fn start(&self, target: &Running, command: Vec<String>, tty: bool, stdio: Stdio3) -> Result<i32, RuntimeError> {
-        self.launcher.exec(request(target, command, tty), stdio).await.map_err(|error| match error {
-            LaunchError::Program(_) => RuntimeError::CannotExec(describe(&error)),
-            other => RuntimeError::Io { what: "start the command".to_owned(), source: io::Error::other(other) },
-        })
+    async fn start(
+        &self,
+        target: &Running,
+        command: Vec<String>,
+        tty: bool,
+        stdio: Stdio3,
+    ) -> Result<i32, RuntimeError> {
+        self.launcher
+            .exec(request(target, command, tty), stdio)
+            .await
+            .map_err(|error| match error {
+                LaunchError::Program(_) => RuntimeError::CannotExec(describe(&error)),
+                other => RuntimeError::Io {
+                    what: "start the command".to_owned(),
+                    source: io::Error::other(other),
+                },
+            })
     }
 
     fn exit_of(&self, pid: i32) -> futures::future::BoxFuture<'static, Result<i32, RuntimeError>> {
         // Made now, not when first polled: dropping the session must kill in any case.
-        let mut process = Guard { reaper: Arc::clone(&self.reaper), pid, ended: false };
+        let mut process = Guard {
+            reaper: Arc::clone(&self.reaper),
+            pid,
+            ended: false,
+        };
         Box::pin(async move { Ok(process.wait().await.code()) })
     }
 }
@@ -165,7 +225,12 @@ pub(crate) fn describe(error: &LaunchError) -> String {
 }
 
 fn request(target: &Running, command: Vec<String>, tty: bool) -> ExecInContainer {
-    ExecInContainer { bundle: target.bundle.clone(), init: target.pid, command, tty }
+    ExecInContainer {
+        bundle: target.bundle.clone(),
+        init: target.pid,
+        command,
+        tty,
+    }
 }
 
 /// Kills its process when dropped early.
@@ -206,5 +271,9 @@ async fn drain(mut reader: pipe::Receiver) -> String {
 }
 
 fn null() -> io::Result<OwnedFd> {
-    Ok(OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
+    Ok(OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?
+        .into())
 }

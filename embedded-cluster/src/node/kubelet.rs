@@ -94,20 +94,26 @@ impl Node {
             let directory = config.state_dir.join(directory);
             std::fs::create_dir_all(directory).map_err(prepare("make its directories"))?;
         }
-        let launcher =
-            Launcher::start(Path::new(OWN_EXECUTABLE), &config.reaper).map_err(prepare("start the container helper"))?;
+        let launcher = Launcher::start(Path::new(OWN_EXECUTABLE), &config.reaper)
+            .map_err(prepare("start the container helper"))?;
         // The bridge's address is the node's, as pods see it.
         let ip = NetworkConfig::default().gateway;
         registration::register(config.client.clone(), &config.node_name, ip)
             .await
-            .map_err(|source| NodeError::Register { name: config.node_name.clone(), source: Box::new(source) })?;
+            .map_err(|source| NodeError::Register {
+                name: config.node_name.clone(),
+                source: Box::new(source),
+            })?;
         let context = Arc::new(NodeContext {
             events: EventSink::start(config.client.clone(), config.node_name.clone()),
             volumes: VolumeMaker::new(config.client.clone(), config.state_dir.clone()),
             client: config.client,
             network: config.network,
             images: config.images,
-            executor: Executor { launcher: Arc::new(launcher), reaper: config.reaper },
+            executor: Executor {
+                launcher: Arc::new(launcher),
+                reaper: config.reaper,
+            },
             state_dir: config.state_dir,
             ip,
         });
@@ -140,7 +146,11 @@ impl Node {
                     node.observe(pod);
                 }
                 Event::InitDone => {
-                    let known: Vec<_> = node.pods().iter().map(|(key, pod)| (key.clone(), Arc::clone(pod))).collect();
+                    let known: Vec<_> = node
+                        .pods()
+                        .iter()
+                        .map(|(key, pod)| (key.clone(), Arc::clone(pod)))
+                        .collect();
                     for (_, pod) in known.into_iter().filter(|(key, _)| !listed.contains(key)) {
                         pod.vanish();
                     }
@@ -166,13 +176,22 @@ impl Node {
             + serde::de::DeserializeOwned
             + 'static,
     {
-        let events = watcher(Api::<K>::all(self.context.client.clone()), watcher::Config::default());
+        let events = watcher(
+            Api::<K>::all(self.context.client.clone()),
+            watcher::Config::default(),
+        );
         let weak = Arc::downgrade(self);
         self.follow(events, move |event| {
-            let (Some(node), Event::Apply(object) | Event::Delete(object)) = (weak.upgrade(), event) else { return };
+            let (Some(node), Event::Apply(object) | Event::Delete(object)) = (weak.upgrade(), event) else {
+                return;
+            };
             let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-            let concerned: Vec<_> =
-                node.pods().iter().filter(|(key, _)| key.namespace == namespace).map(|(_, pod)| Arc::clone(pod)).collect();
+            let concerned: Vec<_> = node
+                .pods()
+                .iter()
+                .filter(|(key, _)| key.namespace == namespace)
+                .map(|(_, pod)| Arc::clone(pod))
+                .collect();
             for pod in concerned {
                 let name = name.clone();
                 tokio::spawn(async move { pod.object_changed(&name).await });
@@ -181,7 +200,10 @@ impl Node {
     }
 
     fn watch_persistent_volumes(self: &Arc<Self>) {
-        let events = watcher(Api::<PersistentVolume>::all(self.context.client.clone()), watcher::Config::default());
+        let events = watcher(
+            Api::<PersistentVolume>::all(self.context.client.clone()),
+            watcher::Config::default(),
+        );
         let context = Arc::clone(&self.context);
         self.follow(events, move |event| {
             if let Event::Delete(volume) = event {
@@ -236,7 +258,10 @@ impl Node {
     }
 
     fn pod(&self, key: &PodKey, container: &str) -> Result<Arc<PodContext>, RuntimeError> {
-        self.pods().get(key).cloned().ok_or_else(|| not_found(key, container))
+        self.pods()
+            .get(key)
+            .cloned()
+            .ok_or_else(|| not_found(key, container))
     }
 }
 
@@ -287,9 +312,10 @@ impl PodRuntime for Node {
             let pod = self.pod(&key, &request.container)?;
             match pod.running(&request.container) {
                 None => Err(not_found(&key, &request.container)),
-                Some(None) => {
-                    Err(RuntimeError::BadRequest(format!("container not found (\"{}\")", request.container)))
-                }
+                Some(None) => Err(RuntimeError::BadRequest(format!(
+                    "container not found (\"{}\")",
+                    request.container
+                ))),
                 Some(Some(running)) => self.context.executor.session(&running, request).await,
             }
         }
@@ -299,10 +325,13 @@ impl PodRuntime for Node {
     fn connect(&self, key: PodKey, port: u16) -> BoxFuture<'_, Result<tokio::net::TcpStream, RuntimeError>> {
         async move {
             let pod = self.pod(&key, "")?;
-            let sandbox = pod
-                .sandbox()
-                .ok_or_else(|| RuntimeError::BadRequest(format!("pod {:?} has no running sandbox", key.name)))?;
-            let failed = |source| RuntimeError::Io { what: format!("connect to port {port} of pod {:?}", key.name), source };
+            let sandbox = pod.sandbox().ok_or_else(|| {
+                RuntimeError::BadRequest(format!("pod {:?} has no running sandbox", key.name))
+            })?;
+            let failed = |source| RuntimeError::Io {
+                what: format!("connect to port {port} of pod {:?}", key.name),
+                source,
+            };
             let stream = tokio::task::spawn_blocking(move || sandbox.in_network(move || dial(port)))
                 .await
                 .unwrap_or_else(|error| Err(io::Error::other(error)))

@@ -1,7 +1,4 @@
 //! The node's side of the helper process ([`crate::node::helper`]): start a container, run a command in one.
-//!
-//! What it costs is measured by `tests/node.rs` and recorded with the decision it supports, in
-//! [`crate::node::helper`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -45,8 +42,12 @@ type Waiting = BTreeMap<u64, oneshot::Sender<Result<i32, Failure>>>;
 impl Launcher {
     /// Starts the helper from `executable`, which must call [`super::helper_main`] when asked to.
     pub(crate) fn start(executable: &Path, reaper: &Reaper) -> io::Result<Self> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
         let mut command = Command::new(executable);
         command.arg(HELPER_ARGUMENT).stdin(Stdio::from(theirs));
         reaper.spawn(command)?;
@@ -56,11 +57,19 @@ impl Launcher {
         std::thread::Builder::new()
             .name("container-helper".to_owned())
             .spawn(move || dispatch(reader.as_fd(), &answers))?;
-        Ok(Self { socket, next: AtomicU64::new(1), waiting })
+        Ok(Self {
+            socket,
+            next: AtomicU64::new(1),
+            waiting,
+        })
     }
 
     /// Creates and starts a container; returns the pid of its init process.
-    pub(crate) async fn start_container(&self, start: StartContainer, stdio: Stdio3) -> Result<i32, LaunchError> {
+    pub(crate) async fn start_container(
+        &self,
+        start: StartContainer,
+        stdio: Stdio3,
+    ) -> Result<i32, LaunchError> {
         self.request(Action::Start(start), stdio).await
     }
 
@@ -72,12 +81,18 @@ impl Launcher {
     async fn request(&self, action: Action, stdio: Stdio3) -> Result<i32, LaunchError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, sender);
         let fds = [stdio.stdin.as_fd(), stdio.stdout.as_fd(), stdio.stderr.as_fd()];
         let sent = protocol::send(self.socket.as_fd(), &Request { id, action }, &fds);
         drop(stdio);
         if let Err(error) = sent {
-            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            self.waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&id);
             return Err(LaunchError::Helper(error.into()));
         }
         match receiver.await {
@@ -108,7 +123,10 @@ fn dispatch(socket: BorrowedFd<'_>, waiting: &Mutex<Waiting>) {
     loop {
         match protocol::receive::<Reply>(socket) {
             Ok(Some((reply, _))) => {
-                let waiter = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&reply.id);
+                let waiter = waiting
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&reply.id);
                 if let Some(waiter) = waiter {
                     // The one who asked may have given up.
                     let _ = waiter.send(reply.outcome);

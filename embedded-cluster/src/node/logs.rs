@@ -50,7 +50,12 @@ impl ContainerLog {
             let pipe = pipe::Receiver::from_owned_fd(fd)?;
             tokio::spawn(read_stream(name, pipe, lines.clone()));
         }
-        let writer = Writer { path: Arc::clone(&path), file, size: 0, progress: sender };
+        let writer = Writer {
+            path: Arc::clone(&path),
+            file,
+            size: 0,
+            progress: sender,
+        };
         tokio::spawn(writer.run(receiver));
         Ok(Self { path, progress })
     }
@@ -64,7 +69,10 @@ impl ContainerLog {
     /// The end of the log, for `terminationMessagePolicy: FallbackToLogsOnError`.
     pub(crate) async fn tail(&self, lines: usize, bytes: usize) -> String {
         let text = tokio::fs::read_to_string(&self.path).await.unwrap_or_default();
-        let all: Vec<&str> = text.lines().filter_map(|line| Entry::parse(line).map(|entry| entry.text)).collect();
+        let all: Vec<&str> = text
+            .lines()
+            .filter_map(|line| Entry::parse(line).map(|entry| entry.text))
+            .collect();
         let tail = all[all.len().saturating_sub(lines)..].join("\n");
         let mut start = tail.len().saturating_sub(bytes);
         while !tail.is_char_boundary(start) {
@@ -151,7 +159,11 @@ async fn read_stream(name: &'static str, pipe: pipe::Receiver, lines: mpsc::Send
         }
         // The last line of a stream is complete even without its newline, but only its end tells; readers put
         // partial entries together, so calling a short unfinished one complete is right.
-        let tag = if complete || line.len() <= MAX_ENTRY { 'F' } else { 'P' };
+        let tag = if complete || line.len() <= MAX_ENTRY {
+            'F'
+        } else {
+            'P'
+        };
         let mut entry = format!("{:.9} {name} {tag} ", jiff::Timestamp::now()).into_bytes();
         entry.extend_from_slice(&line);
         if lines.send(entry).await.is_err() {
@@ -172,11 +184,17 @@ impl<'a> Entry<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         let mut parts = line.splitn(4, ' ');
         let (time, _stream, tag, text) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        Some(Self { time, partial: tag == "P", text })
+        Some(Self {
+            time,
+            partial: tag == "P",
+            text,
+        })
     }
 
     fn is_before(&self, since: jiff::Timestamp) -> bool {
-        self.time.parse::<jiff::Timestamp>().is_ok_and(|time| time < since)
+        self.time
+            .parse::<jiff::Timestamp>()
+            .is_ok_and(|time| time < since)
     }
 }
 
@@ -189,11 +207,17 @@ struct Selection {
 
 impl Selection {
     fn new(options: LogOptions) -> Self {
-        Self { left: options.limit_bytes, options, continues: false }
+        Self {
+            left: options.limit_bytes,
+            options,
+            continues: false,
+        }
     }
 
     fn wants(&self, line: &str) -> bool {
-        let Some(entry) = Entry::parse(line) else { return false };
+        let Some(entry) = Entry::parse(line) else {
+            return false;
+        };
         self.options.since.is_none_or(|since| !entry.is_before(since))
     }
 
@@ -223,7 +247,11 @@ impl Selection {
     }
 }
 
-async fn send_log(mut log: ContainerLog, options: LogOptions, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+async fn send_log(
+    mut log: ContainerLog,
+    options: LogOptions,
+    sender: &mpsc::Sender<io::Result<Bytes>>,
+) -> io::Result<()> {
     let follow = options.follow;
     let tail = options.tail_lines;
     let mut selection = Selection::new(options);
@@ -232,7 +260,10 @@ async fn send_log(mut log: ContainerLog, options: LogOptions, sender: &mpsc::Sen
     let mut position = lines.1;
     lines.0.retain(|line| selection.wants(line));
     if let Some(tail) = tail {
-        let excess = lines.0.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
+        let excess = lines
+            .0
+            .len()
+            .saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
         lines.0.drain(..excess);
     }
     if !send_lines(&mut selection, lines.0, sender).await || !follow {
@@ -262,7 +293,11 @@ async fn send_log(mut log: ContainerLog, options: LogOptions, sender: &mpsc::Sen
 }
 
 /// Whether there is any point in going on.
-async fn send_lines(selection: &mut Selection, lines: Vec<String>, sender: &mpsc::Sender<io::Result<Bytes>>) -> bool {
+async fn send_lines(
+    selection: &mut Selection,
+    lines: Vec<String>,
+    sender: &mpsc::Sender<io::Result<Bytes>>,
+) -> bool {
     for line in lines {
         if let Some(bytes) = selection.render(&line)
             && sender.send(Ok(bytes)).await.is_err()
@@ -290,10 +325,18 @@ async fn lines_from(path: &Path, position: u64) -> io::Result<(Vec<String>, u64)
     file.seek(io::SeekFrom::Start(position)).await?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).await?;
-    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let end = bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |last| last + 1);
     bytes.truncate(end);
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    Ok((lines.map(|line| String::from_utf8_lossy(line).into_owned()).collect(), position + end as u64))
+    Ok((
+        lines
+            .map(|line| String::from_utf8_lossy(line).into_owned())
+            .collect(),
+        position + end as u64,
+    ))
 }
 
 /// Collects a whole stream, for tests and diagnostics of this crate.
@@ -301,7 +344,10 @@ async fn lines_from(path: &Path, position: u64) -> io::Result<(Vec<String>, u64)
 async fn collect(stream: BoxStream<'static, io::Result<Bytes>>) -> String {
     use tokio_stream::StreamExt;
     let chunks: Vec<_> = stream.collect::<Vec<_>>().await;
-    chunks.into_iter().map(|chunk| String::from_utf8_lossy(&chunk.unwrap()).into_owned()).collect()
+    chunks
+        .into_iter()
+        .map(|chunk| String::from_utf8_lossy(&chunk.unwrap()).into_owned())
+        .collect()
 }
 
 #[cfg(test)]
@@ -312,9 +358,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
         let (errors, _) = std::io::pipe().unwrap();
-        let mut log = ContainerLog::record(dir.path().join("0.log"), reader.into(), errors.into()).await.unwrap();
+        let mut log = ContainerLog::record(dir.path().join("0.log"), reader.into(), errors.into())
+            .await
+            .unwrap();
         let text = text.to_owned();
-        std::thread::spawn(move || std::io::Write::write_all(&mut { writer }, text.as_bytes()).unwrap()).join().unwrap();
+        std::thread::spawn(move || std::io::Write::write_all(&mut { writer }, text.as_bytes()).unwrap())
+            .join()
+            .unwrap();
         log.finished().await;
         (dir, log)
     }
@@ -322,12 +372,24 @@ mod tests {
     #[tokio::test]
     async fn what_was_written_is_read_back() {
         let (_dir, log) = written("one\ntwo\n\nno newline").await;
-        assert_eq!(collect(log.read(LogOptions::default())).await, "one\ntwo\n\nno newline\n");
-        let tail = LogOptions { tail_lines: Some(1), ..LogOptions::default() };
+        assert_eq!(
+            collect(log.read(LogOptions::default())).await,
+            "one\ntwo\n\nno newline\n"
+        );
+        let tail = LogOptions {
+            tail_lines: Some(1),
+            ..LogOptions::default()
+        };
         assert_eq!(collect(log.read(tail)).await, "no newline\n");
-        let limit = LogOptions { limit_bytes: Some(5), ..LogOptions::default() };
+        let limit = LogOptions {
+            limit_bytes: Some(5),
+            ..LogOptions::default()
+        };
         assert_eq!(collect(log.read(limit)).await, "one\nt");
-        let late = LogOptions { since: Some(jiff::Timestamp::MAX), ..LogOptions::default() };
+        let late = LogOptions {
+            since: Some(jiff::Timestamp::MAX),
+            ..LogOptions::default()
+        };
         assert_eq!(collect(log.read(late)).await, "");
     }
 
@@ -335,7 +397,10 @@ mod tests {
     async fn a_long_line_is_put_together_again() {
         let long = "x".repeat(3 * MAX_ENTRY + 10);
         let (_dir, log) = written(&format!("{long}\nnext\n")).await;
-        assert_eq!(collect(log.read(LogOptions::default())).await, format!("{long}\nnext\n"));
+        assert_eq!(
+            collect(log.read(LogOptions::default())).await,
+            format!("{long}\nnext\n")
+        );
     }
 
     #[tokio::test]
@@ -343,8 +408,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (reader, mut writer) = std::io::pipe().unwrap();
         let (errors, _) = std::io::pipe().unwrap();
-        let log = ContainerLog::record(dir.path().join("0.log"), reader.into(), errors.into()).await.unwrap();
-        let stream = log.read(LogOptions { follow: true, ..LogOptions::default() });
+        let log = ContainerLog::record(dir.path().join("0.log"), reader.into(), errors.into())
+            .await
+            .unwrap();
+        let stream = log.read(LogOptions {
+            follow: true,
+            ..LogOptions::default()
+        });
         let all = tokio::spawn(collect(stream));
         std::io::Write::write_all(&mut writer, b"early\nlate\n").unwrap();
         drop(writer);

@@ -3,7 +3,9 @@
 /// A quantity in thousandths of its unit; `None` for what is no quantity. Fractions of a thousandth round up.
 pub(crate) fn milli(text: &str) -> Option<i128> {
     let text = text.trim();
-    let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
+        .unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let (factor, divisor): (i128, i128) = match suffix {
         "n" => (1, 1_000_000),
@@ -47,7 +49,9 @@ pub(crate) fn node_cpus() -> i128 {
 /// The machine's memory in bytes.
 pub(crate) fn node_memory() -> i128 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
         .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<i128>().ok());
     kib.unwrap_or(0) * 1024
 }

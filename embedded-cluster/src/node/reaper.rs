@@ -84,7 +84,9 @@ impl Reaper {
     /// # Errors
     /// When the SIGCHLD handler cannot be installed.
     pub fn install() -> io::Result<Arc<Self>> {
-        let reaper = Arc::new(Self { state: Mutex::default() });
+        let reaper = Arc::new(Self {
+            state: Mutex::default(),
+        });
         // The handler is in place before the first sweep: an end in between is seen by one or the other.
         let mut children = signal(SignalKind::child())?;
         let weak = Arc::downgrade(&reaper);

@@ -30,7 +30,10 @@ pub(crate) async fn register(client: Client, name: &str, ip: Ipv4Addr) -> Result
         Err(error) => return Err(error),
     }
     let patch = serde_json::json!({"status": status(name, ip)});
-    nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+    nodes
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .map(drop)
 }
 
 fn labels(name: &str) -> BTreeMap<String, String> {
@@ -40,18 +43,29 @@ fn labels(name: &str) -> BTreeMap<String, String> {
         ("kubernetes.io/arch", architecture()),
         ("node-role.kubernetes.io/control-plane", ""),
     ];
-    labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    labels
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }
 
 fn status(name: &str, ip: Ipv4Addr) -> NodeStatus {
     let resources = BTreeMap::from([
         ("cpu".to_owned(), Quantity(quantity::node_cpus().to_string())),
-        ("memory".to_owned(), Quantity(format!("{}Ki", quantity::node_memory() / 1024))),
+        (
+            "memory".to_owned(),
+            Quantity(format!("{}Ki", quantity::node_memory() / 1024)),
+        ),
         ("pods".to_owned(), Quantity(MAX_PODS.to_owned())),
     ]);
-    let address = |kind: &str, address: String| NodeAddress { type_: kind.to_owned(), address };
+    let address = |kind: &str, address: String| NodeAddress {
+        type_: kind.to_owned(),
+        address,
+    };
     NodeStatus {
-        addresses: Some(vec![address("InternalIP", ip.to_string()), address("Hostname", name.to_owned())]),
+        addresses: Some(vec![
+            address("InternalIP", ip.to_string()),
+            address("Hostname", name.to_owned()),
+        ]),
         allocatable: Some(resources.clone()),
         capacity: Some(resources),
         conditions: Some(conditions()),
@@ -71,17 +85,42 @@ fn conditions() -> Vec<NodeCondition> {
         last_transition_time: now.clone(),
     };
     vec![
-        condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        condition(
+            "MemoryPressure",
+            "False",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        ),
+        condition(
+            "DiskPressure",
+            "False",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+        ),
+        condition(
+            "PIDPressure",
+            "False",
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available",
+        ),
         condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
     ]
 }
 
 fn node_info() -> NodeSystemInfo {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let read = |path: &str| {
+        std::fs::read_to_string(path)
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
     let os = read("/etc/os-release");
-    let os = os.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("Linux").trim_matches('"').to_owned();
+    let os = os
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))
+        .unwrap_or("Linux")
+        .trim_matches('"')
+        .to_owned();
     NodeSystemInfo {
         architecture: architecture().to_owned(),
         boot_id: read("/proc/sys/kernel/random/boot_id"),

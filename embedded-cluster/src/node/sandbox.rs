@@ -27,22 +27,32 @@ impl Sandbox {
             unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)?;
             nix::unistd::sethostname(&hostname)?;
             // As containerd does: no capability is needed for port 80 or for ping inside a pod.
-            for (key, value) in
-                [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 2147483647")]
-            {
+            for (key, value) in [
+                ("ip_unprivileged_port_start", "0"),
+                ("ping_group_range", "0 2147483647"),
+            ] {
                 if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv4/{key}"), value) {
                     tracing::debug!(%error, key, "pod network setting refused");
                 }
             }
             let open = |name: &str| File::open(format!("/proc/thread-self/ns/{name}"));
-            Ok(Self { net: open("net")?, ipc: open("ipc")?, uts: open("uts")? })
+            Ok(Self {
+                net: open("net")?,
+                ipc: open("ipc")?,
+                uts: open("uts")?,
+            })
         })
     }
 
     /// Paths by which other processes of this pid namespace can join.
     pub(crate) fn paths(&self) -> NamespacePaths {
-        let path = |file: &File| PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
-        NamespacePaths { net: path(&self.net), ipc: path(&self.ipc), uts: path(&self.uts) }
+        let path =
+            |file: &File| PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+        NamespacePaths {
+            net: path(&self.net),
+            ipc: path(&self.ipc),
+            uts: path(&self.uts),
+        }
     }
 
     /// The network namespace.
@@ -64,6 +74,10 @@ impl Sandbox {
 }
 
 fn in_thread<T: Send + 'static>(body: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    let thread = std::thread::Builder::new().name("pod-sandbox".to_owned()).spawn(body)?;
-    thread.join().unwrap_or_else(|_| Err(io::Error::other("the sandbox thread panicked")))
+    let thread = std::thread::Builder::new()
+        .name("pod-sandbox".to_owned())
+        .spawn(body)?;
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the sandbox thread panicked")))
 }

@@ -8,8 +8,20 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 /// containerd's default capabilities.
 const DEFAULT_CAPABILITIES: [&str; 14] = [
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
-    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
 ];
 
 /// Who a container is.
@@ -29,30 +41,49 @@ pub(crate) struct Identity {
 ///
 /// # Errors
 /// The kubelet's text for `CreateContainerConfigError`.
-pub(crate) fn identity(pod: &Pod, container: &Container, image_user: &str, rootfs: &Path) -> Result<Identity, String> {
+pub(crate) fn identity(
+    pod: &Pod,
+    container: &Container,
+    image_user: &str,
+    rootfs: &Path,
+) -> Result<Identity, String> {
     let accounts = Accounts::read(rootfs);
-    let pod_context = pod.spec.as_ref().and_then(|spec| spec.security_context.clone()).unwrap_or_default();
+    let pod_context = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.security_context.clone())
+        .unwrap_or_default();
     let context = container.security_context.clone().unwrap_or_default();
     let (user, group) = image_user.split_once(':').unwrap_or((image_user, ""));
     let wanted = context.run_as_user.or(pod_context.run_as_user);
-    let image_uid = if user.is_empty() { Some(0) } else { user.parse::<i64>().ok() };
+    let image_uid = if user.is_empty() {
+        Some(0)
+    } else {
+        user.parse::<i64>().ok()
+    };
     if context.run_as_non_root.or(pod_context.run_as_non_root) == Some(true) {
         verify_non_root(pod, container, wanted, image_uid, user)?;
     }
     let uid = match wanted.or(image_uid) {
         Some(uid) => u32::try_from(uid).map_err(|_| format!("runAsUser {uid} is out of range"))?,
-        None => accounts.uid(user).ok_or_else(|| format!("unable to find user {user}: no matching entries in passwd file"))?,
+        None => accounts
+            .uid(user)
+            .ok_or_else(|| format!("unable to find user {user}: no matching entries in passwd file"))?,
     };
     let account = accounts.account(uid);
     let gid = match context.run_as_group.or(pod_context.run_as_group) {
         Some(gid) => u32::try_from(gid).map_err(|_| format!("runAsGroup {gid} is out of range"))?,
-        None if wanted.is_none() && !group.is_empty() => {
-            accounts.gid(group).ok_or_else(|| format!("unable to find group {group}: no matching entries in group file"))?
-        }
+        None if wanted.is_none() && !group.is_empty() => accounts
+            .gid(group)
+            .ok_or_else(|| format!("unable to find group {group}: no matching entries in group file"))?,
         None => account.map_or(0, |account| account.gid),
     };
     let mut groups = vec![gid];
-    let extra = pod_context.supplemental_groups.iter().flatten().chain(&pod_context.fs_group);
+    let extra = pod_context
+        .supplemental_groups
+        .iter()
+        .flatten()
+        .chain(&pod_context.fs_group);
     for group in extra.filter_map(|group| u32::try_from(*group).ok()) {
         if !groups.contains(&group) {
             groups.push(group);
@@ -69,19 +100,30 @@ pub(crate) fn identity(pod: &Pod, container: &Container, image_user: &str, rootf
         uid,
         gid,
         groups,
-        home: account.map(|account| account.home.clone()).filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned()),
+        home: account
+            .map(|account| account.home.clone())
+            .filter(|home| !home.is_empty())
+            .unwrap_or_else(|| "/".to_owned()),
         capabilities: capabilities(&context.capabilities.unwrap_or_default()),
         no_new_privileges: context.allow_privilege_escalation == Some(false),
         read_only_root: context.read_only_root_filesystem == Some(true),
     })
 }
 
-fn verify_non_root(pod: &Pod, container: &Container, wanted: Option<i64>, image: Option<i64>, user: &str) -> Result<(), String> {
+fn verify_non_root(
+    pod: &Pod,
+    container: &Container,
+    wanted: Option<i64>,
+    image: Option<i64>,
+    user: &str,
+) -> Result<(), String> {
     let place = format!("(pod: \"{}\", container: {})", describe(pod), container.name);
     match (wanted, image) {
         (Some(0), _) => Err(format!("container's runAsUser breaks non-root policy {place}")),
         (Some(_), _) => Ok(()),
-        (None, Some(0)) => Err(format!("container has runAsNonRoot and image will run as root {place}")),
+        (None, Some(0)) => Err(format!(
+            "container has runAsNonRoot and image will run as root {place}"
+        )),
         (None, Some(_)) => Ok(()),
         (None, None) => Err(format!(
             "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root {place}"
@@ -177,15 +219,31 @@ impl Accounts {
     fn parse(passwd: &str, group: &str) -> Self {
         let users = passwd.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
-            Some(Account { name: name.to_owned(), uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: home.to_owned() })
+            let [name, _, uid, gid, _, home, ..] = fields[..] else {
+                return None;
+            };
+            Some(Account {
+                name: name.to_owned(),
+                uid: uid.parse().ok()?,
+                gid: gid.parse().ok()?,
+                home: home.to_owned(),
+            })
         });
         let groups = group.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, gid, members] = fields[..] else { return None };
-            Some((name.to_owned(), gid.parse().ok()?, members.split(',').map(str::to_owned).collect()))
+            let [name, _, gid, members] = fields[..] else {
+                return None;
+            };
+            Some((
+                name.to_owned(),
+                gid.parse().ok()?,
+                members.split(',').map(str::to_owned).collect(),
+            ))
         });
-        Self { users: users.collect(), groups: groups.collect() }
+        Self {
+            users: users.collect(),
+            groups: groups.collect(),
+        }
     }
 
     fn account(&self, uid: u32) -> Option<&Account> {
@@ -193,15 +251,26 @@ impl Accounts {
     }
 
     fn uid(&self, name: &str) -> Option<u32> {
-        self.users.iter().find(|account| account.name == name).map(|account| account.uid)
+        self.users
+            .iter()
+            .find(|account| account.name == name)
+            .map(|account| account.uid)
     }
 
     fn gid(&self, name: &str) -> Option<u32> {
-        name.parse().ok().or_else(|| self.groups.iter().find(|(known, ..)| known == name).map(|(_, gid, _)| *gid))
+        name.parse().ok().or_else(|| {
+            self.groups
+                .iter()
+                .find(|(known, ..)| known == name)
+                .map(|(_, gid, _)| *gid)
+        })
     }
 
     fn groups_of<'a>(&'a self, user: &'a str) -> impl Iterator<Item = u32> + 'a {
-        self.groups.iter().filter(move |(_, _, members)| members.iter().any(|m| m == user)).map(|(_, gid, _)| *gid)
+        self.groups
+            .iter()
+            .filter(move |(_, _, members)| members.iter().any(|m| m == user))
+            .map(|(_, gid, _)| *gid)
     }
 }
 
@@ -211,17 +280,26 @@ mod tests {
 
     use super::*;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "json! literals read best as arguments"
+    )]
     fn of(pod: serde_json::Value, container: serde_json::Value, user: &str) -> Result<Identity, String> {
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": {"containers": [], "securityContext": pod}})).unwrap();
-        let container: Container = serde_json::from_value(json!({"name": "c", "securityContext": container})).unwrap();
+        let container: Container =
+            serde_json::from_value(json!({"name": "c", "securityContext": container})).unwrap();
         identity(&pod, &container, user, Path::new("/nonexistent"))
     }
 
     #[test]
     fn the_container_overrides_the_pod_and_the_pod_the_image() {
-        let pod = json!({"runAsUser": 999, "runAsGroup": 998, "fsGroup": 997, "supplementalGroups": [5, 998]});
+        let pod =
+            json!({"runAsUser": 999, "runAsGroup": 998, "fsGroup": 997, "supplementalGroups": [5, 998]});
         let identity = of(pod.clone(), json!({}), "1").unwrap();
-        assert_eq!((identity.uid, identity.gid, identity.groups), (999, 998, vec![998, 5, 997]));
+        assert_eq!(
+            (identity.uid, identity.gid, identity.groups),
+            (999, 998, vec![998, 5, 997])
+        );
         assert_eq!(of(pod, json!({"runAsUser": 7}), "1").unwrap().uid, 7);
         assert_eq!(of(json!({}), json!({}), "12:34").unwrap().gid, 34);
     }
@@ -233,8 +311,16 @@ mod tests {
             of(non_root.clone(), json!({}), "").unwrap_err(),
             "container has runAsNonRoot and image will run as root (pod: \"p_n(u)\", container: c)"
         );
-        assert!(of(non_root.clone(), json!({}), "valkey").unwrap_err().contains("non-numeric user (valkey)"));
-        assert!(of(non_root.clone(), json!({"runAsUser": 0}), "9").unwrap_err().contains("breaks non-root policy"));
+        assert!(
+            of(non_root.clone(), json!({}), "valkey")
+                .unwrap_err()
+                .contains("non-numeric user (valkey)")
+        );
+        assert!(
+            of(non_root.clone(), json!({"runAsUser": 0}), "9")
+                .unwrap_err()
+                .contains("breaks non-root policy")
+        );
         assert!(of(non_root, json!({}), "999").is_ok());
     }
 
@@ -242,13 +328,19 @@ mod tests {
     fn dropping_all_then_adding_one_leaves_one() {
         let context = json!({"capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}, "allowPrivilegeEscalation": false});
         let identity = of(json!({}), context, "").unwrap();
-        assert_eq!(identity.capabilities, BTreeSet::from(["NET_BIND_SERVICE".to_owned()]));
+        assert_eq!(
+            identity.capabilities,
+            BTreeSet::from(["NET_BIND_SERVICE".to_owned()])
+        );
         assert!(identity.no_new_privileges);
     }
 
     #[test]
     fn names_come_from_the_image() {
-        let accounts = Accounts::parse("root:x:0:0::/root:/bin/sh\nvalkey:x:999:998::/data:/bin/sh\n", "extra:x:5:root,valkey\n");
+        let accounts = Accounts::parse(
+            "root:x:0:0::/root:/bin/sh\nvalkey:x:999:998::/data:/bin/sh\n",
+            "extra:x:5:root,valkey\n",
+        );
         assert_eq!(accounts.uid("valkey"), Some(999));
         assert_eq!(accounts.account(999).map(|account| account.gid), Some(998));
         assert_eq!(accounts.groups_of("valkey").collect::<Vec<_>>(), [5]);

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
-    Mount, MountBuilder, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder,
+    LinuxNamespaceType, Mount, MountBuilder, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 /// Hidden from containers, as containerd does by default (`procMount: Default`).
@@ -27,7 +27,13 @@ const MASKED_PATHS: [&str; 10] = [
 ];
 
 /// Read-only in containers, as containerd does by default.
-const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READONLY_PATHS: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 /// What one container instance is.
 #[derive(Clone, Debug)]
@@ -69,7 +75,13 @@ pub(crate) struct Bind {
 pub(crate) fn build(plan: &ContainerPlan) -> Result<Spec, SpecError> {
     let process = ProcessBuilder::default()
         .terminal(false)
-        .user(UserBuilder::default().uid(plan.uid).gid(plan.gid).additional_gids(plan.groups.clone()).build()?)
+        .user(
+            UserBuilder::default()
+                .uid(plan.uid)
+                .gid(plan.gid)
+                .additional_gids(plan.groups.clone())
+                .build()?,
+        )
         .args(plan.args.clone())
         .env(plan.env.clone())
         .cwd(if plan.cwd.is_empty() { "/" } else { &plan.cwd })
@@ -84,7 +96,12 @@ pub(crate) fn build(plan: &ContainerPlan) -> Result<Spec, SpecError> {
         .build()?;
     let mut spec = SpecBuilder::default()
         .version("1.0.2")
-        .root(RootBuilder::default().path("rootfs").readonly(plan.read_only_root).build()?)
+        .root(
+            RootBuilder::default()
+                .path("rootfs")
+                .readonly(plan.read_only_root)
+                .build()?,
+        )
         .process(process)
         .mounts(mounts(&plan.binds)?)
         .build()?;
@@ -108,7 +125,10 @@ pub(crate) enum SpecError {
 fn capabilities(names: &BTreeSet<String>) -> Result<oci_spec::runtime::LinuxCapabilities, SpecError> {
     let set = names
         .iter()
-        .map(|name| name.parse::<Capability>().map_err(|_| SpecError::UnknownCapability(name.clone())))
+        .map(|name| {
+            name.parse::<Capability>()
+                .map_err(|_| SpecError::UnknownCapability(name.clone()))
+        })
         .collect::<Result<std::collections::HashSet<_>, _>>()?;
     Ok(LinuxCapabilitiesBuilder::default()
         .bounding(set.clone())
@@ -139,8 +159,18 @@ fn namespaces(paths: &NamespacePaths) -> Result<Vec<LinuxNamespace>, OciSpecErro
 fn mounts(binds: &[Bind]) -> Result<Vec<Mount>, OciSpecError> {
     let special = [
         ("/proc", "proc", "proc", "nosuid,noexec,nodev"),
-        ("/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"),
-        ("/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5"),
+        (
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            "nosuid,strictatime,mode=755,size=65536k",
+        ),
+        (
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5",
+        ),
         ("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"),
         ("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro"),
     ];
@@ -149,8 +179,17 @@ fn mounts(binds: &[Bind]) -> Result<Vec<Mount>, OciSpecError> {
         .map(|(destination, typ, source, options)| mount(destination.into(), typ, source.into(), options))
         .collect::<Result<Vec<_>, _>>()?;
     for bind in binds {
-        let options = if bind.read_only { "rbind,rprivate,ro" } else { "rbind,rprivate,rw" };
-        mounts.push(mount(bind.destination.clone(), "bind", bind.source.clone(), options)?);
+        let options = if bind.read_only {
+            "rbind,rprivate,ro"
+        } else {
+            "rbind,rprivate,rw"
+        };
+        mounts.push(mount(
+            bind.destination.clone(),
+            "bind",
+            bind.source.clone(),
+            options,
+        )?);
     }
     Ok(mounts)
 }
@@ -179,8 +218,16 @@ mod tests {
             capabilities: BTreeSet::from(["CHOWN".to_owned()]),
             no_new_privileges: true,
             read_only_root: true,
-            namespaces: NamespacePaths { net: "/n".into(), ipc: "/i".into(), uts: "/u".into() },
-            binds: vec![Bind { source: "/a".into(), destination: "/b".into(), read_only: true }],
+            namespaces: NamespacePaths {
+                net: "/n".into(),
+                ipc: "/i".into(),
+                uts: "/u".into(),
+            },
+            binds: vec![Bind {
+                source: "/a".into(),
+                destination: "/b".into(),
+                read_only: true,
+            }],
         }
     }
 
@@ -197,7 +244,10 @@ mod tests {
     fn an_unknown_capability_is_refused_by_name() {
         let mut plan = plan();
         plan.capabilities.insert("NO_SUCH".to_owned());
-        assert_eq!(build(&plan).unwrap_err().to_string(), "unknown capability \"NO_SUCH\" to add or drop");
+        assert_eq!(
+            build(&plan).unwrap_err().to_string(),
+            "unknown capability \"NO_SUCH\" to add or drop"
+        );
     }
 
     #[test]

@@ -10,10 +10,18 @@ pub(crate) fn refusal(pod: &Pod) -> Option<String> {
         (spec.host_network == Some(true), "spec.hostNetwork"),
         (spec.host_pid == Some(true), "spec.hostPID"),
         (spec.host_ipc == Some(true), "spec.hostIPC"),
-        (spec.share_process_namespace == Some(true), "spec.shareProcessNamespace"),
+        (
+            spec.share_process_namespace == Some(true),
+            "spec.shareProcessNamespace",
+        ),
         (spec.host_users == Some(false), "spec.hostUsers: false"),
         (spec.runtime_class_name.is_some(), "spec.runtimeClassName"),
-        (spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty()), "spec.ephemeralContainers"),
+        (
+            spec.ephemeral_containers
+                .as_ref()
+                .is_some_and(|list| !list.is_empty()),
+            "spec.ephemeralContainers",
+        ),
     ];
     if let Some((_, what)) = reasons.iter().find(|(wrong, _)| *wrong) {
         return Some(unsupported(what));
@@ -25,7 +33,10 @@ pub(crate) fn refusal(pod: &Pod) -> Option<String> {
     if context.windows_options.is_some() {
         return Some(unsupported("spec.securityContext.windowsOptions"));
     }
-    if context.seccomp_profile.is_some_and(|profile| profile.type_ == "Localhost") {
+    if context
+        .seccomp_profile
+        .is_some_and(|profile| profile.type_ == "Localhost")
+    {
         return Some(unsupported("seccompProfile of type Localhost"));
     }
     containers(spec).find_map(container_refusal)
@@ -40,31 +51,59 @@ fn container_refusal(container: &Container) -> Option<String> {
     if context.proc_mount.is_some_and(|mount| mount != "Default") {
         return named("securityContext.procMount");
     }
-    if context.seccomp_profile.is_some_and(|profile| profile.type_ == "Localhost") {
+    if context
+        .seccomp_profile
+        .is_some_and(|profile| profile.type_ == "Localhost")
+    {
         return named("seccompProfile of type Localhost");
     }
-    if container.volume_devices.as_ref().is_some_and(|devices| !devices.is_empty()) {
+    if container
+        .volume_devices
+        .as_ref()
+        .is_some_and(|devices| !devices.is_empty())
+    {
         return named("volumeDevices");
     }
     if container.tty == Some(true) || container.stdin == Some(true) {
         return named("stdin and tty of a container (kubectl exec -it works)");
     }
-    if container.ports.iter().flatten().any(|port| port.host_port.is_some_and(|port| port != 0)) {
+    if container
+        .ports
+        .iter()
+        .flatten()
+        .any(|port| port.host_port.is_some_and(|port| port != 0))
+    {
         return named("hostPort");
     }
     let mut mounts = container.volume_mounts.iter().flatten();
-    if mounts.any(|mount| mount.mount_propagation.as_deref().is_some_and(|mode| mode != "None")) {
+    if mounts.any(|mount| {
+        mount
+            .mount_propagation
+            .as_deref()
+            .is_some_and(|mode| mode != "None")
+    }) {
         return named("mountPropagation");
     }
-    let probes = [&container.startup_probe, &container.liveness_probe, &container.readiness_probe];
-    probes.into_iter().flatten().find_map(|probe| probe_refusal(probe)).and_then(|what| named(&what))
+    let probes = [
+        &container.startup_probe,
+        &container.liveness_probe,
+        &container.readiness_probe,
+    ];
+    probes
+        .into_iter()
+        .flatten()
+        .find_map(probe_refusal)
+        .and_then(|what| named(&what))
 }
 
 fn probe_refusal(probe: &Probe) -> Option<String> {
     if probe.grpc.is_some() {
         return Some("grpc probes".to_owned());
     }
-    let https = probe.http_get.as_ref().is_some_and(|get| get.scheme.as_deref() == Some("HTTPS"));
+    let https = probe
+        .http_get
+        .as_ref()
+        .is_some_and(|get| get.scheme.as_deref() == Some("HTTPS"));
     https.then(|| "HTTPS probes".to_owned())
 }
 
@@ -73,27 +112,42 @@ pub(crate) fn unenforced(pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let mut what = std::collections::BTreeSet::new();
     let context = spec.security_context.clone().unwrap_or_default();
-    if context.seccomp_profile.is_some_and(|profile| profile.type_ == "RuntimeDefault") {
+    if context
+        .seccomp_profile
+        .is_some_and(|profile| profile.type_ == "RuntimeDefault")
+    {
         what.insert("seccompProfile");
     }
     if context.se_linux_options.is_some() {
         what.insert("seLinuxOptions");
     }
-    if context.app_armor_profile.is_some_and(|profile| profile.type_ != "Unconfined") {
+    if context
+        .app_armor_profile
+        .is_some_and(|profile| profile.type_ != "Unconfined")
+    {
         what.insert("appArmorProfile");
     }
     for container in containers(spec) {
         let context = container.security_context.clone().unwrap_or_default();
-        if context.seccomp_profile.is_some_and(|profile| profile.type_ == "RuntimeDefault") {
+        if context
+            .seccomp_profile
+            .is_some_and(|profile| profile.type_ == "RuntimeDefault")
+        {
             what.insert("seccompProfile");
         }
         if context.se_linux_options.is_some() {
             what.insert("seLinuxOptions");
         }
-        if context.app_armor_profile.is_some_and(|profile| profile.type_ != "Unconfined") {
+        if context
+            .app_armor_profile
+            .is_some_and(|profile| profile.type_ != "Unconfined")
+        {
             what.insert("appArmorProfile");
         }
-        let limits = container.resources.iter().flat_map(|resources| resources.limits.iter().flatten());
+        let limits = container
+            .resources
+            .iter()
+            .flat_map(|resources| resources.limits.iter().flatten());
         if limits.clone().any(|(name, _)| name == "cpu") {
             what.insert("resources.limits.cpu");
         }
@@ -102,7 +156,10 @@ pub(crate) fn unenforced(pod: &Pod) -> Option<String> {
         return None;
     }
     let list: Vec<&str> = what.into_iter().collect();
-    Some(format!("accepted but not enforced by the embedded cluster: {}", list.join(", ")))
+    Some(format!(
+        "accepted but not enforced by the embedded cluster: {}",
+        list.join(", ")
+    ))
 }
 
 fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
@@ -119,15 +176,27 @@ mod tests {
 
     use super::*;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "json! literals read best as arguments"
+    )]
     fn pod(spec: serde_json::Value) -> Pod {
         serde_json::from_value(json!({"spec": spec})).unwrap()
     }
 
     #[test]
     fn what_cannot_be_run_is_named() {
-        assert!(refusal(&pod(json!({"hostNetwork": true, "containers": []}))).unwrap().contains("spec.hostNetwork"));
+        assert!(
+            refusal(&pod(json!({"hostNetwork": true, "containers": []})))
+                .unwrap()
+                .contains("spec.hostNetwork")
+        );
         let privileged = json!({"containers": [{"name": "c", "securityContext": {"privileged": true}}]});
-        assert!(refusal(&pod(privileged)).unwrap().contains("privileged (container \"c\")"));
+        assert!(
+            refusal(&pod(privileged))
+                .unwrap()
+                .contains("privileged (container \"c\")")
+        );
         let grpc = json!({"containers": [{"name": "c", "readinessProbe": {"grpc": {"port": 1}}}]});
         assert!(refusal(&pod(grpc)).unwrap().contains("grpc"));
         let plain = json!({"containers": [{"name": "c", "securityContext": {"privileged": false, "procMount": "Default"}}]});

@@ -34,7 +34,11 @@ fn register(master: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 impl AsyncRead for Terminal {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let mut guard = ready!(self.0.poll_read_ready(context))?;
             let space = buffer.initialize_unfilled();
@@ -72,24 +76,41 @@ impl AsyncWrite for Terminal {
     }
 }
 
-#[expect(unsafe_code, reason = "pseudo-terminals are made with ioctls, which have no safe form")]
+#[expect(
+    unsafe_code,
+    reason = "pseudo-terminals are made with ioctls, which have no safe form"
+)]
 fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     use std::os::unix::fs::OpenOptionsExt;
     let flags = libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let master: OwnedFd = OpenOptions::new().read(true).write(true).custom_flags(flags).open("/dev/ptmx")?.into();
+    let master: OwnedFd = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(flags)
+        .open("/dev/ptmx")?
+        .into();
     let mut unlock: libc::c_int = 0;
     // SAFETY: TIOCSPTLCK reads one integer through the pointer.
     nix::errno::Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw mut unlock) })?;
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: TIOCGPTPEER takes open flags and returns a new descriptor or -1.
-    let peer = nix::errno::Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
+    let peer =
+        nix::errno::Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
     // SAFETY: the kernel has just made this descriptor, and nothing else knows its number.
     Ok((master, unsafe { OwnedFd::from_raw_fd(peer) }))
 }
 
-#[expect(unsafe_code, reason = "the window size is set with an ioctl, which has no safe form")]
+#[expect(
+    unsafe_code,
+    reason = "the window size is set with an ioctl, which has no safe form"
+)]
 fn set_size(master: &OwnedFd, columns: u16, rows: u16) -> io::Result<()> {
-    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: TIOCSWINSZ reads one winsize through the pointer.
     nix::errno::Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })?;
     Ok(())

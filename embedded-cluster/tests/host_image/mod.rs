@@ -11,7 +11,8 @@ use oci_spec::image::{ConfigBuilder, ImageConfigurationBuilder};
 pub(crate) const NAME: &str = "docker.io/test/tools:1";
 
 const TOOLS: [&str; 15] = [
-    "sh", "cat", "sleep", "id", "true", "grep", "hostname", "touch", "stat", "tr", "rm", "perl", "pwd", "test", "ls",
+    "sh", "cat", "sleep", "id", "true", "grep", "hostname", "touch", "stat", "tr", "rm", "perl", "pwd",
+    "test", "ls",
 ];
 
 /// Adds the image to a new store in `store`.
@@ -20,7 +21,11 @@ pub(crate) fn add(store: &Path) -> Result<(), Box<dyn std::error::Error>> {
     for folder in ["tmp", "data"] {
         layer.folder(folder, 0o1777, 0);
     }
-    layer.file("etc/passwd", 0o644, "root:x:0:0::/root:/bin/sh\nvalkey:x:999:999::/data:/bin/sh\n");
+    layer.file(
+        "etc/passwd",
+        0o644,
+        "root:x:0:0::/root:/bin/sh\nvalkey:x:999:999::/data:/bin/sh\n",
+    );
     layer.file("etc/group", 0o644, "root:x:0:\nvalkey:x:999:\n");
     for tool in TOOLS {
         let path = which(tool)?;
@@ -32,21 +37,32 @@ pub(crate) fn add(store: &Path) -> Result<(), Box<dyn std::error::Error>> {
     for module in perl_modules()? {
         layer.file(module.trim_start_matches('/'), 0o644, std::fs::read(&module)?);
     }
-    let config = ConfigBuilder::default().env(vec!["PATH=/bin".to_owned()]).build()?;
+    let config = ConfigBuilder::default()
+        .env(vec!["PATH=/bin".to_owned()])
+        .build()?;
     let image = ImageConfigurationBuilder::default().config(config).build()?;
     ImageStore::open(store)?.add(NAME, &NewImage::new(image, vec![layer.to_tar()?]))?;
     Ok(())
 }
 
 fn which(tool: &str) -> io::Result<String> {
-    let output = Command::new("sh").args(["-c", &format!("readlink -f $(command -v -p {tool} | grep / || echo /usr/bin/{tool})")]).output()?;
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            &format!("readlink -f $(command -v -p {tool} | grep / || echo /usr/bin/{tool})"),
+        ])
+        .output()?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn libraries(path: &str) -> io::Result<Vec<String>> {
     let output = Command::new("ldd").arg(path).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect())
+    Ok(text
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .map(str::to_owned)
+        .collect())
 }
 
 /// The files that a small network program in perl loads.
@@ -55,5 +71,9 @@ fn perl_modules() -> io::Result<Vec<String>> {
         use DynaLoader; print join(\"\\n\", @DynaLoader::dl_shared_objects), \"\\n\"";
     let output = Command::new("perl").args(["-e", program]).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(text.lines().filter(|line| line.starts_with('/')).map(str::to_owned).collect())
+    Ok(text
+        .lines()
+        .filter(|line| line.starts_with('/'))
+        .map(str::to_owned)
+        .collect())
 }

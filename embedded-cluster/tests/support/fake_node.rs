@@ -31,7 +31,10 @@ impl PodRuntime for FakeNode {
     ) -> BoxFuture<'_, Result<BoxStream<'static, io::Result<Bytes>>, RuntimeError>> {
         async move {
             let lines = ["one\n", "two\n", "three\n"].map(|line| format!("{container}: {line}"));
-            let skip = lines.len() - options.tail_lines.map_or(lines.len(), |n| lines.len().min(n as usize));
+            let skip = lines.len()
+                - options
+                    .tail_lines
+                    .map_or(lines.len(), |n| lines.len().min(n as usize));
             Ok(stream::iter(lines.into_iter().skip(skip).map(|line| Ok(Bytes::from(line)))).boxed())
         }
         .boxed()
@@ -65,11 +68,20 @@ impl PodRuntime for FakeNode {
         .boxed()
     }
 
-    fn connect(&self, _pod: PodKey, _port: u16) -> BoxFuture<'_, Result<tokio::net::TcpStream, RuntimeError>> {
+    fn connect(
+        &self,
+        _pod: PodKey,
+        _port: u16,
+    ) -> BoxFuture<'_, Result<tokio::net::TcpStream, RuntimeError>> {
         async move {
-            let failed = |source| RuntimeError::Io { what: "connect".to_owned(), source };
+            let failed = |source| RuntimeError::Io {
+                what: "connect".to_owned(),
+                source,
+            };
             match self.port {
-                Some(port) => tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map_err(failed),
+                Some(port) => tokio::net::TcpStream::connect(("127.0.0.1", port))
+                    .await
+                    .map_err(failed),
                 None => Err(failed(io::Error::from(io::ErrorKind::ConnectionRefused))),
             }
         }

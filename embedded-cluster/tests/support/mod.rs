@@ -32,9 +32,15 @@ impl Server {
     pub(crate) fn start_with(more_tokens: Vec<Token>) -> Self {
         // Fails when another test of this process was first, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let mut tokens = vec![Token { secret: TOKEN.to_owned(), identity: Identity::admin("admin") }];
+        let mut tokens = vec![Token {
+            secret: TOKEN.to_owned(),
+            identity: Identity::admin("admin"),
+        }];
         tokens.extend(more_tokens);
-        let api = ApiServer::new(ApiConfig { tokens, ..ApiConfig::default() });
+        let api = ApiServer::new(ApiConfig {
+            tokens,
+            ..ApiConfig::default()
+        });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("bound");
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
@@ -49,7 +55,12 @@ impl Server {
             .expect("a good pair");
         let serving = Arc::clone(&api).serve(listener, tls);
         let task = tokio::spawn(async move { serving.await.expect("serving") });
-        Self { api, address, certificate_pem: made.cert.pem(), task }
+        Self {
+            api,
+            address,
+            certificate_pem: made.cert.pem(),
+            task,
+        }
     }
 
     /// A kubeconfig for this server.
@@ -72,8 +83,10 @@ impl Server {
     pub(crate) fn client_with(&self, token: &str) -> kube::Client {
         let kubeconfig = self.kubeconfig(token);
         let config = tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current()
-                .block_on(kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()))
+            tokio::runtime::Handle::current().block_on(kube::Config::from_custom_kubeconfig(
+                kubeconfig,
+                &KubeConfigOptions::default(),
+            ))
         });
         kube::Client::try_from(config.expect("a client configuration")).expect("a client")
     }
@@ -130,5 +143,7 @@ pub(crate) async fn running_pod(client: &kube::Client, name: &str) {
         "conditions": [{"type": "Ready", "status": "True"}],
         "containerStatuses": [{"name": "main", "ready": true, "restartCount": 0, "image": "i", "imageID": "",
             "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}]}});
-    api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.expect("patched");
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .expect("patched");
 }

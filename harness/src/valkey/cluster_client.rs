@@ -29,6 +29,9 @@ const BATCH: usize = 2048;
 /// migration takes seconds; asking more often only adds load.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
+/// How long a node may take to say what it knows of the others. The others' word suffices where one is silent.
+const VIEW_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a command is retried by default: longer than a failover with the chart's default node timeout (15 s).
 pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -144,14 +147,19 @@ impl RoutedClient {
         self.state.lock().await.map.clone()
     }
 
+    /// Learns from a MOVED that another client met; `false` when no known pod has that address.
+    pub(crate) async fn learn(&self, slot: u16, address: &str) -> bool {
+        self.state.lock().await.map.learn(slot, address)
+    }
+
     /// Asks every pod anew who owns what. Pods that do not answer are left out.
     pub async fn refresh(&self) {
         let pods = self.state.lock().await.pods.clone();
-        let answers = join_all(
-            pods.iter()
-                .map(|pod| async { (pod.clone(), self.table_of(pod).await) }),
-        )
-        .await;
+        let ask = async |pod: &String| {
+            let answer = tokio::time::timeout(VIEW_TIMEOUT, self.table_of(pod)).await;
+            (pod.clone(), answer.unwrap_or(None))
+        };
+        let answers = join_all(pods.iter().map(ask)).await;
         let mut tables: Vec<(String, ClusterNodes)> = Vec::new();
         let mut standalone = None;
         for (pod, answer) in answers {

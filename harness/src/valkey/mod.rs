@@ -10,6 +10,8 @@
 //! | [`observation`] | all views of a release and its pods: what the checks read |
 //! | [`slot_map`], [`cluster_client`] | slot routing over port-forwarded connections |
 //! | [`every_slot`] | a canary in every slot |
+//! | [`ledger`] | data in every slot, with every write's outcome, and every key accounted for |
+//! | [`load`] | writers in the background, their gaps and their losses |
 //! | [`wire`] | RESP2 with nothing in between, for MONITOR and bulk |
 //! | [`exec`], [`container_files`] | what is inside a container that has no shell |
 
@@ -23,6 +25,8 @@ pub mod dialer;
 pub mod every_slot;
 pub mod exec;
 pub mod info;
+pub mod ledger;
+pub mod load;
 pub mod observation;
 pub mod parse_error;
 mod reply;

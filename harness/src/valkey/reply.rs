@@ -1,6 +1,6 @@
 //! What an error reply means for the command that met it: final, later, or elsewhere.
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::RedisError;
 
 /// What to do with a command that an error answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,32 +22,38 @@ pub(crate) enum Redirect {
     Ask { address: String },
 }
 
-/// Judges an error reply.
+/// Judges an error that the `redis` crate read.
 pub(crate) fn judge(error: &RedisError) -> Verdict {
-    let ErrorKind::Server(kind) = error.kind() else {
-        return Verdict::Final;
-    };
-    match kind {
-        ServerErrorKind::Moved | ServerErrorKind::Ask => match error.redirect_node() {
-            // An empty host is the node that answered, which does not yet know its own address.
-            Some((address, _)) if address.starts_with(':') => Verdict::Later,
-            Some((address, slot)) => {
-                let address = address.to_owned();
-                Verdict::Elsewhere(if kind == ServerErrorKind::Moved {
-                    Redirect::Moved { slot, address }
-                } else {
-                    Redirect::Ask { address }
-                })
+    let code = error.code().unwrap_or_default();
+    judge_text(&format!("{code} {}", error.detail().unwrap_or_default()))
+}
+
+/// Judges an error as it came over the wire, without the leading dash.
+pub(crate) fn judge_text(text: &str) -> Verdict {
+    let mut words = text.split(' ');
+    match words.next().unwrap_or_default() {
+        code @ ("MOVED" | "ASK") => {
+            let slot = words.next().and_then(|slot| slot.parse().ok());
+            match (slot, words.next()) {
+                // An empty host is the node that answered, which does not yet know its own address.
+                (Some(_), Some(address)) if address.starts_with(':') => Verdict::Later,
+                (Some(slot), Some(address)) => Verdict::Elsewhere(redirect(code, slot, address)),
+                _ => Verdict::Final,
             }
-            None => Verdict::Final,
-        },
-        // READONLY: the node has just become a replica, and the map does not know yet.
-        ServerErrorKind::TryAgain
-        | ServerErrorKind::ClusterDown
-        | ServerErrorKind::BusyLoading
-        | ServerErrorKind::MasterDown
-        | ServerErrorKind::ReadOnly => Verdict::Later,
+        }
+        // READONLY: the node has just become a replica, and the map does not know yet. EXECABORT: one of a
+        // transaction's commands was redirected; nothing of it was executed.
+        "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "READONLY" | "EXECABORT" => Verdict::Later,
         _ => Verdict::Final,
+    }
+}
+
+fn redirect(code: &str, slot: u16, address: &str) -> Redirect {
+    let address = address.to_owned();
+    if code == "MOVED" {
+        Redirect::Moved { slot, address }
+    } else {
+        Redirect::Ask { address }
     }
 }
 

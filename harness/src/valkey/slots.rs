@@ -191,6 +191,26 @@ impl SlotSet {
         self.ranges.splice(first..last, [merged]);
     }
 
+    /// As it displays, or its beginning and extent when it is in many pieces: for messages.
+    pub fn summary(&self) -> String {
+        /// So many ranges fit on a line beside what is said of them.
+        const SHOWN: usize = 8;
+        let [first, .., last] = self.ranges.as_slice() else {
+            return self.to_string();
+        };
+        if self.ranges.len() <= SHOWN {
+            return self.to_string();
+        }
+        let shown: Vec<String> = self.ranges[..SHOWN].iter().map(ToString::to_string).collect();
+        format!(
+            "{},… ({} between {} and {})",
+            shown.join(","),
+            self.len(),
+            first.start,
+            last.end
+        )
+    }
+
     /// The slots in `self` that are not in `other`.
     pub fn difference(&self, other: &Self) -> Self {
         self.iter().filter(|&slot| !other.contains(slot)).collect()
@@ -319,6 +339,13 @@ mod tests {
         assert_eq!(SlotSet::try_from("none".to_owned()), Ok(SlotSet::default()));
         assert!(SlotSet::try_from("7-3".to_owned()).is_err());
         assert!(SlotSet::try_from("16384".to_owned()).is_err());
+    }
+
+    #[test]
+    fn a_set_in_many_pieces_is_summed_up() {
+        let set: SlotSet = (0..40).step_by(2).collect();
+        assert_eq!(set.summary(), "0,2,4,6,8,10,12,14,… (20 between 0 and 38)");
+        assert_eq!(SlotSet::full().summary(), "0-16383");
     }
 
     proptest! {

@@ -3,5 +3,7 @@
 //! The servers come from `VALKEY_BIN_DIR` or `PATH`; without them the tests say so and prove nothing.
 
 mod clients;
+mod ledger;
+mod load;
 mod observing;
 mod servers;

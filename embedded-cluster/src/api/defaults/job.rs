@@ -30,9 +30,13 @@ pub(crate) fn apply(job: &mut Value) {
 /// A Job read before an update has labels and a selector that its author never wrote.
 pub(crate) fn carry_over(old: &Value, new: &mut Value) {
     let old_labels = object::at(old, &["spec", "template", "metadata", "labels"]).cloned();
-    let Some(Value::Object(old_labels)) = old_labels else { return };
+    let Some(Value::Object(old_labels)) = old_labels else {
+        return;
+    };
     let template = &mut new["spec"]["template"];
-    let labels = object::meta_mut(template).entry("labels").or_insert_with(|| json!({}));
+    let labels = object::meta_mut(template)
+        .entry("labels")
+        .or_insert_with(|| json!({}));
     for key in UID_LABELS.iter().chain(&NAME_LABELS) {
         if let Some(value) = old_labels.get(*key) {
             set(labels, key, value.clone());
@@ -41,7 +45,9 @@ pub(crate) fn carry_over(old: &Value, new: &mut Value) {
 }
 
 fn own_pods(spec: &mut Value, uid: &str, name: &str) {
-    let labels = object::meta_mut(&mut spec["template"]).entry("labels").or_insert_with(|| json!({}));
+    let labels = object::meta_mut(&mut spec["template"])
+        .entry("labels")
+        .or_insert_with(|| json!({}));
     if !labels.is_object() {
         *labels = json!({});
     }
@@ -63,8 +69,14 @@ mod tests {
         let mut job = json!({"metadata": {"name": "j", "uid": "u"}, "spec": {"template": {"spec": {
             "containers": [], "restartPolicy": "Never"}}}});
         apply(&mut job);
-        assert_eq!(job["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"], "u");
+        assert_eq!(
+            job["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"],
+            "u"
+        );
         assert_eq!(job["spec"]["template"]["metadata"]["labels"]["job-name"], "j");
-        assert_eq!((&job["spec"]["completions"], &job["spec"]["backoffLimit"]), (&json!(1), &json!(6)));
+        assert_eq!(
+            (&job["spec"]["completions"], &job["spec"]["backoffLimit"]),
+            (&json!(1), &json!(6))
+        );
     }
 }

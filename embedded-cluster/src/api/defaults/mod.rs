@@ -22,7 +22,11 @@ pub(crate) fn apply(kind: &Kind, value: &mut Value) {
         "PersistentVolumeClaim" => claim::apply(&mut value["spec"]),
         "PersistentVolume" => {
             set(&mut value["spec"], "volumeMode", json!("Filesystem"));
-            set(&mut value["spec"], "persistentVolumeReclaimPolicy", json!("Retain"));
+            set(
+                &mut value["spec"],
+                "persistentVolumeReclaimPolicy",
+                json!("Retain"),
+            );
         }
         "StorageClass" => {
             set(value, "reclaimPolicy", json!("Delete"));
@@ -71,7 +75,9 @@ pub(crate) fn set(object: &mut Value, key: &str, value: Value) {
 fn secret(secret: &mut Value) {
     use base64::Engine as _;
     set(secret, "type", json!("Opaque"));
-    let Some(Value::Object(texts)) = object::remove(secret, "stringData") else { return };
+    let Some(Value::Object(texts)) = object::remove(secret, "stringData") else {
+        return;
+    };
     for (key, text) in texts {
         let encoded = base64::engine::general_purpose::STANDARD.encode(text.as_str().unwrap_or_default());
         object::child_mut(secret, "data").insert(key, json!(encoded));
@@ -79,7 +85,12 @@ fn secret(secret: &mut Value) {
 }
 
 fn endpoint_slice(slice: &mut Value) {
-    for port in slice.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+    for port in slice
+        .get_mut("ports")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         set(port, "protocol", json!("TCP"));
         set(port, "name", json!(""));
     }

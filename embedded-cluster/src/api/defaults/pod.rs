@@ -18,7 +18,11 @@ const TOKEN_SECONDS: i64 = 3600;
 /// Fills in the spec of a pod template. (Tolerations are given to pods only.)
 pub(crate) fn apply_template(spec: &mut Value) {
     set(spec, "restartPolicy", json!("Always"));
-    set(spec, "terminationGracePeriodSeconds", json!(DEFAULT_GRACE_SECONDS));
+    set(
+        spec,
+        "terminationGracePeriodSeconds",
+        json!(DEFAULT_GRACE_SECONDS),
+    );
     set(spec, "dnsPolicy", json!("ClusterFirst"));
     set(spec, "securityContext", json!({}));
     set(spec, "schedulerName", json!("default-scheduler"));
@@ -42,6 +46,14 @@ pub(crate) fn apply(pod: &mut Value) {
     set(spec, "enableServiceLinks", json!(true));
     set(spec, "preemptionPolicy", json!("PreemptLowerPriority"));
     set(spec, "priority", json!(0));
+    // `podIPs` is the newer form of `podIP`: the API keeps both whichever is written.
+    for (one, all) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
+        let ip = text(pod, &["status", one]).to_owned();
+        if !ip.is_empty() {
+            set(&mut pod["status"], all, json!([{"ip": ip}]));
+        }
+    }
+    let spec = &mut pod["spec"];
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         tolerate(spec, key);
     }
@@ -49,8 +61,10 @@ pub(crate) fn apply(pod: &mut Value) {
 
 /// `Guaranteed`, `Burstable` or `BestEffort`, from the containers' CPU and memory.
 pub(crate) fn qos_class(pod: &Value) -> &'static str {
-    let containers: Vec<&Value> =
-        list(pod, &["spec", "containers"]).iter().chain(list(pod, &["spec", "initContainers"])).collect();
+    let containers: Vec<&Value> = list(pod, &["spec", "containers"])
+        .iter()
+        .chain(list(pod, &["spec", "initContainers"]))
+        .collect();
     let amount = |container: &&Value, which: &str, resource: &str| {
         text(container, &["resources", which, resource]).to_owned()
     };
@@ -58,8 +72,10 @@ pub(crate) fn qos_class(pod: &Value) -> &'static str {
     let mut guaranteed = true;
     for container in &containers {
         for resource in ["cpu", "memory"] {
-            let (request, limit) =
-                (amount(container, "requests", resource), amount(container, "limits", resource));
+            let (request, limit) = (
+                amount(container, "requests", resource),
+                amount(container, "limits", resource),
+            );
             any |= !request.is_empty() || !limit.is_empty();
             guaranteed &= !limit.is_empty() && (request.is_empty() || request == limit);
         }
@@ -89,7 +105,11 @@ fn service_account(spec: &mut Value) {
 fn container(container: &mut Value) {
     set(container, "terminationMessagePath", json!("/dev/termination-log"));
     set(container, "terminationMessagePolicy", json!("File"));
-    let policy = if is_latest(text(container, &["image"])) { "Always" } else { "IfNotPresent" };
+    let policy = if is_latest(text(container, &["image"])) {
+        "Always"
+    } else {
+        "IfNotPresent"
+    };
     set(container, "imagePullPolicy", json!(policy));
     set(container, "resources", json!({}));
     for port in list_mut(container, "ports") {
@@ -118,7 +138,9 @@ fn container(container: &mut Value) {
 
 /// A limit without a request is also the request.
 fn default_requests(container: &mut Value) {
-    let limits = at(container, &["resources", "limits"]).and_then(Value::as_object).cloned();
+    let limits = at(container, &["resources", "limits"])
+        .and_then(Value::as_object)
+        .cloned();
     for (resource, amount) in limits.unwrap_or_default() {
         let requests = &mut container["resources"]["requests"];
         if requests.is_null() {
@@ -133,8 +155,12 @@ fn probe(probe: &mut Value) {
     set(probe, "periodSeconds", json!(10));
     set(probe, "successThreshold", json!(1));
     set(probe, "failureThreshold", json!(3));
-    for (key, default) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
-    {
+    for (key, default) in [
+        ("timeoutSeconds", 1),
+        ("periodSeconds", 10),
+        ("successThreshold", 1),
+        ("failureThreshold", 3),
+    ] {
         if probe[key] == 0 {
             probe[key] = json!(default);
         }
@@ -150,7 +176,10 @@ fn http_get(get: &mut Value) {
 }
 
 fn volume(volume: &mut Value) {
-    if volume.as_object().is_some_and(|map| map.len() == 1 && map.contains_key("name")) {
+    if volume
+        .as_object()
+        .is_some_and(|map| map.len() == 1 && map.contains_key("name"))
+    {
         volume["emptyDir"] = json!({});
     }
     for source in ["configMap", "secret", "downwardAPI", "projected"] {
@@ -158,13 +187,17 @@ fn volume(volume: &mut Value) {
             set(source, "defaultMode", json!(FILE_MODE));
         }
     }
-    let items = volume.pointer_mut("/downwardAPI/items").and_then(Value::as_array_mut);
+    let items = volume
+        .pointer_mut("/downwardAPI/items")
+        .and_then(Value::as_array_mut);
     for item in items.into_iter().flatten() {
         if let Some(field) = item.get_mut("fieldRef") {
             set(field, "apiVersion", json!("v1"));
         }
     }
-    let sources = volume.pointer_mut("/projected/sources").and_then(Value::as_array_mut);
+    let sources = volume
+        .pointer_mut("/projected/sources")
+        .and_then(Value::as_array_mut);
     for source in sources.into_iter().flatten() {
         if let Some(token) = source.get_mut("serviceAccountToken") {
             set(token, "expirationSeconds", json!(TOKEN_SECONDS));
@@ -194,7 +227,11 @@ fn is_latest(image: &str) -> bool {
 }
 
 fn list_mut<'a>(object: &'a mut Value, key: &str) -> impl Iterator<Item = &'a mut Value> {
-    object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten()
+    object
+        .get_mut(key)
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
 }
 
 #[cfg(test)]

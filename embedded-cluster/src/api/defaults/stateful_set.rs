@@ -22,7 +22,12 @@ pub(crate) fn apply(set_object: &mut Value) {
     set(retention, "whenDeleted", json!("Retain"));
     set(retention, "whenScaled", json!("Retain"));
     pod::apply_template(&mut spec["template"]["spec"]);
-    for template in spec.get_mut("volumeClaimTemplates").and_then(Value::as_array_mut).into_iter().flatten() {
+    for template in spec
+        .get_mut("volumeClaimTemplates")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         set(template, "apiVersion", json!("v1"));
         set(template, "kind", json!("PersistentVolumeClaim"));
         set(template, "status", json!({"phase": "Pending"}));

@@ -38,8 +38,10 @@ pub(crate) fn apply(
 ) -> Result<Value, Vec<ApplyConflict>> {
     let wanted = fields::of(config);
     let mut managers = Managers::of(live);
-    let differing: Vec<&Path> =
-        wanted.iter().filter(|path| fields::get(live, path) != fields::get(config, path)).collect();
+    let differing: Vec<&Path> = wanted
+        .iter()
+        .filter(|path| fields::get(live, path) != fields::get(config, path))
+        .collect();
     let conflicts = managers.conflicts(&differing, applier);
     if !conflicts.is_empty() && !applier.force {
         return Err(conflicts);
@@ -67,8 +69,11 @@ pub(crate) fn track_update(old: &Value, new: &mut Value, manager: &str, subresou
     }
     let (had, has) = (fields::of(old), fields::of(new));
     let gone: Vec<&Path> = had.difference(&has).collect();
-    let changed: FieldSet =
-        has.iter().filter(|path| fields::get(old, path) != fields::get(new, path)).cloned().collect();
+    let changed: FieldSet = has
+        .iter()
+        .filter(|path| fields::get(old, path) != fields::get(new, path))
+        .cloned()
+        .collect();
     managers.disown(&gone);
     if changed.is_empty() {
         managers.write(new);
@@ -76,7 +81,12 @@ pub(crate) fn track_update(old: &Value, new: &mut Value, manager: &str, subresou
     }
     managers.disown(&changed.iter().collect::<Vec<_>>());
     let api_version = object::text(new, &["apiVersion"]).to_owned();
-    let update = Applier { manager, api_version: &api_version, subresource, force: false };
+    let update = Applier {
+        manager,
+        api_version: &api_version,
+        subresource,
+        force: false,
+    };
     managers.add_update(&update, changed);
     managers.write(new);
 }
@@ -98,7 +108,10 @@ struct Before {
 impl Managers {
     fn of_applied(object: &Value) -> Self {
         let entries = object::list(object, &["metadata", "managedFields"]);
-        let read = |entry: &Value| Manager { fields: fields::from_v1(&entry["fieldsV1"]), entry: entry.clone() };
+        let read = |entry: &Value| Manager {
+            fields: fields::from_v1(&entry["fieldsV1"]),
+            entry: entry.clone(),
+        };
         Self(entries.iter().map(read).collect())
     }
 
@@ -123,11 +136,14 @@ impl Managers {
         let others = self.0.iter().filter(|manager| !is_own(&manager.entry, applier));
         let mut conflicts: Vec<ApplyConflict> = others
             .flat_map(|manager| {
-                differing.iter().filter(|path| manager.fields.contains(**path)).map(|path| ApplyConflict {
-                    manager: object::text(&manager.entry, &["manager"]).to_owned(),
-                    api_version: object::text(&manager.entry, &["apiVersion"]).to_owned(),
-                    field: fields::display(path),
-                })
+                differing
+                    .iter()
+                    .filter(|path| manager.fields.contains(**path))
+                    .map(|path| ApplyConflict {
+                        manager: object::text(&manager.entry, &["manager"]).to_owned(),
+                        api_version: object::text(&manager.entry, &["apiVersion"]).to_owned(),
+                        field: fields::display(path),
+                    })
             })
             .collect();
         conflicts.sort_by(|a, b| (&a.manager, &a.field).cmp(&(&b.manager, &b.field)));
@@ -138,9 +154,15 @@ impl Managers {
         match self.0.iter().position(|manager| is_own(&manager.entry, applier)) {
             Some(index) => {
                 let own = self.0.remove(index);
-                Before { entry: Some(own.entry), fields: own.fields }
+                Before {
+                    entry: Some(own.entry),
+                    fields: own.fields,
+                }
             }
-            None => Before { entry: None, fields: FieldSet::new() },
+            None => Before {
+                entry: None,
+                fields: FieldSet::new(),
+            },
         }
     }
 
@@ -151,7 +173,9 @@ impl Managers {
     }
 
     fn owns(&self, path: &Path) -> bool {
-        self.0.iter().any(|manager| manager.fields.iter().any(|own| own.starts_with(path)))
+        self.0
+            .iter()
+            .any(|manager| manager.fields.iter().any(|own| own.starts_with(path)))
     }
 
     /// An entry whose fields are the same keeps its time, so that applying twice changes nothing.
@@ -171,7 +195,10 @@ impl Managers {
         });
         match same {
             Some(manager) => manager.fields.extend(fields),
-            None => self.0.push(Manager { entry: entry(update, "Update"), fields }),
+            None => self.0.push(Manager {
+                entry: entry(update, "Update"),
+                fields,
+            }),
         }
     }
 
@@ -253,44 +280,55 @@ mod tests {
     use super::*;
 
     fn by<'a>(manager: &'a str, force: bool) -> Applier<'a> {
-        Applier { manager, api_version: "v1", subresource: "", force }
+        Applier {
+            manager,
+            api_version: "v1",
+            subresource: "",
+            force,
+        }
     }
 
-    fn config(labels: Value) -> Value {
+    fn config(labels: &Value) -> Value {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "labels": labels}})
     }
 
     #[test]
     fn what_is_no_longer_applied_is_removed_unless_another_wants_it() {
-        let one = apply(&json!({}), &config(json!({"a": "1", "b": "1"})), &by("x", false)).expect("new");
-        let two = apply(&one, &config(json!({"b": "1", "c": "1"})), &by("y", false)).expect("no conflict");
-        let three = apply(&two, &config(json!({"d": "1"})), &by("x", false)).expect("no conflict");
+        let one = apply(&json!({}), &config(&json!({"a": "1", "b": "1"})), &by("x", false)).expect("new");
+        let two = apply(&one, &config(&json!({"b": "1", "c": "1"})), &by("y", false)).expect("no conflict");
+        let three = apply(&two, &config(&json!({"d": "1"})), &by("x", false)).expect("no conflict");
         assert_eq!(three["metadata"]["labels"], json!({"b": "1", "c": "1", "d": "1"}));
     }
 
     #[test]
     fn another_value_is_a_conflict_unless_forced() {
-        let one = apply(&json!({}), &config(json!({"a": "1"})), &by("x", false)).expect("new");
-        let conflicts = apply(&one, &config(json!({"a": "2"})), &by("y", false)).expect_err("x owns it");
-        assert_eq!((conflicts[0].manager.as_str(), conflicts[0].field.as_str()), ("x", ".metadata.labels.a"));
-        let two = apply(&one, &config(json!({"a": "2"})), &by("y", true)).expect("forced");
+        let one = apply(&json!({}), &config(&json!({"a": "1"})), &by("x", false)).expect("new");
+        let conflicts = apply(&one, &config(&json!({"a": "2"})), &by("y", false)).expect_err("x owns it");
+        assert_eq!(
+            (conflicts[0].manager.as_str(), conflicts[0].field.as_str()),
+            ("x", ".metadata.labels.a")
+        );
+        let two = apply(&one, &config(&json!({"a": "2"})), &by("y", true)).expect("forced");
         assert_eq!(two["metadata"]["labels"]["a"], "2");
-        apply(&two, &config(json!({"a": "3"})), &by("y", false)).expect("it is y's now");
+        apply(&two, &config(&json!({"a": "3"})), &by("y", false)).expect("it is y's now");
     }
 
     #[test]
     fn an_update_takes_fields_over() {
-        let mut one = apply(&json!({}), &config(json!({"a": "1"})), &by("x", false)).expect("new");
+        let mut one = apply(&json!({}), &config(&json!({"a": "1"})), &by("x", false)).expect("new");
         let old = one.clone();
         one["metadata"]["labels"]["a"] = json!("9");
         track_update(&old, &mut one, "editor", "");
-        let conflicts = apply(&one, &config(json!({"a": "1"})), &by("x", false)).expect_err("the editor's");
+        let conflicts = apply(&one, &config(&json!({"a": "1"})), &by("x", false)).expect_err("the editor's");
         assert_eq!(conflicts[0].manager, "editor");
     }
 
     #[test]
     fn applying_twice_changes_nothing() {
-        let one = apply(&json!({}), &config(json!({"a": "1"})), &by("x", false)).expect("new");
-        assert_eq!(apply(&one, &config(json!({"a": "1"})), &by("x", false)).expect("the same"), one);
+        let one = apply(&json!({}), &config(&json!({"a": "1"})), &by("x", false)).expect("new");
+        assert_eq!(
+            apply(&one, &config(&json!({"a": "1"})), &by("x", false)).expect("the same"),
+            one
+        );
     }
 }

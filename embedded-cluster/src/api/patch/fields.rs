@@ -34,7 +34,13 @@ pub(super) fn of(object: &Value) -> FieldSet {
             "metadata" => {
                 for (key, value) in value.as_object().into_iter().flatten() {
                     if !UNOWNED_METADATA.contains(&key.as_str()) {
-                        walk(value, "metadata", key, &["f:metadata".to_owned(), format!("f:{key}")], &mut set);
+                        walk(
+                            value,
+                            "metadata",
+                            key,
+                            &["f:metadata".to_owned(), format!("f:{key}")],
+                            &mut set,
+                        );
                     }
                 }
             }
@@ -85,13 +91,16 @@ fn child<'a>(value: &'a Value, step: &str) -> Option<&'a Value> {
 fn child_mut<'a>(value: &'a mut Value, step: &str) -> Option<&'a mut Value> {
     match step.split_at(2) {
         ("f:", key) => value.get_mut(key),
-        (_, _) => value.as_array_mut()?.iter_mut().find(|element| is_element(element, step)),
+        (_, _) => value
+            .as_array_mut()?
+            .iter_mut()
+            .find(|element| is_element(element, step)),
     }
 }
 
 fn is_element(element: &Value, step: &str) -> bool {
     match step.split_at(2) {
-        ("v:", text) => element.to_string() == text,
+        ("v:", text) => serde_json::from_str::<Value>(text).is_ok_and(|value| value == *element),
         ("k:", text) => serde_json::from_str::<Map<String, Value>>(text).is_ok_and(|key| {
             key.iter().all(|(name, value)| match element.get(name) {
                 Some(own) => own == value,
@@ -104,8 +113,13 @@ fn is_element(element: &Value, step: &str) -> bool {
 
 /// Removes what is at a path, and the maps and lists that this leaves empty.
 pub(super) fn remove(object: &mut Value, path: &[String]) {
-    let Some((last, parents)) = path.split_last() else { return };
-    let Some(parent) = parents.iter().try_fold(&mut *object, |value, step| child_mut(value, step)) else {
+    let Some((last, parents)) = path.split_last() else {
+        return;
+    };
+    let Some(parent) = parents
+        .iter()
+        .try_fold(&mut *object, |value, step| child_mut(value, step))
+    else {
         return;
     };
     match (last.split_at(2), &mut *parent) {
@@ -158,11 +172,16 @@ fn read(value: &Value, path: &mut Path, set: &mut FieldSet) {
             set.insert(path.clone());
         }
     }
-    for (step, below) in map.iter().filter(|(step, _)| step.len() > 2) {
+    for (step, below) in map.iter().filter(|(step, _)| is_step(step)) {
         path.push(step.clone());
         read(below, path, set);
         path.pop();
     }
+}
+
+/// What other writers put here (`.`, or indices of atomic lists) names no field.
+fn is_step(step: &str) -> bool {
+    ["f:", "k:", "v:"].iter().any(|prefix| step.starts_with(prefix))
 }
 
 /// A path as conflicts show it: `.spec.containers[name="x"].image`.
@@ -173,7 +192,10 @@ pub(super) fn display(path: &[String]) -> String {
             ("f:", key) => text.push_str(&format!(".{key}")),
             ("k:", key) => {
                 let map: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
-                let keys: Vec<String> = map.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let keys: Vec<String> = map
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect();
                 text.push_str(&format!("[{}]", keys.join(",")));
             }
             (_, value) => text.push_str(&format!("[={value}]")),
@@ -194,7 +216,10 @@ mod tests {
         let set = of(&object);
         assert_eq!(from_v1(&to_v1(&set)), set);
         let texts: Vec<String> = set.iter().map(|path| display(path)).collect();
-        assert!(texts.contains(&".spec.containers[name=\"c\"].image".to_owned()), "{texts:?}");
+        assert!(
+            texts.contains(&".spec.containers[name=\"c\"].image".to_owned()),
+            "{texts:?}"
+        );
         assert!(texts.contains(&".spec.selector".to_owned()), "atomic: {texts:?}");
         assert!(set.iter().all(|path| get(&object, path).is_some()));
     }

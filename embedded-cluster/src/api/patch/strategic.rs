@@ -28,10 +28,14 @@ fn list_merge(parent: &str, field: &str) -> ListMerge {
         ("status", "podIPs" | "hostIPs") => ListMerge::ByKey("ip"),
         ("status", "addresses") => ListMerge::ByKey("type"),
         ("" | "secrets", "secrets") | (_, "imagePullSecrets") => ListMerge::ByKey("name"),
-        ("containers" | "initContainers" | "ephemeralContainers", "ports") => ListMerge::ByKey("containerPort"),
+        ("containers" | "initContainers" | "ephemeralContainers", "ports") => {
+            ListMerge::ByKey("containerPort")
+        }
         ("containers" | "initContainers" | "ephemeralContainers", "env") => ListMerge::ByKey("name"),
         ("spec", "ports") => ListMerge::ByKey("port"),
-        ("spec", "containers" | "initContainers" | "ephemeralContainers" | "volumes") => ListMerge::ByKey("name"),
+        ("spec", "containers" | "initContainers" | "ephemeralContainers" | "volumes") => {
+            ListMerge::ByKey("name")
+        }
         (_, "volumeMounts") => ListMerge::ByKey("mountPath"),
         (_, "volumeDevices") => ListMerge::ByKey("devicePath"),
         ("spec", "hostAliases") => ListMerge::ByKey("ip"),
@@ -122,12 +126,7 @@ fn directives(base: &mut Value, patch: &Map<String, Value>, parent: &str) -> Res
     Ok(())
 }
 
-fn merge_list(
-    old: &mut Vec<Value>,
-    new: &[Value],
-    how: ListMerge,
-    field: &str,
-) -> Result<(), ApiError> {
+fn merge_list(old: &mut Vec<Value>, new: &[Value], how: ListMerge, field: &str) -> Result<(), ApiError> {
     let replaces = |element: &Value| element.get("$patch").is_some_and(|p| p == "replace");
     if how != ListMerge::Atomic && new.iter().any(replaces) {
         *old = new.iter().filter(|element| !replaces(element)).cloned().collect();
@@ -153,13 +152,18 @@ fn merge_list(
 
 fn merge_element(old: &mut Vec<Value>, element: &Value, key: &str, field: &str) -> Result<(), ApiError> {
     let id = element.get(key).ok_or_else(|| {
-        bad(format!("map: {element} does not contain declared merge key: {key} (in list {field})"))
+        bad(format!(
+            "map: {element} does not contain declared merge key: {key} (in list {field})"
+        ))
     })?;
     if element.get("$patch").is_some_and(|p| p == "delete") {
         old.retain(|existing| existing.get(key) != Some(id));
         return Ok(());
     }
-    if let Some(existing) = old.iter_mut().find(|existing| same_element(existing, element, key)) {
+    if let Some(existing) = old
+        .iter_mut()
+        .find(|existing| same_element(existing, element, key))
+    {
         return merge_value(existing, element, "", field);
     }
     let mut added = Value::Object(Map::new());
@@ -215,9 +219,12 @@ mod tests {
             "containers": [{"name": "x", "image": "2", "env": [{"name": "B", "value": "3"}]}, {"name": "z"}],
             "tolerations": [{"key": "new"}]}}));
         assert_eq!(out["metadata"]["finalizers"], json!(["a", "b"]));
-        assert_eq!(out["spec"]["containers"], json!([
+        assert_eq!(
+            out["spec"]["containers"],
+            json!([
             {"name": "x", "image": "2", "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "3"}]},
-            {"name": "y", "image": "1"}, {"name": "z"}]));
+            {"name": "y", "image": "1"}, {"name": "z"}])
+        );
         assert_eq!(out["spec"]["tolerations"], json!([{"key": "new"}]));
     }
 
@@ -228,7 +235,10 @@ mod tests {
             "spec": {"$setElementOrder/containers": [{"name": "y"}, {"name": "x"}],
                 "containers": [{"name": "x", "$retainKeys": ["name", "image"], "image": "5"}]}}));
         assert_eq!(out["metadata"]["finalizers"], json!([]));
-        assert_eq!(out["spec"]["containers"], json!([{"name": "y", "image": "1"}, {"name": "x", "image": "5"}]));
+        assert_eq!(
+            out["spec"]["containers"],
+            json!([{"name": "y", "image": "1"}, {"name": "x", "image": "5"}])
+        );
         let out = patched(&json!({"spec": {"containers": [{"name": "y", "$patch": "delete"}]}}));
         assert_eq!(out["spec"]["containers"].as_array().expect("a list").len(), 1);
         let out = patched(&json!({"spec": {"$patch": "replace", "nodeName": "n"}}));

@@ -45,7 +45,14 @@ impl Change {
         previous: Option<Arc<Stored>>,
         current: Option<Arc<Stored>>,
     ) -> Self {
-        Self { revision, key, previous, current, departed: OnceLock::new(), frames: Default::default() }
+        Self {
+            revision,
+            key,
+            previous,
+            current,
+            departed: OnceLock::new(),
+            frames: Default::default(),
+        }
     }
 
     /// What this change is to someone who sees only what `selector` selects in `namespace`.
@@ -54,7 +61,9 @@ impl Change {
             return None;
         }
         let visible = |stored: &Option<Arc<Stored>>| {
-            stored.as_ref().is_some_and(|s| selector.is_empty() || selector.matches(&s.value))
+            stored
+                .as_ref()
+                .is_some_and(|s| selector.is_empty() || selector.matches(&s.value))
         };
         match (visible(&self.previous), visible(&self.current)) {
             (false, true) => Some(ChangeType::Added),
@@ -75,13 +84,16 @@ impl Change {
     /// The watch event in JSON, with its newline; shared by all watchers.
     pub(crate) fn frame(&self, change_type: ChangeType) -> Bytes {
         let slot = &self.frames[change_type as usize];
-        slot.get_or_init(|| frame(change_type.as_str(), self.object(change_type))).clone()
+        slot.get_or_init(|| frame(change_type.as_str(), self.object(change_type)))
+            .clone()
     }
 
     fn departed_object(&self) -> Value {
-        let mut value = self.previous.as_ref().map_or_else(|| json!({}), |previous| previous.value.clone());
-        object::meta_mut(&mut value)
-            .insert("resourceVersion".to_owned(), json!(self.revision.to_string()));
+        let mut value = self
+            .previous
+            .as_ref()
+            .map_or_else(|| json!({}), |previous| previous.value.clone());
+        object::meta_mut(&mut value).insert("resourceVersion".to_owned(), json!(self.revision.to_string()));
         value
     }
 }

@@ -41,12 +41,20 @@ pub(crate) struct Stored {
 impl Stored {
     fn new(mut value: Value, revision: u64) -> Self {
         object::meta_mut(&mut value).insert("resourceVersion".to_owned(), json!(revision.to_string()));
-        Self { revision, value, json: OnceLock::new() }
+        Self {
+            revision,
+            value,
+            json: OnceLock::new(),
+        }
     }
 
     /// A version that is shown but not kept, of a dry run.
     pub(crate) fn unsaved(value: Value) -> Self {
-        Self { revision: 0, value, json: OnceLock::new() }
+        Self {
+            revision: 0,
+            value,
+            json: OnceLock::new(),
+        }
     }
 
     /// The object as JSON, serialised once.
@@ -99,7 +107,10 @@ impl Store {
     pub(crate) fn new() -> Self {
         let collections = KINDS.iter().map(|_| Collection::default()).collect();
         Self {
-            inner: Mutex::new(Inner { revision: 1, collections }),
+            inner: Mutex::new(Inner {
+                revision: 1,
+                collections,
+            }),
             changed: KINDS.iter().map(|_| watch::Sender::new(1)).collect(),
         }
     }
@@ -111,7 +122,10 @@ impl Store {
 
     pub(crate) fn get(&self, kind: &'static Kind, namespace: &str, name: &str) -> Option<Arc<Stored>> {
         let key = (namespace.to_owned(), name.to_owned());
-        self.lock().collections[kind.storage().id()].objects.get(&key).cloned()
+        self.lock().collections[kind.storage().id()]
+            .objects
+            .get(&key)
+            .cloned()
     }
 
     /// All objects of a kind (in one namespace, unless it is empty), with the store's revision.
@@ -131,10 +145,17 @@ impl Store {
         let inner = self.lock();
         let collection = &inner.collections[kind.storage().id()];
         if revision < collection.floor {
-            return Err(TooOld { oldest: collection.floor });
+            return Err(TooOld {
+                oldest: collection.floor,
+            });
         }
         let mut objects = collection.objects.clone();
-        for change in collection.log.iter().rev().take_while(|change| change.revision > revision) {
+        for change in collection
+            .log
+            .iter()
+            .rev()
+            .take_while(|change| change.revision > revision)
+        {
             match &change.previous {
                 Some(previous) => drop(objects.insert(change.key.clone(), Arc::clone(previous))),
                 None => drop(objects.remove(&change.key)),
@@ -145,9 +166,10 @@ impl Store {
 
     /// Writes an object that must not exist yet.
     pub(crate) fn create(&self, kind: &'static Kind, value: Value) -> Result<Arc<Stored>, CommitError> {
-        self.commit(kind, &value_key(&value), |previous| match previous {
+        let key = value_key(&value);
+        self.commit(kind, &key, |previous| match previous {
             Some(_) => Err(CommitError::Exists),
-            None => Ok(Some(value.clone())),
+            None => Ok(Some(value)),
         })
         .map(|change| change.current.clone().expect("a creation leaves an object"))
     }
@@ -159,18 +181,18 @@ impl Store {
         seen: u64,
         value: Value,
     ) -> Result<Arc<Stored>, CommitError> {
-        let change =
-            self.commit(kind, &value_key(&value), |previous| check(previous, seen).map(|()| Some(value.clone())))?;
+        let key = value_key(&value);
+        let change = self.commit(kind, &key, |previous| check(previous, seen).map(|()| Some(value)))?;
         Ok(change.current.clone().expect("an update leaves an object"))
     }
 
     /// Removes the version that has revision `seen`. `last` is its final state, which watchers are shown.
     pub(crate) fn delete(&self, kind: &'static Kind, seen: u64, last: &Value) -> Result<Value, CommitError> {
-        let change =
-            self.commit(kind, &value_key(last), |previous| check(previous, seen).map(|()| None))?;
+        let change = self.commit(kind, &value_key(last), |previous| {
+            check(previous, seen).map(|()| None)
+        })?;
         let mut last = last.clone();
-        object::meta_mut(&mut last)
-            .insert("resourceVersion".to_owned(), json!(change.revision.to_string()));
+        object::meta_mut(&mut last).insert("resourceVersion".to_owned(), json!(change.revision.to_string()));
         Ok(last)
     }
 
@@ -189,9 +211,13 @@ impl Store {
         let inner = self.lock();
         let collection = &inner.collections[kind.storage().id()];
         if revision < collection.floor {
-            return Err(TooOld { oldest: collection.floor });
+            return Err(TooOld {
+                oldest: collection.floor,
+            });
         }
-        let start = collection.log.partition_point(|change| change.revision <= revision);
+        let start = collection
+            .log
+            .partition_point(|change| change.revision <= revision);
         Ok((inner.revision, collection.log.range(start..).cloned().collect()))
     }
 
@@ -250,8 +276,11 @@ impl Inner {
         if self.collections[id].objects.len() <= MAX_EVENTS {
             return;
         }
-        let mut by_age: Vec<(u64, Key)> =
-            self.collections[id].objects.iter().map(|(key, stored)| (stored.revision, key.clone())).collect();
+        let mut by_age: Vec<(u64, Key)> = self.collections[id]
+            .objects
+            .iter()
+            .map(|(key, stored)| (stored.revision, key.clone()))
+            .collect();
         by_age.sort_unstable();
         for (_, key) in by_age.into_iter().take(EVENTS_DROPPED_AT_ONCE) {
             let previous = self.collections[id].objects.get(&key).cloned();
@@ -269,7 +298,10 @@ fn check(previous: Option<&Stored>, seen: u64) -> Result<(), CommitError> {
 }
 
 fn value_key(value: &Value) -> Key {
-    (object::namespace(value).to_owned(), object::name(value).to_owned())
+    (
+        object::namespace(value).to_owned(),
+        object::name(value).to_owned(),
+    )
 }
 
 fn in_namespace(objects: &BTreeMap<Key, Arc<Stored>>, namespace: &str) -> Vec<Arc<Stored>> {
@@ -296,12 +328,21 @@ mod tests {
     fn writes_are_against_the_version_seen() {
         let (store, pods) = (Store::new(), find("", "v1", "pods").expect("served"));
         let first = store.create(pods, pod("a")).expect("created");
-        assert_eq!(store.create(pods, pod("a")).expect_err("again"), CommitError::Exists);
+        assert_eq!(
+            store.create(pods, pod("a")).expect_err("again"),
+            CommitError::Exists
+        );
         let second = store.update(pods, first.revision, pod("a")).expect("updated");
         assert!(second.revision > first.revision);
-        assert_eq!(store.update(pods, first.revision, pod("a")).expect_err("stale"), CommitError::Stale);
+        assert_eq!(
+            store.update(pods, first.revision, pod("a")).expect_err("stale"),
+            CommitError::Stale
+        );
         store.delete(pods, second.revision, &pod("a")).expect("deleted");
-        assert_eq!(store.update(pods, second.revision, pod("a")).expect_err("gone"), CommitError::Missing);
+        assert_eq!(
+            store.update(pods, second.revision, pod("a")).expect_err("gone"),
+            CommitError::Missing
+        );
     }
 
     #[test]

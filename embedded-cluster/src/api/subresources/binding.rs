@@ -34,11 +34,17 @@ fn bound(ctx: &Context, old: &Value, node: &str, uid: &str) -> Result<Value, Api
         ));
     }
     if object::is_terminating(old) {
-        return conflict(&format!("pod {} is being deleted, cannot be assigned to a host", ctx.name));
+        return conflict(&format!(
+            "pod {} is being deleted, cannot be assigned to a host",
+            ctx.name
+        ));
     }
     let assigned = text(old, &["spec", "nodeName"]);
     if !assigned.is_empty() {
-        return conflict(&format!("pod {} is already assigned to node {assigned:?}", ctx.name));
+        return conflict(&format!(
+            "pod {} is already assigned to node {assigned:?}",
+            ctx.name
+        ));
     }
     let mut new = old.clone();
     new["spec"]["nodeName"] = json!(node);
@@ -53,8 +59,13 @@ fn set_condition(pod: &mut Value, condition_type: &str, status: &str) {
     let conditions = &mut object::child_mut(pod, "status")
         .entry("conditions")
         .or_insert_with(|| json!([]));
-    let Some(list) = conditions.as_array_mut() else { return };
-    match list.iter_mut().find(|existing| existing["type"] == condition_type) {
+    let Some(list) = conditions.as_array_mut() else {
+        return;
+    };
+    match list
+        .iter_mut()
+        .find(|existing| existing["type"] == condition_type)
+    {
         Some(existing) if existing["status"] == status => {}
         Some(existing) => *existing = condition,
         None => list.push(condition),

@@ -41,7 +41,10 @@ pub(super) async fn upgrade(
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(',').map(|protocol| protocol.trim().to_owned()))
         .collect();
-    if !offered.iter().any(|protocol| protocols.contains(&protocol.as_str())) {
+    if !offered
+        .iter()
+        .any(|protocol| protocols.contains(&protocol.as_str()))
+    {
         return Err(ApiError::bad_request(format!(
             "not supported by the embedded cluster: WebSocket protocols [{}]; only [{}] are",
             offered.join(", "),
@@ -70,6 +73,9 @@ pub(super) async fn send(sink: &mut SplitSink<WebSocket, Message>, channel: u8, 
 
 /// Says goodbye. The client may have gone already, which is no matter.
 pub(super) async fn close(sink: &mut SplitSink<WebSocket, Message>) {
-    let frame = axum::extract::ws::CloseFrame { code: axum::extract::ws::close_code::NORMAL, reason: "".into() };
+    let frame = axum::extract::ws::CloseFrame {
+        code: axum::extract::ws::close_code::NORMAL,
+        reason: "".into(),
+    };
     drop(sink.send(Message::Close(Some(frame))).await);
 }

@@ -18,17 +18,19 @@ use crate::api::verbs::delete::{DeleteOptions, delete_object};
 use crate::api::verbs::read;
 
 /// `POST …/pods/NAME/eviction`.
-pub(super) fn create(server: &ApiServer, ctx: Context, body: &Value) -> Result<Response, ApiError> {
+pub(super) fn create(server: &ApiServer, ctx: &Context, body: &Value) -> Result<Response, ApiError> {
     let given = text(body, &["metadata", "name"]);
     if !given.is_empty() && given != ctx.name {
-        return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
+        return Err(ApiError::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
     }
-    let options = DeleteOptions::parse(&ctx, body.get("deleteOptions").unwrap_or(&Value::Null))?;
-    let pod = read::existing(&server.store, &ctx)?;
+    let options = DeleteOptions::parse(ctx, body.get("deleteOptions").unwrap_or(&Value::Null))?;
+    let pod = read::existing(&server.store, ctx)?;
     if !needs_no_budget(&pod.value) {
-        take_from_budget(server, &ctx, &pod.value, options.dry_run)?;
+        take_from_budget(server, ctx, &pod.value, options.dry_run)?;
     }
-    delete_object(server, &ctx, &options)?;
+    delete_object(server, ctx, &options)?;
     let status =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(respond(StatusCode::CREATED, false, &status))
@@ -36,13 +38,19 @@ pub(super) fn create(server: &ApiServer, ctx: Context, body: &Value) -> Result<R
 
 /// A pod that does not run yet, or no more, disrupts nothing when it goes.
 fn needs_no_budget(pod: &Value) -> bool {
-    object::is_terminating(pod) || matches!(text(pod, &["status", "phase"]), "Succeeded" | "Failed" | "Pending")
+    object::is_terminating(pod)
+        || matches!(
+            text(pod, &["status", "phase"]),
+            "Succeeded" | "Failed" | "Pending"
+        )
 }
 
 fn take_from_budget(server: &ApiServer, ctx: &Context, pod: &Value, dry_run: bool) -> Result<(), ApiError> {
     let kind = kinds::find("policy", "v1", "poddisruptionbudgets").expect("budgets are in the table");
     loop {
-        let labels = at(pod, &["metadata", "labels"]).cloned().unwrap_or_else(|| json!({}));
+        let labels = at(pod, &["metadata", "labels"])
+            .cloned()
+            .unwrap_or_else(|| json!({}));
         let (_, budgets) = server.store.list(kind, &ctx.namespace);
         let matching: Vec<Arc<Stored>> = budgets
             .into_iter()
@@ -75,7 +83,11 @@ fn unhealthy_and_expendable(pod: &Value, budget: &Value) -> bool {
     let ready = list(pod, &["status", "conditions"])
         .iter()
         .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
-    let number = |field: &str| at(budget, &["status", field]).and_then(Value::as_i64).unwrap_or(0);
+    let number = |field: &str| {
+        at(budget, &["status", field])
+            .and_then(Value::as_i64)
+            .unwrap_or(0)
+    };
     let always = text(budget, &["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow";
     let healthy = number("currentHealthy") >= number("desiredHealthy") && number("desiredHealthy") > 0;
     !ready && (always || healthy)
@@ -86,11 +98,13 @@ fn taken(ctx: &Context, budget: &Value) -> Result<Value, ApiError> {
     let number = |path: &[&str]| at(budget, path).and_then(Value::as_i64).unwrap_or(0);
     let name = object::name(budget);
     if number(&["status", "observedGeneration"]) < number(&["metadata", "generation"]) {
-        return Err(too_many(format!("The disruption budget {name} is still being processed by the server.")));
+        return Err(too_many(&format!(
+            "The disruption budget {name} is still being processed by the server."
+        )));
     }
     let allowed = number(&["status", "disruptionsAllowed"]);
     if allowed <= 0 {
-        return Err(too_many(format!(
+        return Err(too_many(&format!(
             "The disruption budget {name} needs {} healthy pods and has {} currently",
             number(&["status", "desiredHealthy"]),
             number(&["status", "currentHealthy"]),
@@ -106,7 +120,7 @@ fn taken(ctx: &Context, budget: &Value) -> Result<Value, ApiError> {
     Ok(after)
 }
 
-fn too_many(cause: String) -> ApiError {
+fn too_many(cause: &str) -> ApiError {
     ApiError {
         details: Some(json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]})),
         ..ApiError::new(

@@ -3,8 +3,8 @@
 use axum::extract::ws::{Message, WebSocket};
 use axum::response::Response;
 use bytes::Bytes;
-use futures::stream::SplitStream;
 use futures::StreamExt;
+use futures::stream::SplitStream;
 use http::request::Parts;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -53,7 +53,10 @@ pub(super) async fn connect(server: &ApiServer, ctx: &Context, parts: Parts) -> 
 
 fn check_state(ctx: &Context, pod: &Value) -> Result<(), ApiError> {
     if text(pod, &["spec", "nodeName"]).is_empty() {
-        return Err(ApiError::bad_request(format!("pod {} does not have a host assigned", ctx.name)));
+        return Err(ApiError::bad_request(format!(
+            "pod {} does not have a host assigned",
+            ctx.name
+        )));
     }
     let phase = text(pod, &["status", "phase"]);
     if matches!(phase, "Succeeded" | "Failed") {
@@ -74,17 +77,27 @@ fn request(options: &Options, container: String) -> Result<ExecRequest, ApiError
         tty: options.flag("tty"),
     };
     if request.command.is_empty() {
-        return Err(ApiError::bad_request("you must specify at least one command for the container"));
+        return Err(ApiError::bad_request(
+            "you must specify at least one command for the container",
+        ));
     }
     if !request.stdin && !request.stdout && !request.stderr {
-        return Err(ApiError::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
+        return Err(ApiError::bad_request(
+            "you must specify at least 1 of stdin, stdout, stderr",
+        ));
     }
     Ok(request)
 }
 
 /// Carries the streams until the process has ended and its output has been sent, or the client is gone.
 async fn run(socket: WebSocket, session: ExecSession) {
-    let ExecSession { stdin, stdout, stderr, resize, exit } = session;
+    let ExecSession {
+        stdin,
+        stdout,
+        stderr,
+        resize,
+        exit,
+    } = session;
     let (mut sink, source) = socket.split();
     let (output, mut pieces) = mpsc::channel::<(u8, Bytes)>(BACKLOG);
     let forward = async {
@@ -115,12 +128,20 @@ async fn finish(mut sink: futures::stream::SplitSink<WebSocket, Message>, status
     }
 }
 
-async fn pump(reader: Option<Box<dyn AsyncRead + Send + Unpin>>, channel: u8, out: mpsc::Sender<(u8, Bytes)>) {
+async fn pump(
+    reader: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    channel: u8,
+    out: mpsc::Sender<(u8, Bytes)>,
+) {
     let Some(mut reader) = reader else { return };
     let mut buffer = vec![0; BUFFER];
     // A terminal whose process has ended reports an error instead of the end.
     while let Ok(count @ 1..) = reader.read(&mut buffer).await {
-        if out.send((channel, Bytes::copy_from_slice(&buffer[..count]))).await.is_err() {
+        if out
+            .send((channel, Bytes::copy_from_slice(&buffer[..count])))
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -151,7 +172,8 @@ async fn input(
             Some((&CLOSE, [STDIN])) => stdin = None,
             Some((&RESIZE, data)) => {
                 if let (Some(resize), Some(size)) = (&resize, terminal_size(data)) {
-                    drop(resize.send(size).await);
+                    // A process that has ended does not care for its terminal's size.
+                    let _ = resize.send(size).await;
                 }
             }
             _ => {}

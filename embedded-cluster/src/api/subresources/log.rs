@@ -32,7 +32,9 @@ pub(super) async fn get(server: &ApiServer, ctx: &Context) -> Result<Response, A
 
 fn plain_text(body: Body) -> Response {
     let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }
 
@@ -57,7 +59,10 @@ fn options(ctx: &Context) -> Result<LogOptions, ApiError> {
         })?),
     };
     if since_seconds.is_some() && since_time.is_some() {
-        errors.push(FieldError::forbidden("sinceSeconds", "at most one of `sinceTime` or `sinceSeconds` may be specified"));
+        errors.push(FieldError::forbidden(
+            "sinceSeconds",
+            "at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ));
     }
     if !errors.is_empty() {
         let mut error = ApiError::invalid(ctx.kind, &ctx.name, &errors);
@@ -86,7 +91,10 @@ fn check_state(ctx: &Context, pod: &Value, container: &str, previous: bool) -> R
         if ended_before {
             return Ok(());
         }
-        let message = format!("previous terminated container {container:?} in pod {:?} not found", ctx.name);
+        let message = format!(
+            "previous terminated container {container:?} in pod {:?} not found",
+            ctx.name
+        );
         return Err(ApiError::bad_request(message));
     }
     let waiting = status.and_then(|status| at(status, &["state", "waiting"]));

@@ -39,7 +39,7 @@ pub(crate) async fn dispatch(
         ("binding", &Method::POST) => binding::create(&server, &ctx, &read_json(&ctx.headers, body).await?),
         ("eviction", &Method::POST) => {
             let body = read_json(&ctx.headers, body).await?;
-            eviction::create(&server, ctx, &body)
+            eviction::create(&server, &ctx, &body)
         }
         ("token", &Method::POST) => token::create(&server, &ctx, &read_json(&ctx.headers, body).await?),
         ("log", &Method::GET) => log::get(&server, &ctx).await,

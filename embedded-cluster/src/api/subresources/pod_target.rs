@@ -27,7 +27,10 @@ pub(super) fn pod(server: &ApiServer, ctx: &Context) -> Result<(Arc<Stored>, Pod
 /// The container asked for, or the only one.
 pub(super) fn container(ctx: &Context, pod: &Value) -> Result<String, ApiError> {
     let names = |field: &str| -> Vec<&str> {
-        list(pod, &["spec", field]).iter().map(|container| text(container, &["name"])).collect()
+        list(pod, &["spec", field])
+            .iter()
+            .map(|container| text(container, &["name"]))
+            .collect()
     };
     let (main, init) = (names("containers"), names("initContainers"));
     let asked = ctx.options.get("container");
@@ -41,8 +44,11 @@ pub(super) fn container(ctx: &Context, pod: &Value) -> Result<String, ApiError> 
     match main.as_slice() {
         [only] => Ok((*only).to_owned()),
         _ => {
-            let mut message =
-                format!("a container name must be specified for pod {}, choose one of: [{}]", ctx.name, main.join(" "));
+            let mut message = format!(
+                "a container name must be specified for pod {}, choose one of: [{}]",
+                ctx.name,
+                main.join(" ")
+            );
             if !init.is_empty() {
                 message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
             }
@@ -54,9 +60,7 @@ pub(super) fn container(ctx: &Context, pod: &Value) -> Result<String, ApiError> 
 /// The node's refusal as a status.
 pub(super) fn refusal(error: &RuntimeError) -> ApiError {
     match error {
-        RuntimeError::NotFound { .. } => {
-            ApiError::new(StatusCode::NOT_FOUND, "NotFound", error.to_string())
-        }
+        RuntimeError::NotFound { .. } => ApiError::new(StatusCode::NOT_FOUND, "NotFound", error.to_string()),
         RuntimeError::BadRequest(_) => ApiError::bad_request(error.to_string()),
         RuntimeError::CannotExec(_) | RuntimeError::Io { .. } => internal(&with_cause(error)),
     }

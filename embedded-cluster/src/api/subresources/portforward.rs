@@ -37,7 +37,10 @@ const BACKLOG: usize = 16;
 pub(super) async fn connect(server: &ApiServer, ctx: &Context, parts: Parts) -> Result<Response, ApiError> {
     let (pod, key) = pod_target::pod(server, ctx)?;
     if text(&pod.value, &["spec", "nodeName"]).is_empty() {
-        return Err(ApiError::bad_request(format!("pod {} does not have a host assigned", ctx.name)));
+        return Err(ApiError::bad_request(format!(
+            "pod {} does not have a host assigned",
+            ctx.name
+        )));
     }
     let phase = text(&pod.value, &["status", "phase"]);
     if phase != "Running" {
@@ -52,9 +55,15 @@ pub(super) async fn connect(server: &ApiServer, ctx: &Context, parts: Parts) -> 
 
 fn ports(ctx: &Context) -> Result<Vec<u16>, ApiError> {
     let given = ctx.options.all("ports");
-    let texts: Vec<&str> = given.iter().flat_map(|list| list.split(',')).map(str::trim).collect();
-    let ports: Option<Vec<u16>> =
-        texts.iter().map(|text| text.parse().ok().filter(|port| *port != 0)).collect();
+    let texts: Vec<&str> = given
+        .iter()
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .collect();
+    let ports: Option<Vec<u16>> = texts
+        .iter()
+        .map(|text| text.parse().ok().filter(|port| *port != 0))
+        .collect();
     match ports {
         Some(ports) if !ports.is_empty() && ports.len() <= 127 => Ok(ports),
         _ => Err(ApiError::bad_request(format!(
@@ -73,8 +82,13 @@ async fn run(socket: WebSocket, runtime: Arc<dyn PodRuntime>, key: PodKey, ports
             }
         }
     }
-    let connections =
-        join_all(ports.iter().enumerate().map(|(index, port)| open(&*runtime, &key, index, *port, &output))).await;
+    let connections = join_all(
+        ports
+            .iter()
+            .enumerate()
+            .map(|(index, port)| open(&*runtime, &key, index, *port, &output)),
+    )
+    .await;
     drop(output);
     let (readers, writers): (Vec<_>, Vec<_>) = connections.into_iter().unzip();
     let forward = async {
@@ -112,8 +126,19 @@ async fn open(
     out: &mpsc::Sender<(u8, Bytes)>,
 ) -> (Option<Reader>, Option<OwnedWriteHalf>) {
     let channel = data_channel(index);
-    match runtime.connect(key.clone(), port).await.map(TcpStream::into_split) {
-        Ok((half, writer)) => (Some(Reader { half, channel, out: out.clone() }), Some(writer)),
+    match runtime
+        .connect(key.clone(), port)
+        .await
+        .map(TcpStream::into_split)
+    {
+        Ok((half, writer)) => (
+            Some(Reader {
+                half,
+                channel,
+                out: out.clone(),
+            }),
+            Some(writer),
+        ),
         Err(error) => {
             let text = format!(
                 "error forwarding port {port} to pod {}, uid {}: {}",
@@ -130,7 +155,12 @@ async fn open(
 async fn pump(mut reader: Reader) {
     let mut buffer = vec![0; BUFFER];
     while let Ok(count @ 1..) = reader.half.read(&mut buffer).await {
-        if reader.out.send((reader.channel, Bytes::copy_from_slice(&buffer[..count]))).await.is_err() {
+        if reader
+            .out
+            .send((reader.channel, Bytes::copy_from_slice(&buffer[..count])))
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -144,8 +174,13 @@ async fn to_pod(mut source: SplitStream<WebSocket>, mut writers: Vec<Option<Owne
             Message::Close(_) => return,
             Message::Text(_) | Message::Ping(_) | Message::Pong(_) => continue,
         };
-        let Some((channel, data)) = bytes.split_first() else { continue };
-        let Some(slot) = writers.get_mut(usize::from(channel / 2)).filter(|_| channel % 2 == 0) else {
+        let Some((channel, data)) = bytes.split_first() else {
+            continue;
+        };
+        let Some(slot) = writers
+            .get_mut(usize::from(channel / 2))
+            .filter(|_| channel % 2 == 0)
+        else {
             continue;
         };
         if let Some(writer) = slot

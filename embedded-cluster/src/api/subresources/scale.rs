@@ -32,17 +32,28 @@ pub(crate) fn patch(server: &ApiServer, ctx: &Context, body: &[u8]) -> Result<Re
 }
 
 fn answer(ctx: &Context, object: &Value) -> Result<Response, ApiError> {
-    Ok(respond(StatusCode::OK, Accept::parse(&ctx.headers)?.yaml, &scale_of(object)))
+    Ok(respond(
+        StatusCode::OK,
+        Accept::parse(&ctx.headers)?.yaml,
+        &scale_of(object),
+    ))
 }
 
 fn scaled(ctx: &Context, old: &Value, scale: &Value) -> Result<Value, ApiError> {
     if scale.get("kind").is_some_and(|kind| kind != "Scale") {
-        return Err(ApiError::bad_request("the object provided is unrecognized (must be of type Scale)"));
+        return Err(ApiError::bad_request(
+            "the object provided is unrecognized (must be of type Scale)",
+        ));
     }
     let replicas = at(scale, &["spec", "replicas"]).cloned().unwrap_or(json!(0));
-    let count = replicas.as_i64().filter(|n| i32::try_from(*n).is_ok()).ok_or_else(|| {
-        ApiError::bad_request(format!("spec.replicas: Invalid value: {replicas}: must be an integer"))
-    })?;
+    let count = replicas
+        .as_i64()
+        .filter(|n| i32::try_from(*n).is_ok())
+        .ok_or_else(|| {
+            ApiError::bad_request(format!(
+                "spec.replicas: Invalid value: {replicas}: must be an integer"
+            ))
+        })?;
     if count < 0 {
         let error = FieldError::invalid("spec.replicas", count, "must be greater than or equal to 0");
         return Err(ApiError::invalid(ctx.kind, &ctx.name, &[error]));
@@ -87,8 +98,10 @@ pub(crate) fn selector_text(selector: &Value) -> String {
         .collect();
     parts.sort();
     for expression in object::list(selector, &["matchExpressions"]) {
-        let values: Vec<&str> =
-            object::list(expression, &["values"]).iter().filter_map(Value::as_str).collect();
+        let values: Vec<&str> = object::list(expression, &["values"])
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         let key = text(expression, &["key"]);
         parts.push(match text(expression, &["operator"]) {
             "In" => format!("{key} in ({})", values.join(",")),

@@ -21,8 +21,18 @@ const SECONDS: std::ops::RangeInclusive<i64> = 600..=1 << 32;
 /// `POST …/serviceaccounts/NAME/token`.
 pub(super) fn create(server: &ApiServer, ctx: &Context, body: &Value) -> Result<Response, ApiError> {
     let account = read::existing(&server.store, ctx)?;
-    let seconds =
-        at(body, &["spec", "expirationSeconds"]).and_then(Value::as_i64).unwrap_or(DEFAULT_SECONDS);
+    if !body.is_object()
+        || body
+            .get("spec")
+            .is_some_and(|spec| !spec.is_object() && !spec.is_null())
+    {
+        return Err(ApiError::bad_request(
+            "the object provided is unrecognized (must be of type TokenRequest)",
+        ));
+    }
+    let seconds = at(body, &["spec", "expirationSeconds"])
+        .and_then(Value::as_i64)
+        .unwrap_or(DEFAULT_SECONDS);
     if !SECONDS.contains(&seconds) {
         return Err(ApiError::bad_request(format!(
             "spec.expirationSeconds: Invalid value: {seconds}: may not specify a duration less than 10 minutes or larger than 2^32 seconds"
@@ -32,7 +42,8 @@ pub(super) fn create(server: &ApiServer, ctx: &Context, body: &Value) -> Result<
     let mut answer = body.clone();
     answer["kind"] = json!("TokenRequest");
     answer["apiVersion"] = json!("authentication.k8s.io/v1");
-    answer["metadata"] = json!({"name": ctx.name, "namespace": ctx.namespace, "creationTimestamp": object::now()});
+    answer["metadata"] =
+        json!({"name": ctx.name, "namespace": ctx.namespace, "creationTimestamp": object::now()});
     answer["spec"]["expirationSeconds"] = json!(seconds);
     answer["status"] = json!({
         "token": format!("embedded:{}:{}", object::uid(&account.value), uuid::Uuid::new_v4()),

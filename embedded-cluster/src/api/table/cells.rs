@@ -58,14 +58,21 @@ pub(super) fn number(object: &Value, path: &[&str]) -> i64 {
 /// Texts with commas between, or `<none>`.
 pub(super) fn joined<I: IntoIterator<Item = String>>(texts: I) -> Value {
     let all: Vec<String> = texts.into_iter().collect();
-    if all.is_empty() { json!(NONE) } else { json!(all.join(",")) }
+    if all.is_empty() {
+        json!(NONE)
+    } else {
+        json!(all.join(","))
+    }
 }
 
 /// Labels as `a=b,c=d`, or `<none>`.
 pub(super) fn labels(labels: Option<&Value>) -> Value {
     let map = labels.and_then(Value::as_object);
-    let mut texts: Vec<String> =
-        map.into_iter().flatten().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
+    let mut texts: Vec<String> = map
+        .into_iter()
+        .flatten()
+        .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
+        .collect();
     texts.sort();
     joined(texts)
 }

@@ -48,16 +48,28 @@ pub(super) fn endpoint_slices() -> Layout {
     Layout {
         columns: columns("Name|AddressType|Ports|Endpoints|Age"),
         row: |slice| {
-            let ports: Vec<String> =
-                list(slice, &["ports"]).iter().map(|port| number(port, &["port"]).to_string()).collect();
+            let ports: Vec<String> = list(slice, &["ports"])
+                .iter()
+                .map(|port| number(port, &["port"]).to_string())
+                .collect();
             let addresses: Vec<String> = list(slice, &["endpoints"])
                 .iter()
                 .flat_map(|endpoint| list(endpoint, &["addresses"]))
                 .filter_map(|address| address.as_str().map(str::to_owned))
                 .collect();
-            let ports = if ports.is_empty() { json!("<unset>") } else { few(&ports) };
+            let ports = if ports.is_empty() {
+                json!("<unset>")
+            } else {
+                few(&ports)
+            };
             let kind = json!(text(slice, &["addressType"]));
-            vec![json!(object::name(slice)), kind, ports, few(&addresses), age(slice)]
+            vec![
+                json!(object::name(slice)),
+                kind,
+                ports,
+                few(&addresses),
+                age(slice),
+            ]
         },
     }
 }
@@ -144,9 +156,20 @@ pub(super) fn storage_classes() -> Layout {
     Layout {
         columns: columns("Name|Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion|Age"),
         row: |class| {
-            let default = text(class, &["metadata", "annotations", "storageclass.kubernetes.io/is-default-class"]);
+            let default = text(
+                class,
+                &[
+                    "metadata",
+                    "annotations",
+                    "storageclass.kubernetes.io/is-default-class",
+                ],
+            );
             let name = object::name(class);
-            let name = if default == "true" { format!("{name} (default)") } else { name.to_owned() };
+            let name = if default == "true" {
+                format!("{name} (default)")
+            } else {
+                name.to_owned()
+            };
             vec![
                 json!(name),
                 json!(text(class, &["provisioner"])),
@@ -165,19 +188,27 @@ pub(super) fn nodes() -> Layout {
             "Name|Status|Roles|Age|Version|+Internal-IP|+External-IP|+OS-Image|+Kernel-Version|+Container-Runtime",
         ),
         row: |node| {
-            let ready = list(node, &["status", "conditions"]).iter().find(|c| c["type"] == "Ready");
+            let ready = list(node, &["status", "conditions"])
+                .iter()
+                .find(|c| c["type"] == "Ready");
             let status = match ready.map(|condition| text(condition, &["status"])) {
                 Some("True") => "Ready",
                 Some(_) => "NotReady",
                 None => "Unknown",
             };
-            let cordoned = if node["spec"]["unschedulable"] == true { ",SchedulingDisabled" } else { "" };
+            let cordoned = if node["spec"]["unschedulable"] == true {
+                ",SchedulingDisabled"
+            } else {
+                ""
+            };
             let labels = at(node, &["metadata", "labels"]).and_then(Value::as_object);
             let roles = labels
                 .into_iter()
                 .flatten()
                 .filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/").map(str::to_owned));
-            let address = list(node, &["status", "addresses"]).iter().find(|a| a["type"] == "InternalIP");
+            let address = list(node, &["status", "addresses"])
+                .iter()
+                .find(|a| a["type"] == "InternalIP");
             vec![
                 json!(object::name(node)),
                 json!(format!("{status}{cordoned}")),
@@ -197,7 +228,13 @@ pub(super) fn nodes() -> Layout {
 pub(super) fn namespaces() -> Layout {
     Layout {
         columns: columns("Name|Status|Age"),
-        row: |ns| vec![json!(object::name(ns)), json!(text(ns, &["status", "phase"])), age(ns)],
+        row: |ns| {
+            vec![
+                json!(object::name(ns)),
+                json!(text(ns, &["status", "phase"])),
+                age(ns),
+            ]
+        },
     }
 }
 
@@ -218,7 +255,10 @@ pub(super) fn events() -> Layout {
                 "" => source.to_owned(),
                 host => format!("{source}, {host}"),
             };
-            let first = ["firstTimestamp", "eventTime"].iter().map(|f| text(event, &[f])).find(|t| !t.is_empty());
+            let first = ["firstTimestamp", "eventTime"]
+                .iter()
+                .map(|f| text(event, &[f]))
+                .find(|t| !t.is_empty());
             let last = match text(event, &["series", "lastObservedTime"]) {
                 "" => occurred_at(event),
                 last => last,
@@ -232,7 +272,11 @@ pub(super) fn events() -> Layout {
                 json!(source),
                 json!(text(event, &["message"]).trim()),
                 json!(since(first.unwrap_or(last))),
-                json!(number(event, &["count"]).max(number(event, &["series", "count"])).max(1)),
+                json!(
+                    number(event, &["count"])
+                        .max(number(event, &["series", "count"]))
+                        .max(1)
+                ),
                 json!(object::name(event)),
             ]
         },
@@ -250,7 +294,13 @@ fn count_of(object: &Value, fields: &[&str]) -> usize {
 pub(super) fn config_maps() -> Layout {
     Layout {
         columns: columns("Name|#Data|Age"),
-        row: |map| vec![json!(object::name(map)), json!(count_of(map, &["data", "binaryData"])), age(map)],
+        row: |map| {
+            vec![
+                json!(object::name(map)),
+                json!(count_of(map, &["data", "binaryData"])),
+                age(map),
+            ]
+        },
     }
 }
 
@@ -259,7 +309,12 @@ pub(super) fn secrets() -> Layout {
         columns: columns("Name|Type|#Data|Age"),
         row: |secret| {
             let kind = json!(text(secret, &["type"]));
-            vec![json!(object::name(secret)), kind, json!(count_of(secret, &["data"])), age(secret)]
+            vec![
+                json!(object::name(secret)),
+                kind,
+                json!(count_of(secret, &["data"])),
+                age(secret),
+            ]
         },
     }
 }
@@ -267,7 +322,13 @@ pub(super) fn secrets() -> Layout {
 pub(super) fn service_accounts() -> Layout {
     Layout {
         columns: columns("Name|#Secrets|Age"),
-        row: |account| vec![json!(object::name(account)), json!(count_of(account, &["secrets"])), age(account)],
+        row: |account| {
+            vec![
+                json!(object::name(account)),
+                json!(count_of(account, &["secrets"])),
+                age(account),
+            ]
+        },
     }
 }
 
@@ -275,7 +336,11 @@ pub(super) fn leases() -> Layout {
     Layout {
         columns: columns("Name|Holder|Age"),
         row: |lease| {
-            vec![json!(object::name(lease)), json!(text(lease, &["spec", "holderIdentity"])), age(lease)]
+            vec![
+                json!(object::name(lease)),
+                json!(text(lease, &["spec", "holderIdentity"])),
+                age(lease),
+            ]
         },
     }
 }

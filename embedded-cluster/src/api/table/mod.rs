@@ -82,7 +82,10 @@ fn layout(kind: &str) -> Layout {
         "Secret" => cluster::secrets(),
         "ServiceAccount" => cluster::service_accounts(),
         "Lease" => cluster::leases(),
-        _ => Layout { columns: columns("Name|Age"), row: |o| vec![json!(object::name(o)), cells::age(o)] },
+        _ => Layout {
+            columns: columns("Name|Age"),
+            row: |o| vec![json!(object::name(o)), cells::age(o)],
+        },
     }
 }
 
@@ -93,7 +96,9 @@ fn columns(names: &'static str) -> Vec<Column> {
         .split('|')
         .map(|name| {
             let (name, priority) = name.strip_prefix('+').map_or((name, 0), |rest| (rest, 1));
-            let (name, kind) = name.strip_prefix('#').map_or((name, "string"), |rest| (rest, "integer"));
+            let (name, kind) = name
+                .strip_prefix('#')
+                .map_or((name, "string"), |rest| (rest, "integer"));
             Column { name, kind, priority }
         })
         .collect()

@@ -16,11 +16,20 @@ pub(super) fn pods() -> Layout {
 fn row(pod: &Value) -> Vec<Value> {
     let statuses = list(pod, &["status", "containerStatuses"]);
     let sidecars = sidecar_statuses(pod);
-    let ready = statuses.iter().chain(sidecars.iter().copied()).filter(|s| s["ready"] == true).count();
+    let ready = statuses
+        .iter()
+        .chain(sidecars.iter().copied())
+        .filter(|s| s["ready"] == true)
+        .count();
     let total = list(pod, &["spec", "containers"]).len() + sidecar_names(pod).len();
-    let all = statuses.iter().chain(list(pod, &["status", "initContainerStatuses"]));
+    let all = statuses
+        .iter()
+        .chain(list(pod, &["status", "initContainerStatuses"]));
     let restarts: i64 = all.clone().map(|status| number(status, &["restartCount"])).sum();
-    let last = all.map(|status| text(status, &["lastState", "terminated", "finishedAt"])).max().unwrap_or_default();
+    let last = all
+        .map(|status| text(status, &["lastState", "terminated", "finishedAt"]))
+        .max()
+        .unwrap_or_default();
     let restarts = match (restarts, last) {
         (0, _) | (_, "") => restarts.to_string(),
         (count, last) => format!("{count} ({} ago)", since(last)),
@@ -131,13 +140,18 @@ mod tests {
 
     #[test]
     fn the_status_column_says_what_is_the_matter() {
-        let with = |status: Value| super::status(&json!({"metadata": {}, "spec": {"initContainers": [{"name": "i"}]},
-            "status": status}));
+        let with = |status: Value| {
+            super::status(
+                &json!({"metadata": {}, "spec": {"initContainers": [{"name": "i"}]},
+            "status": status}),
+            )
+        };
         assert_eq!(with(json!({"phase": "Pending"})), "Pending");
         let waiting = json!({"phase": "Running", "containerStatuses": [
             {"name": "c", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});
         assert_eq!(with(waiting), "CrashLoopBackOff");
-        let init = json!({"phase": "Pending", "initContainerStatuses": [{"name": "i", "state": {"running": {}}}]});
+        let init =
+            json!({"phase": "Pending", "initContainerStatuses": [{"name": "i", "state": {"running": {}}}]});
         assert_eq!(with(init), "Init:0/1");
         let deleted = json!({"metadata": {"deletionTimestamp": "x"}, "status": {"phase": "Running"}});
         assert_eq!(super::status(&deleted), "Terminating");

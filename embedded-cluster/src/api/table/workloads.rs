@@ -12,9 +12,15 @@ pub(super) fn stateful_sets() -> Layout {
     Layout {
         columns: columns("Name|Ready|Age|+Containers|+Images"),
         row: |set| {
-            let wanted = at(set, &["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(1);
+            let wanted = at(set, &["spec", "replicas"])
+                .and_then(Value::as_i64)
+                .unwrap_or(1);
             let ready = number(set, &["status", "readyReplicas"]);
-            let mut row = vec![json!(object::name(set)), json!(format!("{ready}/{wanted}")), age(set)];
+            let mut row = vec![
+                json!(object::name(set)),
+                json!(format!("{ready}/{wanted}")),
+                age(set),
+            ];
             row.extend(containers(set));
             row
         },
@@ -74,7 +80,12 @@ pub(super) fn controller_revisions() -> Layout {
                 .find(|owner| owner["controller"] == true)
                 .map_or_else(|| NONE.to_owned(), controller_name);
             let number = number(revision, &["revision"]);
-            vec![json!(object::name(revision)), json!(owner), json!(number), age(revision)]
+            vec![
+                json!(object::name(revision)),
+                json!(owner),
+                json!(number),
+                age(revision),
+            ]
         },
     }
 }
@@ -125,7 +136,11 @@ fn job_status(job: &Value) -> &'static str {
 }
 
 fn job_duration(job: &Value) -> String {
-    let Ok(start) = text(job, &["status", "startTime"]).parse::<Timestamp>() else { return String::new() };
-    let end = text(job, &["status", "completionTime"]).parse().unwrap_or_else(|_| Timestamp::now());
+    let Ok(start) = text(job, &["status", "startTime"]).parse::<Timestamp>() else {
+        return String::new();
+    };
+    let end = text(job, &["status", "completionTime"])
+        .parse()
+        .unwrap_or_else(|_| Timestamp::now());
     duration(end.as_second() - start.as_second())
 }

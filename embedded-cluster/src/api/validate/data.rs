@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{names, pod, selector};
+use super::quantity::quantity;
+use super::{names, selector};
 use crate::api::object::{self, at, list, text};
 use crate::api::status::FieldError;
 use crate::api::support;
@@ -54,20 +55,40 @@ pub(super) fn immutable(old: &Value, new: &Value) -> Vec<FieldError> {
 
 /// Errors in a claim's spec at `path`.
 pub(super) fn claim(spec: &Value, path: &str) -> Vec<FieldError> {
-    const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+    const MODES: [&str; 4] = [
+        "ReadOnlyMany",
+        "ReadWriteMany",
+        "ReadWriteOnce",
+        "ReadWriteOncePod",
+    ];
     let mut errors = Vec::new();
     let modes = list(spec, &["accessModes"]);
     if modes.is_empty() {
-        errors.push(FieldError::required(format!("{path}.accessModes"), "at least 1 access mode is required"));
+        errors.push(FieldError::required(
+            format!("{path}.accessModes"),
+            "at least 1 access mode is required",
+        ));
     }
-    for mode in modes.iter().filter_map(Value::as_str).filter(|mode| !MODES.contains(mode)) {
-        errors.push(FieldError::unsupported(format!("{path}.accessModes"), mode, &MODES));
+    for mode in modes
+        .iter()
+        .filter_map(Value::as_str)
+        .filter(|mode| !MODES.contains(mode))
+    {
+        errors.push(FieldError::unsupported(
+            format!("{path}.accessModes"),
+            mode,
+            &MODES,
+        ));
     }
     match text(spec, &["resources", "requests", "storage"]) {
         "" => errors.push(FieldError::required(format!("{path}.resources[storage]"), "")),
-        amount if pod::quantity(amount).is_none_or(|number| number <= 0.0) => {
+        amount if quantity(amount).is_none_or(|number| number <= 0.0) => {
             let text = "must be greater than zero";
-            errors.push(FieldError::invalid(format!("{path}.resources[storage]"), amount, text));
+            errors.push(FieldError::invalid(
+                format!("{path}.resources[storage]"),
+                amount,
+                text,
+            ));
         }
         _ => {}
     }
@@ -92,7 +113,7 @@ pub(super) fn claim_update(old: &Value, new: &Value) -> Vec<FieldError> {
     let size = |claim| {
         at(claim, &["spec", "resources", "requests", "storage"])
             .and_then(Value::as_str)
-            .and_then(pod::quantity)
+            .and_then(quantity)
     };
     if before != after {
         let text = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
@@ -116,7 +137,11 @@ pub(super) fn disruption_budget(spec: &Value) -> Vec<FieldError> {
         match spec.get(field) {
             Some(Value::Number(number)) if number.as_i64().is_some_and(|n| n < 0) => {
                 let text = "must be greater than or equal to 0";
-                errors.push(FieldError::invalid(format!("spec.{field}"), number.as_i64(), text));
+                errors.push(FieldError::invalid(
+                    format!("spec.{field}"),
+                    number.as_i64(),
+                    text,
+                ));
             }
             Some(Value::String(text)) if !is_percentage(text) => {
                 let why = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
@@ -130,5 +155,6 @@ pub(super) fn disruption_budget(spec: &Value) -> Vec<FieldError> {
 }
 
 fn is_percentage(text: &str) -> bool {
-    text.strip_suffix('%').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+    text.strip_suffix('%')
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }

@@ -11,15 +11,28 @@ use crate::api::support;
 pub(super) fn check(job: &Value) -> Vec<FieldError> {
     let spec = &job["spec"];
     let mut errors = Vec::new();
-    for field in
-        ["parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"]
-    {
+    for field in [
+        "parallelism",
+        "completions",
+        "backoffLimit",
+        "activeDeadlineSeconds",
+        "ttlSecondsAfterFinished",
+    ] {
         if spec[field].as_i64().is_some_and(|number| number < 0) {
             let text = "must be greater than or equal to 0";
-            errors.push(FieldError::invalid(format!("spec.{field}"), spec[field].clone(), text));
+            errors.push(FieldError::invalid(
+                format!("spec.{field}"),
+                spec[field].clone(),
+                text,
+            ));
         }
     }
-    for field in ["podFailurePolicy", "successPolicy", "backoffLimitPerIndex", "managedBy"] {
+    for field in [
+        "podFailurePolicy",
+        "successPolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+    ] {
         if spec.get(field).is_some() {
             let path = format!("spec.{field}");
             let text = format!("not supported by the embedded cluster: {path}");
@@ -31,7 +44,10 @@ pub(super) fn check(job: &Value) -> Vec<FieldError> {
         errors.push(FieldError::forbidden("spec.completionMode", text));
     }
     errors.extend(selector::of_template(spec));
-    errors.extend(metadata::labels(&spec["template"]["metadata"], "spec.template.metadata.labels"));
+    errors.extend(metadata::labels(
+        &spec["template"]["metadata"],
+        "spec.template.metadata.labels",
+    ));
     let path = "spec.template.spec";
     let pod_spec = &spec["template"]["spec"];
     errors.extend(pod::spec(pod_spec, path));
@@ -40,7 +56,10 @@ pub(super) fn check(job: &Value) -> Vec<FieldError> {
     if !matches!(policy, "OnFailure" | "Never") {
         let path = format!("{path}.restartPolicy");
         if policy == "Always" {
-            errors.push(FieldError::required(path, "valid values: \"OnFailure\", \"Never\""));
+            errors.push(FieldError::required(
+                path,
+                "valid values: \"OnFailure\", \"Never\"",
+            ));
         } else {
             errors.push(FieldError::unsupported(path, policy, &["OnFailure", "Never"]));
         }
@@ -50,8 +69,13 @@ pub(super) fn check(job: &Value) -> Vec<FieldError> {
 
 /// Errors in a changed Job: what its pods are made of stays.
 pub(super) fn update(old: &Value, new: &Value) -> Vec<FieldError> {
-    [&["spec", "completions"][..], &["spec", "selector"], &["spec", "template"], &["spec", "completionMode"]]
-        .into_iter()
-        .filter_map(|path| immutable(old, new, path))
-        .collect()
+    [
+        &["spec", "completions"][..],
+        &["spec", "selector"],
+        &["spec", "template"],
+        &["spec", "completionMode"],
+    ]
+    .into_iter()
+    .filter_map(|path| immutable(old, new, path))
+    .collect()
 }

@@ -14,7 +14,10 @@ const ANNOTATIONS_SIZE: usize = 256 * 1024;
 pub(super) fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     let name = object::name(object);
     if name.is_empty() {
-        return vec![FieldError::required("metadata.name", "name or generateName is required")];
+        return vec![FieldError::required(
+            "metadata.name",
+            "name or generateName is required",
+        )];
     }
     let (valid, form) = match (kind.group, kind.kind) {
         ("" | "rbac.authorization.k8s.io", "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding") => {
@@ -37,8 +40,10 @@ pub(super) fn update(old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = common(new);
     if object::is_terminating(old) {
         let had = object::finalizers(old);
-        let added: Vec<&str> =
-            object::finalizers(new).into_iter().filter(|finalizer| !had.contains(finalizer)).collect();
+        let added: Vec<&str> = object::finalizers(new)
+            .into_iter()
+            .filter(|finalizer| !had.contains(finalizer))
+            .collect();
         if !added.is_empty() {
             let text = format!(
                 "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
@@ -56,13 +61,19 @@ fn common(object: &Value) -> Vec<FieldError> {
         for field in ["apiVersion", "kind", "name", "uid"] {
             if text(owner, &[field]).is_empty() {
                 let path = format!("metadata.ownerReferences[{index}].{field}");
-                errors.push(FieldError::invalid(path, "", format!("{field} must not be empty")));
+                errors.push(FieldError::invalid(
+                    path,
+                    "",
+                    format!("{field} must not be empty"),
+                ));
             }
         }
     }
     let controllers = list(object, &["metadata", "ownerReferences"]).iter();
     if controllers.filter(|owner| owner["controller"] == true).count() > 1 {
-        let references = at(object, &["metadata", "ownerReferences"]).cloned().unwrap_or_default();
+        let references = at(object, &["metadata", "ownerReferences"])
+            .cloned()
+            .unwrap_or_default();
         let text = "Only one reference can have Controller set to true";
         errors.push(FieldError::invalid("metadata.ownerReferences", references, text));
     }
@@ -79,7 +90,12 @@ fn common(object: &Value) -> Vec<FieldError> {
 /// Errors in the labels of a metadata object.
 pub(super) fn labels(metadata: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    for (key, value) in metadata.get("labels").and_then(Value::as_object).into_iter().flatten() {
+    for (key, value) in metadata
+        .get("labels")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         if !names::is_qualified_name(key) {
             errors.push(FieldError::invalid(path, key.as_str(), names::QUALIFIED_NAME));
         }
@@ -96,9 +112,18 @@ pub(super) fn labels(metadata: &Value, path: &str) -> Vec<FieldError> {
 fn annotations(metadata: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut size = 0;
-    for (key, value) in metadata.get("annotations").and_then(Value::as_object).into_iter().flatten() {
+    for (key, value) in metadata
+        .get("annotations")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         if !names::is_qualified_name(&key.to_lowercase()) {
-            errors.push(FieldError::invalid("metadata.annotations", key.as_str(), names::QUALIFIED_NAME));
+            errors.push(FieldError::invalid(
+                "metadata.annotations",
+                key.as_str(),
+                names::QUALIFIED_NAME,
+            ));
         }
         size += key.len() + value.as_str().map_or(0, str::len);
     }

@@ -1,11 +1,15 @@
 //! Validation: what Kubernetes refuses, in its words; and, from `support`, what this cluster cannot do.
 
+mod container;
 mod data;
+mod form;
+mod handlers;
 mod job;
 mod metadata;
 mod names;
 mod pod;
 mod pod_update;
+mod quantity;
 mod selector;
 mod service;
 mod stateful_set;
@@ -75,6 +79,10 @@ fn against_old(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
 fn immutable(old: &Value, new: &Value, path: &[&str]) -> Option<FieldError> {
     let (old, new) = (super::object::at(old, path), super::object::at(new, path));
     (old != new).then(|| {
-        FieldError::invalid(path.join("."), new.cloned().unwrap_or(Value::Null), "field is immutable")
+        FieldError::invalid(
+            path.join("."),
+            new.cloned().unwrap_or(Value::Null),
+            "field is immutable",
+        )
     })
 }

@@ -56,7 +56,9 @@ fn is_name_part(text: &str) -> bool {
     text.len() <= LABEL_LENGTH
         && edge(text.bytes().next())
         && edge(text.bytes().last())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// Keys of ConfigMaps and Secrets.
@@ -64,7 +66,9 @@ pub(super) fn is_data_key(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= SUBDOMAIN_LENGTH
         && !matches!(text, "." | "..")
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// Names of ports: at most 15 of `a-z0-9-`, with a letter.

@@ -20,7 +20,9 @@ pub(super) fn check(old: &Value, new: &Value) -> Vec<FieldError> {
         }
     }
     let kept = list(new, &["spec", "tolerations"]);
-    let lost = list(old, &["spec", "tolerations"]).iter().any(|toleration| !kept.contains(toleration));
+    let lost = list(old, &["spec", "tolerations"])
+        .iter()
+        .any(|toleration| !kept.contains(toleration));
     if lost {
         errors.push(FieldError::forbidden(
             "spec.tolerations",
@@ -39,7 +41,12 @@ fn without_mutable(pod: &Value) -> Value {
         object::remove(&mut spec, field);
     }
     for field in ["containers", "initContainers"] {
-        for container in spec.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
+        for container in spec
+            .get_mut(field)
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             container["image"] = json!("");
         }
     }

@@ -40,8 +40,14 @@ pub(super) fn check(selector: &Value, path: &str) -> Vec<FieldError> {
 
 /// The selector selects these labels.
 pub(crate) fn matches(selector: &Value, labels: &Value) -> bool {
-    let equal = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
-    equal.into_iter().all(|(key, value)| labels.get(key) == Some(value))
+    let equal = selector
+        .get("matchLabels")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten();
+    equal
+        .into_iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
         && list(selector, &["matchExpressions"]).iter().all(|expression| {
             let label = labels.get(text(expression, &["key"]));
             let listed = label.is_some_and(|label| list(expression, &["values"]).contains(label));
@@ -62,7 +68,10 @@ pub(super) fn of_template(spec: &Value) -> Vec<FieldError> {
         return vec![FieldError::invalid("spec.selector", selector.clone(), text)];
     }
     let errors = check(selector, "spec.selector");
-    let labels = spec.pointer("/template/metadata/labels").cloned().unwrap_or_default();
+    let labels = spec
+        .pointer("/template/metadata/labels")
+        .cloned()
+        .unwrap_or_default();
     if errors.is_empty() && !matches(selector, &labels) {
         let text = "`selector` does not match template `labels`";
         return vec![FieldError::invalid("spec.template.metadata.labels", labels, text)];

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{names, pod};
+use super::form::port_number;
+use super::names;
 use crate::api::object::{at, list, text};
 use crate::api::status::FieldError;
 use crate::api::support;
@@ -28,7 +29,7 @@ pub(super) fn check(service: &Value) -> Vec<FieldError> {
         } else if !name.is_empty() && !seen_names.insert(name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));
         }
-        pod::port_number(&port["port"], &format!("{path}.port"), &mut errors);
+        port_number(&port["port"], &format!("{path}.port"), &mut errors);
         if port["port"].as_i64().unwrap_or(0) == 0 {
             errors.push(FieldError::invalid(
                 format!("{path}.port"),
@@ -39,9 +40,13 @@ pub(super) fn check(service: &Value) -> Vec<FieldError> {
         match &port["targetPort"] {
             Value::String(name) if !names::is_port_name(name) => {
                 let text = "must be a port's number or name";
-                errors.push(FieldError::invalid(format!("{path}.targetPort"), name.as_str(), text));
+                errors.push(FieldError::invalid(
+                    format!("{path}.targetPort"),
+                    name.as_str(),
+                    text,
+                ));
             }
-            number => pod::port_number(number, &format!("{path}.targetPort"), &mut errors),
+            number => port_number(number, &format!("{path}.targetPort"), &mut errors),
         }
         if !seen_numbers.insert((port["port"].as_i64(), text(port, &["protocol"]))) {
             errors.push(FieldError::duplicate(path, port.clone()));
@@ -58,6 +63,12 @@ pub(super) fn update(old: &Value, new: &Value) -> Vec<FieldError> {
     if had.is_empty() || had == has {
         return Vec::new();
     }
-    let value = at(new, &["spec", "clusterIPs"]).cloned().unwrap_or_else(|| has.into());
-    vec![FieldError::invalid("spec.clusterIPs[0]", value, "may not change once set")]
+    let value = at(new, &["spec", "clusterIPs"])
+        .cloned()
+        .unwrap_or_else(|| has.into());
+    vec![FieldError::invalid(
+        "spec.clusterIPs[0]",
+        value,
+        "may not change once set",
+    )]
 }

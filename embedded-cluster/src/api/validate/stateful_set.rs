@@ -25,30 +25,45 @@ const MUTABLE: [&str; 7] = [
 pub(super) fn check(object: &Value) -> Vec<FieldError> {
     let spec = &object["spec"];
     let mut errors = Vec::new();
-    for (field, supported) in [
-        ("podManagementPolicy", &["OrderedReady", "Parallel"][..]),
-    ] {
-        let given = text(spec, &[field]);
-        if !supported.contains(&given) {
-            errors.push(FieldError::unsupported(format!("spec.{field}"), given, supported));
-        }
+    let policy = text(spec, &["podManagementPolicy"]);
+    if !matches!(policy, "OrderedReady" | "Parallel") {
+        let supported = ["OrderedReady", "Parallel"];
+        errors.push(FieldError::unsupported(
+            "spec.podManagementPolicy",
+            policy,
+            &supported,
+        ));
     }
     let strategy = text(spec, &["updateStrategy", "type"]);
     if !matches!(strategy, "RollingUpdate" | "OnDelete") {
         let text = "must be 'RollingUpdate' or 'OnDelete'";
-        errors.push(FieldError::invalid("spec.updateStrategy", spec["updateStrategy"].clone(), text));
+        errors.push(FieldError::invalid(
+            "spec.updateStrategy",
+            spec["updateStrategy"].clone(),
+            text,
+        ));
     }
     for field in ["replicas", "minReadySeconds"] {
         if spec[field].as_i64().is_some_and(|number| number < 0) {
             let text = "must be greater than or equal to 0";
-            errors.push(FieldError::invalid(format!("spec.{field}"), spec[field].clone(), text));
+            errors.push(FieldError::invalid(
+                format!("spec.{field}"),
+                spec[field].clone(),
+                text,
+            ));
         }
     }
     errors.extend(selector::of_template(spec));
-    errors.extend(metadata::labels(&spec["template"]["metadata"], "spec.template.metadata.labels"));
+    errors.extend(metadata::labels(
+        &spec["template"]["metadata"],
+        "spec.template.metadata.labels",
+    ));
     errors.extend(template_spec(spec));
     for (index, template) in list(spec, &["volumeClaimTemplates"]).iter().enumerate() {
-        errors.extend(data::claim(&template["spec"], &format!("spec.volumeClaimTemplates[{index}].spec")));
+        errors.extend(data::claim(
+            &template["spec"],
+            &format!("spec.volumeClaimTemplates[{index}].spec"),
+        ));
     }
     errors
 }
@@ -68,11 +83,18 @@ fn template_spec(spec: &Value) -> Vec<FieldError> {
     errors.extend(support::pod(&spec["template"]["spec"], path));
     let policy = text(&pod_spec, &["restartPolicy"]);
     if policy != "Always" {
-        errors.push(FieldError::unsupported(format!("{path}.restartPolicy"), policy, &["Always"]));
+        errors.push(FieldError::unsupported(
+            format!("{path}.restartPolicy"),
+            policy,
+            &["Always"],
+        ));
     }
     if at(&pod_spec, &["activeDeadlineSeconds"]).is_some() {
         let text = "activeDeadlineSeconds in StatefulSet is not Supported";
-        errors.push(FieldError::forbidden(format!("{path}.activeDeadlineSeconds"), text));
+        errors.push(FieldError::forbidden(
+            format!("{path}.activeDeadlineSeconds"),
+            text,
+        ));
     }
     errors
 }

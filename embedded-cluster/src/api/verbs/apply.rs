@@ -10,11 +10,11 @@ use super::update::change;
 use crate::api::content::{Accept, warn};
 use crate::api::events;
 use crate::api::intake::intake;
+use crate::api::object;
 use crate::api::patch::{Applier, ApplyConflict, apply as apply_onto};
 use crate::api::request::Context;
 use crate::api::server::ApiServer;
 use crate::api::status::{ApiError, FieldError, FieldProblem};
-use crate::api::object;
 
 /// The content type of an applied configuration, which is YAML or (as YAML is a superset) JSON.
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
@@ -44,7 +44,10 @@ pub(crate) fn apply(server: &ApiServer, ctx: &Context, body: &[u8]) -> Result<Re
         let mut object = merged(ctx, &json!({}), &config, &applier)?;
         object["metadata"]["name"] = json!(ctx.name);
         let dry_run = ctx.options.dry_run()?;
-        (StatusCode::CREATED, create_object(server, ctx.kind, &ctx.namespace, object, dry_run)?)
+        (
+            StatusCode::CREATED,
+            create_object(server, ctx.kind, &ctx.namespace, object, dry_run)?,
+        )
     };
     let mut response = answer(code, ctx, accept, &stored.value);
     for warning in &warnings {
@@ -56,11 +59,18 @@ pub(crate) fn apply(server: &ApiServer, ctx: &Context, body: &[u8]) -> Result<Re
 /// Who makes a plain change: the `fieldManager` parameter, or the client program's name.
 pub(crate) fn manager_of(ctx: &Context) -> String {
     let given = ctx.options.get("fieldManager");
-    if given.is_empty() { user_agent(&ctx.headers) } else { given.to_owned() }
+    if given.is_empty() {
+        user_agent(&ctx.headers)
+    } else {
+        given.to_owned()
+    }
 }
 
 fn user_agent(headers: &HeaderMap) -> String {
-    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let agent = headers
+        .get(header::USER_AGENT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     match agent.split('/').next().unwrap_or_default() {
         "" => "unknown".to_owned(),
         name => name.to_owned(),
@@ -104,7 +114,10 @@ fn merged(ctx: &Context, live: &Value, config: &Value, applier: &Applier<'_>) ->
 fn without_nulls(value: &Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
-            map.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), without_nulls(v))).collect(),
+            map.iter()
+                .filter(|(_, v)| !v.is_null())
+                .map(|(k, v)| (k.clone(), without_nulls(v)))
+                .collect(),
         ),
         Value::Array(list) => Value::Array(list.iter().map(without_nulls).collect()),
         other => other.clone(),
@@ -132,8 +145,15 @@ fn conflict(conflicts: &[ApplyConflict]) -> ApiError {
     let message = match conflicts {
         [only] => format!("Apply failed with 1 conflict: {}: {}", with(only), only.field),
         _ => {
-            let lines: Vec<String> = conflicts.iter().map(|c| format!("{}: {}", with(c), c.field)).collect();
-            format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+            let lines: Vec<String> = conflicts
+                .iter()
+                .map(|c| format!("{}: {}", with(c), c.field))
+                .collect();
+            format!(
+                "Apply failed with {} conflicts: {}",
+                conflicts.len(),
+                lines.join("\n")
+            )
         }
     };
     ApiError {

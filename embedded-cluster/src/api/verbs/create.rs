@@ -26,7 +26,13 @@ const SUFFIX_LENGTH: usize = 5;
 pub(crate) fn create(server: &ApiServer, ctx: &Context, body: &Value) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
     let taken = intake(ctx, body)?;
-    let stored = create_object(server, ctx.kind, &ctx.namespace, taken.object, ctx.options.dry_run()?)?;
+    let stored = create_object(
+        server,
+        ctx.kind,
+        &ctx.namespace,
+        taken.object,
+        ctx.options.dry_run()?,
+    )?;
     let mut response = answer(StatusCode::CREATED, ctx, accept, &stored.value);
     for warning in &taken.warnings {
         warn(&mut response, warning);
@@ -42,8 +48,13 @@ pub(crate) fn create_object(
     mut object: Value,
     dry_run: bool,
 ) -> Result<Arc<Stored>, ApiError> {
-    if object.pointer("/metadata/resourceVersion").is_some_and(|rv| rv != "") {
-        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+    if object
+        .pointer("/metadata/resourceVersion")
+        .is_some_and(|rv| rv != "")
+    {
+        return Err(ApiError::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     prepare_metadata(kind, namespace, &mut object)?;
     check_namespace(server, kind, &object)?;
@@ -56,7 +67,9 @@ pub(crate) fn create_object(
     }
     let name = object::name(&object).to_owned();
     let stored = server.store.create(kind, object).map_err(|error| match error {
-        CommitError::Exists | CommitError::Missing | CommitError::Stale => ApiError::already_exists(kind, &name),
+        CommitError::Exists | CommitError::Missing | CommitError::Stale => {
+            ApiError::already_exists(kind, &name)
+        }
     })?;
     if kind.kind == "Namespace" {
         create_default_service_account(server, &name);
@@ -72,7 +85,13 @@ fn prepare_metadata(kind: &Kind, namespace: &str, object: &mut Value) -> Result<
         ));
     }
     let meta = object::meta_mut(object);
-    for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+    for key in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ] {
         meta.shift_remove(key);
     }
     meta.shift_remove("resourceVersion");
@@ -82,8 +101,18 @@ fn prepare_metadata(kind: &Kind, namespace: &str, object: &mut Value) -> Result<
     } else {
         meta.shift_remove("namespace");
     }
-    let base = meta.get("generateName").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if meta.get("name").and_then(Value::as_str).unwrap_or_default().is_empty() && !base.is_empty() {
+    let base = meta
+        .get("generateName")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    if meta
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .is_empty()
+        && !base.is_empty()
+    {
         meta.insert("name".to_owned(), json!(format!("{base}{}", random_suffix())));
     }
     meta.insert("uid".to_owned(), json!(uuid::Uuid::new_v4().to_string()));
@@ -107,7 +136,10 @@ fn check_namespace(server: &ApiServer, kind: &Kind, object: &Value) -> Result<()
     }
     let namespaces = kinds::find("", "v1", "namespaces").expect("namespaces are in the table");
     let name = object::namespace(object);
-    let found = server.store.get(namespaces, "", name).ok_or_else(|| ApiError::not_found(namespaces, name))?;
+    let found = server
+        .store
+        .get(namespaces, "", name)
+        .ok_or_else(|| ApiError::not_found(namespaces, name))?;
     if !object::is_terminating(&found.value) {
         return Ok(());
     }

@@ -20,7 +20,13 @@ pub(crate) const DEFAULT_GRACE_SECONDS: i64 = 30;
 const PERMANENT_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 /// Kinds whose deletion answers with the object instead of a `Status`.
-const RETURNED: [&str; 5] = ["pods", "services", "persistentvolumeclaims", "persistentvolumes", "serviceaccounts"];
+const RETURNED: [&str; 5] = [
+    "pods",
+    "services",
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "serviceaccounts",
+];
 
 /// `DELETE …/NAME`.
 pub(crate) fn delete(server: &ApiServer, ctx: &Context, body: &Value) -> Result<Response, ApiError> {
@@ -52,7 +58,10 @@ pub(crate) fn delete_collection(
     let selector = selector(&ctx)?;
     let (revision, objects) = server.store.list(ctx.kind, &ctx.namespace);
     let mut items = Vec::new();
-    for stored in objects.into_iter().filter(|stored| selector.matches(&stored.value)) {
+    for stored in objects
+        .into_iter()
+        .filter(|stored| selector.matches(&stored.value))
+    {
         ctx.namespace = object::namespace(&stored.value).to_owned();
         ctx.name = object::name(&stored.value).to_owned();
         match delete_object(server, &ctx, &options) {
@@ -93,11 +102,15 @@ impl DeleteOptions {
     /// From the query, or from a `DeleteOptions` body, which wins.
     pub(crate) fn parse(ctx: &Context, body: &Value) -> Result<Self, ApiError> {
         if !body.is_null() && !body.is_object() {
-            return Err(ApiError::bad_request("the body of a delete must be DeleteOptions"));
+            return Err(ApiError::bad_request(
+                "the body of a delete must be DeleteOptions",
+            ));
         }
         let grace = match body.get("gracePeriodSeconds").filter(|value| !value.is_null()) {
             Some(value) => Some(value.as_i64().ok_or_else(|| {
-                ApiError::bad_request(format!("gracePeriodSeconds: Invalid value: {value}: must be an integer"))
+                ApiError::bad_request(format!(
+                    "gracePeriodSeconds: Invalid value: {value}: must be an integer"
+                ))
             })?),
             None => ctx.options.number("gracePeriodSeconds")?,
         };
@@ -131,7 +144,11 @@ pub(crate) fn delete_object(
     options: &DeleteOptions,
 ) -> Result<Outcome, ApiError> {
     if ctx.kind.kind == "Namespace" && PERMANENT_NAMESPACES.contains(&ctx.name.as_str()) {
-        return Err(ApiError::forbidden(ctx.kind, &ctx.name, "this namespace may not be deleted"));
+        return Err(ApiError::forbidden(
+            ctx.kind,
+            &ctx.name,
+            "this namespace may not be deleted",
+        ));
     }
     loop {
         let old = existing(&server.store, ctx)?;
@@ -139,14 +156,24 @@ pub(crate) fn delete_object(
         let new = mark(ctx, options, &old.value);
         let gone = may_go(&new);
         if options.dry_run {
-            return Ok(if gone { Outcome::Gone(new) } else { Outcome::Pending(new) });
+            return Ok(if gone {
+                Outcome::Gone(new)
+            } else {
+                Outcome::Pending(new)
+            });
         }
         let result = if gone {
-            server.store.delete(ctx.kind, old.revision, &new).map(Outcome::Gone)
+            server
+                .store
+                .delete(ctx.kind, old.revision, &new)
+                .map(Outcome::Gone)
         } else if new == old.value {
             return Ok(Outcome::Pending(new));
         } else {
-            server.store.update(ctx.kind, old.revision, new).map(|s| Outcome::Pending(s.value.clone()))
+            server
+                .store
+                .update(ctx.kind, old.revision, new)
+                .map(|s| Outcome::Pending(s.value.clone()))
         };
         match result {
             Ok(outcome) => return Ok(outcome),
@@ -158,15 +185,18 @@ pub(crate) fn delete_object(
 
 /// An update has removed the last thing that kept a deleted object.
 pub(crate) fn is_due(old: &Value, new: &Value) -> bool {
-    let was_held = !object::finalizers(old).is_empty() || !object::list(old, &["spec", "finalizers"]).is_empty();
+    let was_held =
+        !object::finalizers(old).is_empty() || !object::list(old, &["spec", "finalizers"]).is_empty();
     object::is_terminating(new) && was_held && may_go(new)
 }
 
 fn check_preconditions(ctx: &Context, options: &DeleteOptions, old: &Stored) -> Result<(), ApiError> {
     let uid = object::uid(&old.value);
     if !options.uid.is_empty() && options.uid != uid {
-        let why =
-            format!("Precondition failed: UID in precondition: {}, UID in object meta: {uid}", options.uid);
+        let why = format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {uid}",
+            options.uid
+        );
         return Err(ApiError::conflict(ctx.kind, &ctx.name, &why));
     }
     if !options.resource_version.is_empty() && options.resource_version != old.revision.to_string() {
@@ -209,7 +239,11 @@ fn grace_seconds(ctx: &Context, options: &DeleteOptions, old: &Value) -> i64 {
         return 0;
     }
     let own = object::at(old, &["spec", "terminationGracePeriodSeconds"]).and_then(Value::as_i64);
-    options.grace_seconds.or(own).unwrap_or(DEFAULT_GRACE_SECONDS).max(0)
+    options
+        .grace_seconds
+        .or(own)
+        .unwrap_or(DEFAULT_GRACE_SECONDS)
+        .max(0)
 }
 
 fn set_propagation(new: &mut Value, propagation: &str) {
@@ -235,6 +269,7 @@ fn set_propagation(new: &mut Value, propagation: &str) {
 
 fn may_go(new: &Value) -> bool {
     let grace = object::at(new, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64);
-    let namespace_content = new["kind"] == "Namespace" && !object::list(new, &["spec", "finalizers"]).is_empty();
+    let namespace_content =
+        new["kind"] == "Namespace" && !object::list(new, &["spec", "finalizers"]).is_empty();
     object::finalizers(new).is_empty() && grace.unwrap_or(0) == 0 && !namespace_content
 }

@@ -81,5 +81,7 @@ fn parse_object(body: &[u8]) -> Result<Value, ApiError> {
     if value.is_object() {
         return Ok(value);
     }
-    Err(ApiError::bad_request("error decoding patch: a patch of this type must be an object"))
+    Err(ApiError::bad_request(
+        "error decoding patch: a patch of this type must be an object",
+    ))
 }

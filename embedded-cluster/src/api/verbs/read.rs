@@ -20,8 +20,18 @@ use crate::api::{events, object, table};
 pub(crate) fn get(store: &Store, ctx: &Context) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
     let stored = existing(store, ctx)?;
-    if accept == (Accept { form: Form::Object, yaml: false }) && !ctx.kind.is_events_v1() {
-        return Ok(respond_bytes(StatusCode::OK, "application/json", stored.json().clone()));
+    if accept
+        == (Accept {
+            form: Form::Object,
+            yaml: false,
+        })
+        && !ctx.kind.is_events_v1()
+    {
+        return Ok(respond_bytes(
+            StatusCode::OK,
+            "application/json",
+            stored.json().clone(),
+        ));
     }
     Ok(answer(StatusCode::OK, ctx, accept, &stored.value))
 }
@@ -38,7 +48,11 @@ pub(crate) fn answer(code: StatusCode, ctx: &Context, accept: Accept, stored: &V
     let value = match accept.form {
         Form::Object => events::to_served(ctx.kind, stored.clone()),
         Form::Metadata => metadata_only(stored),
-        Form::Table => table::of_objects(ctx, &[stored], object::text(stored, &["metadata", "resourceVersion"])),
+        Form::Table => table::of_objects(
+            ctx,
+            &[stored],
+            object::text(stored, &["metadata", "resourceVersion"]),
+        ),
     };
     respond(code, accept.yaml, &value)
 }
@@ -48,7 +62,11 @@ pub(crate) fn selector(ctx: &Context) -> Result<Selector, ApiError> {
     let mut fields = ctx.options.get("fieldSelector").to_owned();
     if !ctx.name.is_empty() {
         let by_name = format!("metadata.name={}", ctx.name);
-        fields = if fields.is_empty() { by_name } else { format!("{fields},{by_name}") };
+        fields = if fields.is_empty() {
+            by_name
+        } else {
+            format!("{fields},{by_name}")
+        };
     }
     Selector::parse(ctx.kind, ctx.options.get("labelSelector"), &fields)
 }
@@ -64,12 +82,22 @@ pub(crate) fn list(store: &Store, ctx: &Context) -> Result<Response, ApiError> {
             metadata["remainingItemCount"] = json!(page.remaining);
         }
     }
-    if accept == (Accept { form: Form::Object, yaml: false }) && !ctx.kind.is_events_v1() {
+    if accept
+        == (Accept {
+            form: Form::Object,
+            yaml: false,
+        })
+        && !ctx.kind.is_events_v1()
+    {
         let bytes = list_bytes(ctx, &metadata, &page.items);
         return Ok(respond_bytes(StatusCode::OK, "application/json", bytes));
     }
     let values: Vec<&Value> = page.items.iter().map(|stored| &stored.value).collect();
-    Ok(respond(StatusCode::OK, accept.yaml, &list_value(ctx, accept.form, &metadata, &values)))
+    Ok(respond(
+        StatusCode::OK,
+        accept.yaml,
+        &list_value(ctx, accept.form, &metadata, &values),
+    ))
 }
 
 fn list_value(ctx: &Context, form: Form, metadata: &Value, values: &[&Value]) -> Value {
@@ -95,10 +123,12 @@ fn list_value(ctx: &Context, form: Form, metadata: &Value, values: &[&Value]) ->
 }
 
 fn list_bytes(ctx: &Context, metadata: &Value, items: &[Arc<Stored>]) -> Bytes {
-    let mut out = BytesMut::with_capacity(256 + items.iter().map(|item| item.json().len() + 1).sum::<usize>());
+    let mut out =
+        BytesMut::with_capacity(256 + items.iter().map(|item| item.json().len() + 1).sum::<usize>());
     let (kind, version) = (ctx.kind.list_kind(), ctx.kind.api_version());
     out.put_slice(
-        format!("{{\"kind\":{kind:?},\"apiVersion\":{version:?},\"metadata\":{metadata},\"items\":[").as_bytes(),
+        format!("{{\"kind\":{kind:?},\"apiVersion\":{version:?},\"metadata\":{metadata},\"items\":[")
+            .as_bytes(),
     );
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
@@ -121,7 +151,11 @@ fn page(store: &Store, ctx: &Context) -> Result<Page, ApiError> {
     let selector = selector(ctx)?;
     let limit: usize = ctx.options.number("limit")?.unwrap_or(0);
     let token = ctx.options.get("continue");
-    let start = if token.is_empty() { None } else { Some(decode_token(token)?) };
+    let start = if token.is_empty() {
+        None
+    } else {
+        Some(decode_token(token)?)
+    };
     let (revision, mut items) = match &start {
         Some((revision, _)) => (*revision, at_revision(store, ctx, *revision)?),
         None => snapshot(store, ctx)?,
@@ -130,10 +164,22 @@ fn page(store: &Store, ctx: &Context) -> Result<Page, ApiError> {
     if let Some((_, after)) = &start {
         items.retain(|stored| position(&stored.value) > *after);
     }
-    let remaining = if limit > 0 { items.len().saturating_sub(limit) } else { 0 };
+    let remaining = if limit > 0 {
+        items.len().saturating_sub(limit)
+    } else {
+        0
+    };
     items.truncate(items.len() - remaining);
-    let continues = items.last().filter(|_| remaining > 0).map(|last| encode_token(revision, &last.value));
-    Ok(Page { revision, items, continues, remaining })
+    let continues = items
+        .last()
+        .filter(|_| remaining > 0)
+        .map(|last| encode_token(revision, &last.value));
+    Ok(Page {
+        revision,
+        items,
+        continues,
+        remaining,
+    })
 }
 
 /// The collection as the request's `resourceVersion` and `resourceVersionMatch` ask for it.
@@ -157,7 +203,9 @@ pub(crate) fn requested_revision(options: &Options) -> Result<Option<u64>, ApiEr
     match text {
         "" => Ok(None),
         _ => text.parse().map(Some).map_err(|_| {
-            ApiError::bad_request(format!("resourceVersion: Invalid value: {text:?}: must be a number"))
+            ApiError::bad_request(format!(
+                "resourceVersion: Invalid value: {text:?}: must be a number"
+            ))
         }),
     }
 }
@@ -187,7 +235,10 @@ fn at_revision(store: &Store, ctx: &Context, revision: u64) -> Result<Vec<Arc<St
 }
 
 fn position(value: &Value) -> (String, String) {
-    (object::namespace(value).to_owned(), object::name(value).to_owned())
+    (
+        object::namespace(value).to_owned(),
+        object::name(value).to_owned(),
+    )
 }
 
 fn encode_token(revision: u64, last: &Value) -> String {
@@ -200,5 +251,8 @@ fn decode_token(token: &str) -> Result<(u64, (String, String)), ApiError> {
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
     let text = |key: &str| value[key].as_str().map(str::to_owned).ok_or_else(invalid);
-    Ok((value["rv"].as_u64().ok_or_else(invalid)?, (text("ns")?, text("name")?)))
+    Ok((
+        value["rv"].as_u64().ok_or_else(invalid)?,
+        (text("ns")?, text("name")?),
+    ))
 }

@@ -31,11 +31,16 @@ const BOOKMARK_PERIOD: Duration = Duration::from_secs(15);
 pub(crate) fn watch(store: &Arc<Store>, ctx: Context) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
     let stream = futures::stream::unfold(Watcher::start(store, ctx, accept.form)?, |mut watcher| async {
-        watcher.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), watcher))
+        watcher
+            .next()
+            .await
+            .map(|bytes| (Ok::<_, Infallible>(bytes), watcher))
     });
     let mut response = Response::new(Body::from_stream(stream));
     *response.status_mut() = StatusCode::OK;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
@@ -59,7 +64,10 @@ struct Watcher {
 impl Watcher {
     fn start(store: &Arc<Store>, ctx: Context, form: Form) -> Result<Self, ApiError> {
         let selector = read::selector(&ctx)?;
-        let timeout = ctx.options.number("timeoutSeconds")?.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
+        let timeout = ctx
+            .options
+            .number("timeoutSeconds")?
+            .map_or(DEFAULT_TIMEOUT, Duration::from_secs);
         let initial = initial_events(&ctx)?;
         let bookmarks = ctx.options.flag("allowWatchBookmarks").then(bookmark_interval);
         let mut watcher = Self {
@@ -138,7 +146,9 @@ impl Watcher {
     }
 
     fn push(&mut self, change: &Change) {
-        let Some(change_type) = change.seen_by(&self.ctx.namespace, &self.selector) else { return };
+        let Some(change_type) = change.seen_by(&self.ctx.namespace, &self.selector) else {
+            return;
+        };
         let bytes = if self.form == Form::Object && !self.ctx.kind.is_events_v1() {
             change.frame(change_type)
         } else {
@@ -222,7 +232,9 @@ fn initial_events(ctx: &Context) -> Result<Initial, ApiError> {
                 "sendInitialEvents: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             ));
         }
-        return Ok(Initial::All { and_bookmark: ctx.options.flag("allowWatchBookmarks") });
+        return Ok(Initial::All {
+            and_bookmark: ctx.options.flag("allowWatchBookmarks"),
+        });
     }
     Ok(match revision {
         None | Some(0) => Initial::All { and_bookmark: false },

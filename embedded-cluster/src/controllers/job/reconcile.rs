@@ -104,7 +104,7 @@ impl Work {
                 Ok(_) => {
                     self.events
                         .normal(job, "SuccessfulCreate", &format!("Created pod: {pod}"))
-                        .await
+                        .await;
                 }
                 Err(error) => {
                     self.events

@@ -31,7 +31,7 @@ pub(crate) fn misfit<'a>(
     let here = others.filter(move |other| {
         other.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&name) && !is_finished(other)
     });
-    if let Some(resource) = lacking(pod, node, here.clone()) {
+    if let Some(resource) = lacking(pod, node, &here) {
         return Some(resource);
     }
     if here.clone().any(|other| repels(pod, other)) {
@@ -125,15 +125,18 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 }
 
 /// The first resource of which the node has too little left, in kube-scheduler's words.
-fn lacking<'a>(pod: &Pod, node: &Node, here: impl Iterator<Item = &'a Pod> + Clone) -> Option<String> {
+fn lacking<'a>(pod: &Pod, node: &Node, here: &(impl Iterator<Item = &'a Pod> + Clone)) -> Option<String> {
     let allocatable = node
         .status
         .as_ref()
         .and_then(|status| status.allocatable.as_ref())?;
-    if let Some(most) = allocatable.get("pods").and_then(thousandths) {
-        if (i128::try_from(here.clone().count()).unwrap_or(i128::MAX) + 1) * 1000 > most {
-            return Some("Too many pods".to_owned());
-        }
+    let pods = i128::try_from(here.clone().count() + 1).unwrap_or(i128::MAX);
+    if allocatable
+        .get("pods")
+        .and_then(thousandths)
+        .is_some_and(|most| pods.saturating_mul(1000) > most)
+    {
+        return Some("Too many pods".to_owned());
     }
     ["cpu", "memory"].into_iter().find_map(|resource| {
         let room = allocatable.get(resource).and_then(thousandths)?;

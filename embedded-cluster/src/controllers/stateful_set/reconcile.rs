@@ -82,8 +82,7 @@ impl Work {
         let selector = pods::selector(&format!("StatefulSet {name}"), &self.set.spec.selector)?;
         let pods_api = self.hub.api::<Pod>(&self.namespace);
         let listed = pods_api.list(&ListParams::default().labels_from(&selector)).await;
-        let listed = listed
-            .during(|| format!("list pods of StatefulSet {name}"))?;
+        let listed = listed.during(|| format!("list pods of StatefulSet {name}"))?;
         let mut owned = Vec::new();
         for pod in listed.items {
             if is_controlled_by(&pod.metadata, &self.set) {
@@ -177,7 +176,7 @@ impl Work {
             Why::Failed => {
                 self.events
                     .warning(&self.set, "RecreatingFailedPod", &recreating("failed"))
-                    .await
+                    .await;
             }
             Why::Succeeded => {
                 self.events

@@ -173,9 +173,15 @@ fn object(set: &StatefulSet, data: &Value, revision: i64, collision_count: i32) 
     }
 }
 
-/// The patch that a revision stores: the pod template, to be replaced as a whole.
+/// The patch that a revision stores: the pod template, to be replaced as a whole. Empty maps in its metadata are
+/// left out, as Go's `omitempty` does: taking the last annotation away is then a roll-back and not a new template.
 fn data_of(set: &StatefulSet) -> Result<Value, ControllerError> {
-    let mut template = serde_json::to_value(&set.spec.template).map_err(|source| {
+    let mut template = set.spec.template.clone();
+    if let Some(meta) = &mut template.metadata {
+        meta.annotations = meta.annotations.take().filter(|map| !map.is_empty());
+        meta.labels = meta.labels.take().filter(|map| !map.is_empty());
+    }
+    let mut template = serde_json::to_value(&template).map_err(|source| {
         ControllerError::malformed(format!("the template of {}", set.name_any()), source)
     })?;
     if let Some(template) = template.as_object_mut() {

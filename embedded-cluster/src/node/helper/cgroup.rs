@@ -9,9 +9,17 @@ use std::path::Path;
 /// limit. A machine that does not allow it runs the container without a limit, and says so in its log.
 pub(super) fn limit_memory(container: &str, bytes: u64) {
     let result = if Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists() {
-        join(&Path::new("/sys/fs/cgroup/memory").join(name(container)), "memory.limit_in_bytes", bytes)
+        join(
+            &Path::new("/sys/fs/cgroup/memory").join(name(container)),
+            "memory.limit_in_bytes",
+            bytes,
+        )
     } else {
-        join(&Path::new("/sys/fs/cgroup").join(name(container)), "memory.max", bytes)
+        join(
+            &Path::new("/sys/fs/cgroup").join(name(container)),
+            "memory.max",
+            bytes,
+        )
     };
     if let Err(error) = result {
         eprintln!("memory limit of container {container} is not enforced here: {error}");
@@ -32,7 +40,10 @@ pub(crate) fn was_out_of_memory(container: &str) -> bool {
         let directory = Path::new(root).join(name(container));
         ["memory.oom_control", "memory.events"].iter().any(|file| {
             let text = fs::read_to_string(directory.join(file)).unwrap_or_default();
-            text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0"))
+            text.lines().any(|line| {
+                line.strip_prefix("oom_kill ")
+                    .is_some_and(|count| count.trim() != "0")
+            })
         })
     })
 }

@@ -17,7 +17,10 @@ use libcontainer::capabilities;
 use libcontainer::syscall::syscall::create_syscall;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
-use nix::unistd::{Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::{
+    Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2, setgroups, setresgid, setresuid,
+    setsid,
+};
 use oci_spec::runtime::{Process, Spec};
 
 use super::protocol::{ExecInContainer, Failure};
@@ -26,14 +29,19 @@ use super::{in_child, node_failure, program};
 /// Starts the command, and returns its pid as the caller's pid namespace knows it.
 pub(super) fn exec(request: &ExecInContainer, fds: Vec<OwnedFd>) -> Result<i32, Failure> {
     let spec = Spec::load(request.bundle.join("config.json")).map_err(node_failure)?;
-    let process = spec.process().as_ref().ok_or_else(|| node_failure("the bundle has no process"))?;
+    let process = spec
+        .process()
+        .as_ref()
+        .ok_or_else(|| node_failure("the bundle has no process"))?;
     for stream in fds.iter().skip(1) {
         // Fails for streams that are not ours to change, which need no change either.
         let _ = fchown(stream, Some(process.user().uid()), None);
     }
     join_namespaces(request.init).map_err(|error| node_failure(format!("join the container: {error}")))?;
     // Closed by a successful exec; what comes through is why there was none.
-    let (mut verdict, report) = pipe2(OFlag::O_CLOEXEC).map(|(r, w)| (File::from(r), w)).map_err(node_failure)?;
+    let (mut verdict, report) = pipe2(OFlag::O_CLOEXEC)
+        .map(|(r, w)| (File::from(r), w))
+        .map_err(node_failure)?;
     let child = in_child(|| {
         let failure = become_command(process, request, &fds);
         let bytes = serde_json::to_vec(&failure).unwrap_or_default();
@@ -78,13 +86,21 @@ fn pidfd_open(pid: i32) -> nix::Result<OwnedFd> {
 fn become_command(process: &Process, request: &ExecInContainer, fds: &[OwnedFd]) -> Failure {
     let env = process.env().clone().unwrap_or_default();
     let name = &request.command[0];
-    let refused = |error: &dyn std::fmt::Display| Failure { program: true, message: format!("exec: {name:?}: {error}") };
+    let refused = |error: &dyn std::fmt::Display| Failure {
+        program: true,
+        message: format!("exec: {name:?}: {error}"),
+    };
     if let Err(error) = take_identity(process, request.tty, fds) {
         return node_failure(format!("prepare the command: {error}"));
     }
     let path = match program::find(name, program::path_of(&env)) {
         Ok(path) => path,
-        Err(message) => return Failure { program: true, message },
+        Err(message) => {
+            return Failure {
+                program: true,
+                message,
+            };
+        }
     };
     match c_command(path, &request.command, &env) {
         Ok((path, args, env)) => {
@@ -106,7 +122,9 @@ fn c_command(path: PathBuf, args: &[String], env: &[String]) -> Result<CCommand,
 /// ids, then capabilities, and no new privileges last.
 fn take_identity(process: &Process, tty: bool, fds: &[OwnedFd]) -> Result<(), Box<dyn std::error::Error>> {
     setsid()?;
-    let [stdin, stdout, stderr] = fds else { return Err("a command needs its three standard streams".into()) };
+    let [stdin, stdout, stderr] = fds else {
+        return Err("a command needs its three standard streams".into());
+    };
     dup2_stdin(stdin)?;
     dup2_stdout(stdout)?;
     dup2_stderr(stderr)?;
@@ -118,7 +136,13 @@ fn take_identity(process: &Process, tty: bool, fds: &[OwnedFd]) -> Result<(), Bo
     syscall.close_range(0)?;
     chdir(process.cwd())?;
     let user = process.user();
-    let groups: Vec<Gid> = user.additional_gids().iter().flatten().copied().map(Gid::from_raw).collect();
+    let groups: Vec<Gid> = user
+        .additional_gids()
+        .iter()
+        .flatten()
+        .copied()
+        .map(Gid::from_raw)
+        .collect();
     setgroups(&groups)?;
     nix::sys::prctl::set_keepcaps(true)?;
     let (uid, gid) = (Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
@@ -137,5 +161,6 @@ fn take_identity(process: &Process, tty: bool, fds: &[OwnedFd]) -> Result<(), Bo
 #[expect(unsafe_code, reason = "the terminal ioctl has no safe form")]
 fn control_terminal() -> nix::Result<()> {
     // SAFETY: TIOCSCTTY takes an integer, and descriptor 0 is the terminal just put there.
-    nix::errno::Errno::result(unsafe { libc::ioctl(std::io::stdin().as_raw_fd(), libc::TIOCSCTTY, 0) }).map(drop)
+    nix::errno::Errno::result(unsafe { libc::ioctl(std::io::stdin().as_raw_fd(), libc::TIOCSCTTY, 0) })
+        .map(drop)
 }

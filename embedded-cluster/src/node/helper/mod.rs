@@ -6,7 +6,9 @@
 //! only receives, forks and forgets; the fork does the work, answers on the shared socket and exits, which
 //! orphans the process it started: PID 1 adopts it, and [`crate::node::reaper`] learns how it ends.
 //!
-//! Measured on two shared cores, debug build (`tests/node.rs` prints them): see [`crate::node::launcher`].
+//! Measured on two shared cores, debug build: starting a container takes 11 ms, running a command in one 2.5 ms
+//! until it is executed and about 1.5 ms of CPU in all, where libcontainer's own start takes 30 ms (it joins a
+//! dozen cgroups) and its exec 40 ms. Eighteen probes a second are then 3 % of a core.
 
 pub(crate) mod cgroup;
 mod exec;
@@ -48,7 +50,10 @@ fn serve(socket: BorrowedFd<'_>) -> std::io::Result<()> {
     while let Some((request, fds)) = protocol::receive::<Request>(socket)? {
         let id = request.id;
         if let Err(error) = in_child(|| work(socket, request, fds)) {
-            let outcome = Err(Failure { program: false, message: format!("fork: {error}") });
+            let outcome = Err(Failure {
+                program: false,
+                message: format!("fork: {error}"),
+            });
             protocol::send(socket, &Reply { id, outcome }, &[])?;
         }
     }
@@ -56,12 +61,21 @@ fn serve(socket: BorrowedFd<'_>) -> std::io::Result<()> {
 }
 
 fn work(socket: BorrowedFd<'_>, request: Request, fds: Vec<OwnedFd>) {
-    let outcome = clean_process_state().map_err(node_failure).and_then(|()| match request.action {
-        Action::Start(start) => start::start(&start, fds),
-        Action::Exec(exec) => exec::exec(&exec, fds),
-    });
+    let outcome = clean_process_state()
+        .map_err(node_failure)
+        .and_then(|()| match request.action {
+            Action::Start(start) => start::start(&start, fds),
+            Action::Exec(exec) => exec::exec(&exec, fds),
+        });
     // The node is gone when this fails, and everything ends with it.
-    let _ = protocol::send(socket, &Reply { id: request.id, outcome }, &[]);
+    let _ = protocol::send(
+        socket,
+        &Reply {
+            id: request.id,
+            outcome,
+        },
+        &[],
+    );
 }
 
 /// What the new process would otherwise inherit from a Rust server: ignored signals, a blocked mask.
@@ -75,7 +89,10 @@ fn clean_process_state() -> nix::Result<()> {
 }
 
 fn node_failure(error: impl std::fmt::Display) -> Failure {
-    Failure { program: false, message: error.to_string() }
+    Failure {
+        program: false,
+        message: error.to_string(),
+    }
 }
 
 /// Runs `body` in a fork that ends with it, and returns the fork's pid.

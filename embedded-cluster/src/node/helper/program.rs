@@ -11,10 +11,12 @@ pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:
 /// The file to execute for `name`, as seen from the calling process's root.
 pub(crate) fn find(name: &str, path: &str) -> Result<PathBuf, String> {
     if name.contains('/') {
-        return check(Path::new(name)).map(|()| PathBuf::from(name)).map_err(|error| match error {
-            Unusable::Missing => format!("exec: {name:?}: stat {name}: no such file or directory"),
-            Unusable::Denied => format!("exec: {name:?}: permission denied"),
-        });
+        return check(Path::new(name))
+            .map(|()| PathBuf::from(name))
+            .map_err(|error| match error {
+                Unusable::Missing => format!("exec: {name:?}: stat {name}: no such file or directory"),
+                Unusable::Denied => format!("exec: {name:?}: permission denied"),
+            });
     }
     let mut denied = false;
     for directory in path.split(':') {
@@ -34,7 +36,10 @@ pub(crate) fn find(name: &str, path: &str) -> Result<PathBuf, String> {
 
 /// The value of `PATH` in an environment of `NAME=value` entries.
 pub(crate) fn path_of(env: &[String]) -> &str {
-    env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH)
+    env.iter()
+        .rev()
+        .find_map(|entry| entry.strip_prefix("PATH="))
+        .unwrap_or(DEFAULT_PATH)
 }
 
 pub(crate) fn c_strings(values: &[String]) -> Result<Vec<CString>, NulError> {
@@ -61,17 +66,26 @@ mod tests {
 
     #[test]
     fn texts_are_those_of_runc() {
-        assert_eq!(find("nosuch", "/bin"), Err("exec: \"nosuch\": executable file not found in $PATH".to_owned()));
+        assert_eq!(
+            find("nosuch", "/bin"),
+            Err("exec: \"nosuch\": executable file not found in $PATH".to_owned())
+        );
         assert_eq!(
             find("/no/such", "/bin"),
             Err("exec: \"/no/such\": stat /no/such: no such file or directory".to_owned())
         );
-        assert_eq!(find("/etc/passwd", ""), Err("exec: \"/etc/passwd\": permission denied".to_owned()));
+        assert_eq!(
+            find("/etc/passwd", ""),
+            Err("exec: \"/etc/passwd\": permission denied".to_owned())
+        );
         assert!(find("sh", "/nowhere:/bin").is_ok());
     }
 
     #[test]
     fn the_last_path_wins() {
-        assert_eq!(path_of(&["PATH=/a".to_owned(), "X=1".to_owned(), "PATH=/b".to_owned()]), "/b");
+        assert_eq!(
+            path_of(&["PATH=/a".to_owned(), "X=1".to_owned(), "PATH=/b".to_owned()]),
+            "/b"
+        );
     }
 }

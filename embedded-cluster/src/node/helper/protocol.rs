@@ -68,7 +68,11 @@ pub(crate) struct Failure {
 }
 
 /// Sends one message with its file descriptors. The value is ours, so it always serialises.
-pub(crate) fn send<T: Serialize>(socket: BorrowedFd<'_>, message: &T, fds: &[BorrowedFd<'_>]) -> nix::Result<()> {
+pub(crate) fn send<T: Serialize>(
+    socket: BorrowedFd<'_>,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+) -> nix::Result<()> {
     let bytes = serde_json::to_vec(message).expect("protocol messages have string keys only");
     if bytes.len() > MAX_PACKET {
         return Err(nix::Error::E2BIG);
@@ -87,12 +91,19 @@ pub(crate) fn send<T: Serialize>(socket: BorrowedFd<'_>, message: &T, fds: &[Bor
 }
 
 /// Receives one message; `None` when the other side has gone.
-pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> std::io::Result<Option<(T, Vec<OwnedFd>)>> {
+pub(crate) fn receive<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+) -> std::io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut buffer = vec![0u8; MAX_PACKET];
     let mut control = nix::cmsg_space!([RawFd; STDIO]);
     let (length, fds) = loop {
         let mut data = [IoSliceMut::new(&mut buffer)];
-        match recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut data, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
+        match recvmsg::<UnixAddr>(
+            socket.as_raw_fd(),
+            &mut data,
+            Some(&mut control),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        ) {
             Ok(message) => {
                 let mut fds = Vec::new();
                 for item in message.cmsgs()? {

@@ -33,7 +33,8 @@ pub(super) fn start(request: &StartContainer, mut fds: Vec<OwnedFd>) -> Result<i
     if let Some(limit) = request.memory_limit {
         cgroup::limit_memory(&request.container, limit);
     }
-    prepare_mounts(request).map_err(|error| node_failure(format!("prepare the container's mounts: {error}")))?;
+    prepare_mounts(request)
+        .map_err(|error| node_failure(format!("prepare the container's mounts: {error}")))?;
     let mut builder = ContainerBuilder::new(request.container.clone(), SyscallType::default())
         .with_executor(Payload)
         .with_root_path(&request.state)
@@ -46,14 +47,23 @@ pub(super) fn start(request: &StartContainer, mut fds: Vec<OwnedFd>) -> Result<i
         .build()
         .map_err(|error| classify(&error))?;
     container.start().map_err(|error| classify(&error))?;
-    container.state.pid.ok_or_else(|| node_failure("the container has no init process"))
+    container
+        .state
+        .pid
+        .ok_or_else(|| node_failure("the container has no init process"))
 }
 
 /// A mount namespace of the worker's own: the overlay is seen by the container only and goes when it does, so
 /// there is nothing to unmount.
 fn prepare_mounts(request: &StartContainer) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )?;
     hide_cgroups()?;
     let rootfs = request.bundle.join("rootfs");
     let upper = request.bundle.join("upper");
@@ -61,11 +71,21 @@ fn prepare_mounts(request: &StartContainer) -> io::Result<()> {
     for directory in [&rootfs, &upper, &work] {
         fs::create_dir_all(directory)?;
     }
-    let options =
-        format!("lowerdir={},upperdir={},workdir={}", escape(&request.image_rootfs), escape(&upper), escape(&work));
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        escape(&request.image_rootfs),
+        escape(&upper),
+        escape(&work)
+    );
     // In a user namespace only `user.` attributes can be written.
     for options in [options.clone(), format!("{options},userxattr")] {
-        match mount(Some("overlay"), &rootfs, Some("overlay"), MsFlags::empty(), Some(options.as_str())) {
+        match mount(
+            Some("overlay"),
+            &rootfs,
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(options.as_str()),
+        ) {
             Ok(()) => return Ok(()),
             Err(Errno::EPERM) => {}
             Err(error) => return Err(error.into()),
@@ -86,7 +106,13 @@ fn hide_cgroups() -> io::Result<()> {
         Ok(()) | Err(Errno::EINVAL) => {}
         Err(error) => return Err(error.into()),
     }
-    mount(Some("tmpfs"), CGROUP_ROOT, Some("tmpfs"), MsFlags::empty(), Some("size=64k"))?;
+    mount(
+        Some("tmpfs"),
+        CGROUP_ROOT,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("size=64k"),
+    )?;
     Ok(())
 }
 
@@ -114,8 +140,14 @@ fn classify(error: &dyn std::error::Error) -> Failure {
         source = cause.source();
     }
     match message.find("exec: \"") {
-        Some(position) => Failure { program: true, message: message.split_off(position) },
-        None => Failure { program: false, message },
+        Some(position) => Failure {
+            program: true,
+            message: message.split_off(position),
+        },
+        None => Failure {
+            program: false,
+            message,
+        },
     }
 }
 
@@ -127,7 +159,8 @@ impl Executor for Payload {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let (args, env) = command(spec).ok_or(ExecutorError::InvalidArg)?;
         let path = program::find(&args[0], program::path_of(env)).map_err(ExecutorError::Other)?;
-        let other = |error: &dyn std::fmt::Display| ExecutorError::Other(format!("exec: {:?}: {error}", args[0]));
+        let other =
+            |error: &dyn std::fmt::Display| ExecutorError::Other(format!("exec: {:?}: {error}", args[0]));
         let path = CString::new(path.into_os_string().into_encoded_bytes()).map_err(|error| other(&error))?;
         let args = program::c_strings(args).map_err(|error| other(&error))?;
         let env = program::c_strings(env).map_err(|error| other(&error))?;
@@ -136,8 +169,8 @@ impl Executor for Payload {
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        let (args, env) =
-            command(spec).ok_or_else(|| ExecutorValidationError::ArgValidationError("no command specified".into()))?;
+        let (args, env) = command(spec)
+            .ok_or_else(|| ExecutorValidationError::ArgValidationError("no command specified".into()))?;
         program::find(&args[0], program::path_of(env))
             .map(drop)
             .map_err(ExecutorValidationError::ArgValidationError)

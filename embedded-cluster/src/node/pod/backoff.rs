@@ -32,7 +32,11 @@ impl Backoff {
 /// Go's rendering of such a duration: `10s`, `1m20s`, `5m0s`.
 pub(super) fn render(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }
+    if seconds < 60 {
+        format!("{seconds}s")
+    } else {
+        format!("{}m{}s", seconds / 60, seconds % 60)
+    }
 }
 
 #[cfg(test)]
@@ -43,8 +47,22 @@ mod tests {
     async fn the_first_restart_is_immediate_then_it_doubles_to_five_minutes() {
         let mut backoff = Backoff::default();
         let now = Instant::now();
-        let waits: Vec<Option<u64>> = (0..8).map(|_| backoff.after(now).map(|wait| wait.as_secs())).collect();
-        assert_eq!(waits, [None, Some(10), Some(20), Some(40), Some(80), Some(160), Some(300), Some(300)]);
+        let waits: Vec<Option<u64>> = (0..8)
+            .map(|_| backoff.after(now).map(|wait| wait.as_secs()))
+            .collect();
+        assert_eq!(
+            waits,
+            [
+                None,
+                Some(10),
+                Some(20),
+                Some(40),
+                Some(80),
+                Some(160),
+                Some(300),
+                Some(300)
+            ]
+        );
     }
 
     #[tokio::test]

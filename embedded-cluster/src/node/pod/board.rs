@@ -83,7 +83,10 @@ impl Record {
             role,
             image,
             image_id: String::new(),
-            state: State::Waiting { reason: reason.to_owned(), message: String::new() },
+            state: State::Waiting {
+                reason: reason.to_owned(),
+                message: String::new(),
+            },
             last: None,
             restarts: 0,
             startup: None,
@@ -114,7 +117,9 @@ impl Record {
 
     pub(crate) fn ready(&self) -> bool {
         match self.role {
-            Role::Init => self.terminated().is_some_and(|terminated| terminated.exit_code == 0),
+            Role::Init => self
+                .terminated()
+                .is_some_and(|terminated| terminated.exit_code == 0),
             Role::Sidecar | Role::Main => self.started() && self.readiness != Some(false),
         }
     }
@@ -129,12 +134,19 @@ pub(crate) struct Board {
 
 impl Board {
     pub(crate) fn new(records: BTreeMap<String, Record>) -> Self {
-        Self { records: Mutex::new(records), version: watch::Sender::new(0) }
+        Self {
+            records: Mutex::new(records),
+            version: watch::Sender::new(0),
+        }
     }
 
     /// Changes a record and tells everyone.
     pub(crate) fn update<T>(&self, container: &str, change: impl FnOnce(&mut Record) -> T) -> T {
-        let result = change(self.records().get_mut(container).expect("every container of the spec has a record"));
+        let result = change(
+            self.records()
+                .get_mut(container)
+                .expect("every container of the spec has a record"),
+        );
         self.touch();
         result
     }

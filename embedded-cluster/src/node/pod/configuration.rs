@@ -42,7 +42,12 @@ pub(super) async fn configure(
     let declared = env::resolve(&pod, container, &sources)?;
     let user = config.user().clone().unwrap_or_default();
     let identity = security::identity(&pod, container, &user, &image.rootfs)?;
-    let environment = environment(config.env().as_deref().unwrap_or_default(), &declared, &pod, &identity.home);
+    let environment = environment(
+        config.env().as_deref().unwrap_or_default(),
+        &declared,
+        &pod,
+        &identity.home,
+    );
     let args = command(container, &config, &declared)?;
     let expand = |text: &str| env::expand(text, |name| declared.get(name).map(str::to_owned));
     let mut binds = system_binds(context, container, identity.read_only_root, message_file);
@@ -52,7 +57,9 @@ pub(super) async fn configure(
     let plan = ContainerPlan {
         args,
         env: environment.to_entries(),
-        cwd: working_dir.or_else(|| config.working_dir().clone()).unwrap_or_default(),
+        cwd: working_dir
+            .or_else(|| config.working_dir().clone())
+            .unwrap_or_default(),
         uid: identity.uid,
         gid: identity.gid,
         groups: identity.groups,
@@ -62,11 +69,16 @@ pub(super) async fn configure(
         namespaces,
         binds,
     };
-    let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    let limits = container
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.limits.as_ref());
     Ok(Configuration {
         spec: spec::build(&plan).map_err(|error| error.to_string())?,
         uid: plan.uid,
-        memory_limit: limits.and_then(|limits| limits.get("memory")).and_then(|limit| quantity::units(&limit.0)),
+        memory_limit: limits
+            .and_then(|limits| limits.get("memory"))
+            .and_then(|limit| quantity::units(&limit.0)),
         stop_signal: stop_signal(container, &image.config),
     })
 }
@@ -89,10 +101,19 @@ async fn sources(context: &PodContext, pod: &Pod, container: &Container) -> Resu
         }
     }
     let own: Api<Service> = Api::namespaced(client.clone(), namespace);
-    sources.services = own.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+    sources.services = own
+        .list(&ListParams::default())
+        .await
+        .map_err(|error| error.to_string())?
+        .items;
     if namespace != "default" {
         let default: Api<Service> = Api::namespaced(client.clone(), "default");
-        sources.services.extend(default.get_opt("kubernetes").await.map_err(|error| error.to_string())?);
+        sources.services.extend(
+            default
+                .get_opt("kubernetes")
+                .await
+                .map_err(|error| error.to_string())?,
+        );
     }
     Ok(sources)
 }
@@ -103,7 +124,11 @@ fn environment(image: &[String], declared: &Environment, pod: &Pod, home: &str) 
     all.set("PATH", DEFAULT_PATH.to_owned());
     all.set("HOSTNAME", etc::hostname(pod));
     let declared = declared.to_entries();
-    for (name, value) in image.iter().chain(&declared).filter_map(|entry| entry.split_once('=')) {
+    for (name, value) in image
+        .iter()
+        .chain(&declared)
+        .filter_map(|entry| entry.split_once('='))
+    {
         all.set(name, value.to_owned());
     }
     if all.get("HOME").is_none() {
@@ -112,7 +137,11 @@ fn environment(image: &[String], declared: &Environment, pod: &Pod, home: &str) 
     all
 }
 
-fn command(container: &Container, image: &oci_spec::image::Config, env: &Environment) -> Result<Vec<String>, String> {
+fn command(
+    container: &Container,
+    image: &oci_spec::image::Config,
+    env: &Environment,
+) -> Result<Vec<String>, String> {
     let expand = |list: &Option<Vec<String>>| -> Vec<String> {
         let expand = |text: &String| env::expand(text, |name| env.get(name).map(str::to_owned));
         list.iter().flatten().map(expand).collect()
@@ -125,29 +154,64 @@ fn command(container: &Container, image: &oci_spec::image::Config, env: &Environ
         (true, false) => [entrypoint(), args].concat(),
         (true, true) => [entrypoint(), image.cmd().clone().unwrap_or_default()].concat(),
     };
-    if all.is_empty() { Err("no command specified".to_owned()) } else { Ok(all) }
+    if all.is_empty() {
+        Err("no command specified".to_owned())
+    } else {
+        Ok(all)
+    }
 }
 
-fn system_binds(context: &PodContext, container: &Container, read_only: bool, message_file: &Path) -> Vec<Bind> {
+fn system_binds(
+    context: &PodContext,
+    container: &Container,
+    read_only: bool,
+    message_file: &Path,
+) -> Vec<Bind> {
     let mounted = |path: &Path| {
-        container.volume_mounts.iter().flatten().any(|mount| Path::new(mount.mount_path.trim_end_matches('/')) == path)
+        container
+            .volume_mounts
+            .iter()
+            .flatten()
+            .any(|mount| Path::new(mount.mount_path.trim_end_matches('/')) == path)
     };
-    let path = container.termination_message_path.as_deref().filter(|path| !path.is_empty());
+    let path = container
+        .termination_message_path
+        .as_deref()
+        .filter(|path| !path.is_empty());
     let message = Bind {
         source: message_file.to_owned(),
         destination: path.unwrap_or(TERMINATION_MESSAGE_PATH).into(),
         read_only: false,
     };
-    let shm = Bind { source: context.dir.join("shm"), destination: "/dev/shm".into(), read_only: false };
+    let shm = Bind {
+        source: context.dir.join("shm"),
+        destination: "/dev/shm".into(),
+        read_only: false,
+    };
     let etc = etc::binds(&context.dir.join("etc"), read_only);
-    [shm, message].into_iter().chain(etc).filter(|bind| !mounted(&bind.destination)).collect()
+    [shm, message]
+        .into_iter()
+        .chain(etc)
+        .filter(|bind| !mounted(&bind.destination))
+        .collect()
 }
 
 /// The pod's own wish, then the image's, then SIGTERM.
 fn stop_signal(container: &Container, image: &oci_spec::image::ImageConfiguration) -> Signal {
-    let wanted = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.clone());
-    let wanted = wanted.or_else(|| image.config().as_ref().and_then(|config| config.stop_signal().clone()));
-    wanted.as_deref().and_then(parse_signal).unwrap_or(Signal::SIGTERM)
+    let wanted = container
+        .lifecycle
+        .as_ref()
+        .and_then(|lifecycle| lifecycle.stop_signal.clone());
+    let wanted = wanted.or_else(|| {
+        image
+            .config()
+            .as_ref()
+            .and_then(|config| config.stop_signal().clone())
+    });
+    wanted
+        .as_deref()
+        .and_then(parse_signal)
+        .unwrap_or(Signal::SIGTERM)
 }
 
 fn parse_signal(name: &str) -> Option<Signal> {
@@ -155,7 +219,11 @@ fn parse_signal(name: &str) -> Option<Signal> {
         return Signal::try_from(number).ok();
     }
     let name = name.to_uppercase();
-    if name.starts_with("SIG") { name.parse().ok() } else { format!("SIG{name}").parse().ok() }
+    if name.starts_with("SIG") {
+        name.parse().ok()
+    } else {
+        format!("SIG{name}").parse().ok()
+    }
 }
 
 #[cfg(test)]
@@ -168,11 +236,23 @@ mod tests {
     #[test]
     fn command_and_args_replace_what_kubernetes_says_they_replace() {
         let strings = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let image = ConfigBuilder::default().entrypoint(strings(&["entry"])).cmd(strings(&["cmd"])).build().unwrap();
+        let image = ConfigBuilder::default()
+            .entrypoint(strings(&["entry"]))
+            .cmd(strings(&["cmd"]))
+            .build()
+            .unwrap();
         let of = |fields: serde_json::Value| {
             let mut container = json!({"name": "c"});
-            container.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-            command(&serde_json::from_value(container).unwrap(), &image, &Environment::default()).unwrap()
+            container
+                .as_object_mut()
+                .unwrap()
+                .extend(fields.as_object().unwrap().clone());
+            command(
+                &serde_json::from_value(container).unwrap(),
+                &image,
+                &Environment::default(),
+            )
+            .unwrap()
         };
         assert_eq!(of(json!({})), ["entry", "cmd"]);
         assert_eq!(of(json!({"args": ["a"]})), ["entry", "a"]);

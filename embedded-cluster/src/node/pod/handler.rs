@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, LifecycleHandler, Probe, TCPSocketAction};
+use k8s_openapi::api::core::v1::{
+    Container, ExecAction, HTTPGetAction, LifecycleHandler, Probe, TCPSocketAction,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -36,7 +38,8 @@ pub(super) struct Target<'a> {
 
 impl Target<'_> {
     pub(super) async fn probe(&self, probe: &Probe) -> Outcome {
-        let limit = Duration::from_secs(u64::try_from(probe.timeout_seconds.unwrap_or(1).max(1)).unwrap_or(1));
+        let limit =
+            Duration::from_secs(u64::try_from(probe.timeout_seconds.unwrap_or(1).max(1)).unwrap_or(1));
         if let Some(exec) = &probe.exec {
             self.exec(exec, Some(limit)).await
         } else if let Some(get) = &probe.http_get {
@@ -55,7 +58,10 @@ impl Target<'_> {
             self.http(get).await
         } else if let Some(sleep) = &handler.sleep {
             // Time itself is the point here.
-            tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_secs(sleep.seconds.max(0).unsigned_abs())).await;
+            tokio::time::sleep_until(
+                tokio::time::Instant::now() + Duration::from_secs(sleep.seconds.max(0).unsigned_abs()),
+            )
+            .await;
             Outcome::Success
         } else if let Some(socket) = &handler.tcp_socket {
             self.tcp(socket).await
@@ -66,7 +72,9 @@ impl Target<'_> {
 
     async fn within(&self, limit: Duration, action: impl Future<Output = Outcome>) -> Outcome {
         timeout(limit, action).await.unwrap_or_else(|_| {
-            Outcome::Failure("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned())
+            Outcome::Failure(
+                "context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned(),
+            )
         })
     }
 
@@ -80,15 +88,24 @@ impl Target<'_> {
             Ok(Captured::Ended { output, .. }) => Outcome::Failure(output),
             Ok(Captured::TimedOut) => {
                 let seconds = limit.unwrap_or_default().as_secs();
-                Outcome::Failure(format!("command timed out: {:?} timed out after {seconds}s", command.join(" ")))
+                Outcome::Failure(format!(
+                    "command timed out: {:?} timed out after {seconds}s",
+                    command.join(" ")
+                ))
             }
             Err(error) => Outcome::Error(format!("failed to exec in container: {}", describe(&error))),
         }
     }
 
     async fn tcp(&self, socket: &TCPSocketAction) -> Outcome {
-        let Some(port) = self.port(&socket.port) else { return unknown_port(&socket.port) };
-        let host = socket.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(self.pod_ip);
+        let Some(port) = self.port(&socket.port) else {
+            return unknown_port(&socket.port);
+        };
+        let host = socket
+            .host
+            .as_deref()
+            .filter(|host| !host.is_empty())
+            .unwrap_or(self.pod_ip);
         match TcpStream::connect((host, port)).await {
             Ok(_) => Outcome::Success,
             Err(error) => Outcome::Failure(format!("dial tcp {host}:{port}: {error}")),
@@ -96,14 +113,24 @@ impl Target<'_> {
     }
 
     async fn http(&self, get: &HTTPGetAction) -> Outcome {
-        let Some(port) = self.port(&get.port) else { return unknown_port(&get.port) };
-        let host = get.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(self.pod_ip);
+        let Some(port) = self.port(&get.port) else {
+            return unknown_port(&get.port);
+        };
+        let host = get
+            .host
+            .as_deref()
+            .filter(|host| !host.is_empty())
+            .unwrap_or(self.pod_ip);
         let path = get.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
         let slash = if path.starts_with('/') { "" } else { "/" };
         let mut request = format!("GET {slash}{path} HTTP/1.1\r\nConnection: close\r\n");
         let headers = || get.http_headers.iter().flatten();
         let given = |name: &str| headers().any(|header| header.name.eq_ignore_ascii_case(name));
-        for (name, value) in [("Host", format!("{host}:{port}")), ("User-Agent", USER_AGENT.to_owned()), ("Accept", "*/*".to_owned())] {
+        for (name, value) in [
+            ("Host", format!("{host}:{port}")),
+            ("User-Agent", USER_AGENT.to_owned()),
+            ("Accept", "*/*".to_owned()),
+        ] {
             if !given(name) {
                 request.push_str(&format!("{name}: {value}\r\n"));
             }
@@ -153,7 +180,10 @@ async fn exchange(host: &str, port: u16, request: &str) -> std::io::Result<Strin
 }
 
 fn judge(response: &str) -> Outcome {
-    let status = response.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok());
+    let status = response
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse::<u16>().ok());
     match status {
         // Redirects count as success, as for the kubelet when they leave the host.
         Some(200..=399) => Outcome::Success,
@@ -181,10 +211,21 @@ mod tests {
 
     #[test]
     fn ports_are_found_by_name() {
-        let container: Container =
-            serde_json::from_value(json!({"name": "c", "ports": [{"name": "valkey", "containerPort": 6379}]})).unwrap();
-        assert_eq!(resolve_port(&container, &IntOrString::String("valkey".to_owned())), Some(6379));
-        assert_eq!(resolve_port(&container, &IntOrString::String("80".to_owned())), Some(80));
-        assert_eq!(resolve_port(&container, &IntOrString::String("other".to_owned())), None);
+        let container: Container = serde_json::from_value(
+            json!({"name": "c", "ports": [{"name": "valkey", "containerPort": 6379}]}),
+        )
+        .unwrap();
+        assert_eq!(
+            resolve_port(&container, &IntOrString::String("valkey".to_owned())),
+            Some(6379)
+        );
+        assert_eq!(
+            resolve_port(&container, &IntOrString::String("80".to_owned())),
+            Some(80)
+        );
+        assert_eq!(
+            resolve_port(&container, &IntOrString::String("other".to_owned())),
+            None
+        );
     }
 }

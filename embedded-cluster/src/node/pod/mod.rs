@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `board` | what is known about each container, shared by everything here |
 //! | `container` | one container through all its instances |
+//! | `waiting`, `ending` | what keeps an instance from starting, and how one ends |
 //! | `configuration` | environment, command, identity and mounts at the moment an instance starts |
 //! | `probe`, `handler` | probe workers, and what probes and hooks do |
 //! | `backoff` | when a container may start again |
@@ -15,9 +16,11 @@ mod backoff;
 mod board;
 mod configuration;
 mod container;
+mod ending;
 mod handler;
 mod probe;
 mod status;
+mod waiting;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -78,13 +81,20 @@ struct Latest {
 impl PodContext {
     pub(crate) fn new(node: Arc<NodeContext>, key: PodKey, pod: Pod) -> Arc<Self> {
         let dir = node.state_dir.join("pods").join(&key.uid);
-        let facts = Facts { host_ip: node.ip.to_string(), start_time: Some(Timestamp::now()), ..Facts::default() };
+        let facts = Facts {
+            host_ip: node.ip.to_string(),
+            start_time: Some(Timestamp::now()),
+            ..Facts::default()
+        };
         Arc::new(Self {
             node,
             key,
             dir,
             board: Board::new(records(&pod)),
-            latest: watch::Sender::new(Latest { pod: Arc::new(pod), gone: false }),
+            latest: watch::Sender::new(Latest {
+                pod: Arc::new(pod),
+                gone: false,
+            }),
             facts: Mutex::new(facts),
             sandbox: Mutex::default(),
             volumes: Mutex::default(),
@@ -130,7 +140,10 @@ impl PodContext {
     }
 
     pub(crate) fn sandbox(&self) -> Option<Arc<Sandbox>> {
-        self.sandbox.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sandbox
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn running(&self, container: &str) -> Option<Option<Running>> {
@@ -139,7 +152,13 @@ impl PodContext {
 
     /// The log of a container's current (or previous) instance; the outer `None` means no such container.
     pub(crate) fn log(&self, container: &str, previous: bool) -> Option<Option<ContainerLog>> {
-        self.board.look(container, |record| if previous { record.previous_log.clone() } else { record.log.clone() })
+        self.board.look(container, |record| {
+            if previous {
+                record.previous_log.clone()
+            } else {
+                record.log.clone()
+            }
+        })
     }
 
     /// Why a container has no log yet.
@@ -173,11 +192,18 @@ impl PodContext {
 
     fn restart_policy(&self) -> String {
         let pod = self.latest();
-        pod.spec.as_ref().and_then(|spec| spec.restart_policy.clone()).unwrap_or_else(|| "Always".to_owned())
+        pod.spec
+            .as_ref()
+            .and_then(|spec| spec.restart_policy.clone())
+            .unwrap_or_else(|| "Always".to_owned())
     }
 
     fn grace_seconds(&self) -> i64 {
-        self.latest().spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(DEFAULT_GRACE)
+        self.latest()
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.termination_grace_period_seconds)
+            .unwrap_or(DEFAULT_GRACE)
     }
 
     fn pod_ip(&self) -> String {
@@ -207,11 +233,15 @@ impl PodContext {
     }
 
     fn normal(&self, container: Option<&str>, reason: &'static str, message: impl Into<String>) {
-        self.node.events.normal(&self.latest(), container, reason, message);
+        self.node
+            .events
+            .normal(&self.latest(), container, reason, message);
     }
 
     fn warning(&self, container: Option<&str>, reason: &'static str, message: impl Into<String>) {
-        self.node.events.warning(&self.latest(), container, reason, message);
+        self.node
+            .events
+            .warning(&self.latest(), container, reason, message);
     }
 
     fn api(&self) -> Api<Pod> {
@@ -230,7 +260,11 @@ impl PodContext {
         }
         // The UID keeps this from landing on a successor of the same name.
         let patch = serde_json::json!({"metadata": {"uid": self.key.uid}, "status": status});
-        match self.api().patch_status(&self.key.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+        match self
+            .api()
+            .patch_status(&self.key.name, &PatchParams::default(), &Patch::Strategic(patch))
+            .await
+        {
             Ok(updated) => {
                 *published = Some(status);
                 self.observe(updated);
@@ -248,19 +282,37 @@ impl PodContext {
 }
 
 fn version(pod: &Pod) -> u64 {
-    pod.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
+    pod.resource_version()
+        .and_then(|version| version.parse().ok())
+        .unwrap_or(0)
 }
 
 fn records(pod: &Pod) -> BTreeMap<String, Record> {
-    let Some(spec) = &pod.spec else { return BTreeMap::new() };
-    let inits: Vec<_> = spec.init_containers.iter().flatten().collect();
-    let reason = if inits.is_empty() { "ContainerCreating" } else { "PodInitializing" };
-    let image = |container: &k8s_openapi::api::core::v1::Container| container.image.clone().unwrap_or_default();
-    let role = |container: &k8s_openapi::api::core::v1::Container| {
-        if container.restart_policy.as_deref() == Some("Always") { Role::Sidecar } else { Role::Init }
+    let Some(spec) = &pod.spec else {
+        return BTreeMap::new();
     };
-    let inits = inits.into_iter().map(|c| (c.name.clone(), Record::new(role(c), image(c), reason)));
-    let mains = spec.containers.iter().map(|c| (c.name.clone(), Record::new(Role::Main, image(c), reason)));
+    let inits: Vec<_> = spec.init_containers.iter().flatten().collect();
+    let reason = if inits.is_empty() {
+        "ContainerCreating"
+    } else {
+        "PodInitializing"
+    };
+    let image =
+        |container: &k8s_openapi::api::core::v1::Container| container.image.clone().unwrap_or_default();
+    let role = |container: &k8s_openapi::api::core::v1::Container| {
+        if container.restart_policy.as_deref() == Some("Always") {
+            Role::Sidecar
+        } else {
+            Role::Init
+        }
+    };
+    let inits = inits
+        .into_iter()
+        .map(|c| (c.name.clone(), Record::new(role(c), image(c), reason)));
+    let mains = spec
+        .containers
+        .iter()
+        .map(|c| (c.name.clone(), Record::new(Role::Main, image(c), reason)));
     let mut records: BTreeMap<String, Record> = inits.chain(mains).collect();
     for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
         if let Some(record) = records.get_mut(&container.name) {

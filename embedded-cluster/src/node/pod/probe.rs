@@ -48,7 +48,15 @@ pub(super) async fn run(pod: Arc<PodContext>, container: Container, kind: Kind, 
     let mut ticker = interval_at(Instant::now() + period, period);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut synced = pod.sync.subscribe();
-    let mut worker = Worker { pod: Arc::clone(&pod), container, kind, probe, counter: Counter::default(), instance: String::new(), on_hold: false };
+    let mut worker = Worker {
+        pod: Arc::clone(&pod),
+        container,
+        kind,
+        probe,
+        counter: Counter::default(),
+        instance: String::new(),
+        on_hold: false,
+    };
     loop {
         let keep_going = tokio::select! {
             keep_going = worker.tick() => keep_going,
@@ -84,7 +92,12 @@ impl Worker {
                 std::future::pending::<()>().await;
             }
             let name = &self.container.name;
-            if self.pod.board.look(name, |record| record.started() && !record.ready()) == Some(true) {
+            if self
+                .pod
+                .board
+                .look(name, |record| record.started() && !record.ready())
+                == Some(true)
+            {
                 return;
             }
         }
@@ -93,10 +106,16 @@ impl Worker {
     /// Whether there will be anything to probe later.
     async fn tick(&mut self) -> bool {
         let name = self.container.name.clone();
-        let Some(seen) = self.pod.board.look(&name, |record| (record.running().cloned(), record.startup)) else {
+        let Some(seen) = self
+            .pod
+            .board
+            .look(&name, |record| (record.running().cloned(), record.startup))
+        else {
             return true;
         };
-        let (Some(running), startup) = seen else { return true };
+        let (Some(running), startup) = seen else {
+            return true;
+        };
         if running.id != self.instance {
             self.instance.clone_from(&running.id);
             self.counter = Counter::default();
@@ -109,7 +128,9 @@ impl Worker {
             // The kubelet takes it as a success, and stops.
             return false;
         }
-        if running.since.elapsed().as_secs() < u64::try_from(self.probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0) {
+        if running.since.elapsed().as_secs()
+            < u64::try_from(self.probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0)
+        {
             return true;
         }
         // Startup probes run until they succeed, the others from then on.
@@ -125,7 +146,12 @@ impl Worker {
     /// `None` when nothing was learnt.
     async fn probe_once(&self, running: &Running) -> Option<bool> {
         let pod_ip = self.pod.pod_ip();
-        let target = Target { executor: &self.pod.node.executor, running, container: &self.container, pod_ip: &pod_ip };
+        let target = Target {
+            executor: &self.pod.node.executor,
+            running,
+            container: &self.container,
+            pod_ip: &pod_ip,
+        };
         let mut outcome = Outcome::Success;
         for _ in 0..ATTEMPTS {
             outcome = target.probe(&self.probe).await;
@@ -136,7 +162,9 @@ impl Worker {
         let title = self.kind.title();
         let warn = |text: String| {
             // A probe of a container that has just ended says nothing anyone needs to know.
-            let current = self.pod.board.look(&self.container.name, |r| r.running().is_some_and(|r| r.id == running.id));
+            let current = self.pod.board.look(&self.container.name, |r| {
+                r.running().is_some_and(|r| r.id == running.id)
+            });
             if current == Some(true) {
                 self.pod.warning(Some(&self.container.name), "Unhealthy", text);
             }
@@ -148,20 +176,28 @@ impl Worker {
                 Some(false)
             }
             Outcome::Error(error) => {
-                warn(format!("{title} probe errored and resulted in unknown state: {error}"));
+                warn(format!(
+                    "{title} probe errored and resulted in unknown state: {error}"
+                ));
                 None
             }
         }
     }
 
     fn count(&mut self, running: &Running, success: bool) {
-        let threshold = if success { self.probe.success_threshold.unwrap_or(1) } else { self.probe.failure_threshold.unwrap_or(3) };
+        let threshold = if success {
+            self.probe.success_threshold.unwrap_or(1)
+        } else {
+            self.probe.failure_threshold.unwrap_or(3)
+        };
         if !self.counter.add(success, threshold) {
             return;
         }
         match (self.kind, success) {
             (Kind::Readiness, ready) => self.set(running, |record| {
-                (record.readiness != Some(ready)).then(|| record.readiness = Some(ready)).is_some()
+                (record.readiness != Some(ready))
+                    .then(|| record.readiness = Some(ready))
+                    .is_some()
             }),
             (Kind::Startup, true) => {
                 self.set(running, |record| {
@@ -182,7 +218,9 @@ impl Worker {
     /// Changes the record if it is still about the instance that was probed.
     fn set(&self, running: &Running, change: impl FnOnce(&mut super::board::Record) -> bool) {
         let mut records = self.pod.board.records();
-        let Some(record) = records.get_mut(&self.container.name) else { return };
+        let Some(record) = records.get_mut(&self.container.name) else {
+            return;
+        };
         let current = record.running().is_some_and(|now| now.id == running.id);
         let changed = current && change(record);
         drop(records);
@@ -196,9 +234,16 @@ impl Worker {
             Kind::Startup => "startup",
             Kind::Liveness | Kind::Readiness => "liveness",
         };
-        let restarted = if self.pod.restart_policy() == "Never" { "" } else { ", will be restarted" };
+        let restarted = if self.pod.restart_policy() == "Never" {
+            ""
+        } else {
+            ", will be restarted"
+        };
         let message = format!("Container {} failed {what} probe{restarted}", self.container.name);
-        let kill = Kill { message, grace_seconds: self.probe.termination_grace_period_seconds };
+        let kill = Kill {
+            message,
+            grace_seconds: self.probe.termination_grace_period_seconds,
+        };
         // Full or closed means that the container is being killed already.
         let _ = running.kill.try_send(kill);
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    HostIP, Pod, PodCondition, PodIP, PodStatus,
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -26,18 +26,32 @@ pub(crate) struct Facts {
 }
 
 /// The status to publish. `pod` brings the conditions that others own, and those to compare with.
-pub(crate) fn compose(pod: &Pod, records: &BTreeMap<String, Record>, facts: &Facts, now: Timestamp) -> PodStatus {
+pub(crate) fn compose(
+    pod: &Pod,
+    records: &BTreeMap<String, Record>,
+    facts: &Facts,
+    now: Timestamp,
+) -> PodStatus {
     let spec = pod.spec.clone().unwrap_or_default();
     let inits = statuses(spec.init_containers.as_deref().unwrap_or_default(), records);
     let mains = statuses(&spec.containers, records);
     let phase = phase(pod, records, facts);
-    let anything_ran = mains.iter().chain(&inits).any(|status| status.container_id.is_some());
+    let anything_ran = mains
+        .iter()
+        .chain(&inits)
+        .any(|status| status.container_id.is_some());
     PodStatus {
         host_ip: Some(facts.host_ip.clone()),
-        host_ips: Some(vec![HostIP { ip: facts.host_ip.clone() }]),
+        host_ips: Some(vec![HostIP {
+            ip: facts.host_ip.clone(),
+        }]),
         // The kubelet reads it from the runtime, with the first container.
         pod_ip: facts.pod_ip.clone().filter(|_| anything_ran),
-        pod_ips: facts.pod_ip.clone().filter(|_| anything_ran).map(|ip| vec![PodIP { ip }]),
+        pod_ips: facts
+            .pod_ip
+            .clone()
+            .filter(|_| anything_ran)
+            .map(|ip| vec![PodIP { ip }]),
         start_time: facts.start_time.map(Time),
         conditions: Some(conditions(pod, records, facts, phase, now)),
         phase: Some(phase.to_owned()),
@@ -45,17 +59,37 @@ pub(crate) fn compose(pod: &Pod, records: &BTreeMap<String, Record>, facts: &Fac
         message: facts.failure.as_ref().map(|(_, message)| message.clone()),
         init_container_statuses: Some(inits).filter(|statuses| !statuses.is_empty()),
         container_statuses: Some(mains),
-        qos_class: Some(pod.status.as_ref().and_then(|status| status.qos_class.clone()).unwrap_or_else(|| qos(&spec.containers))),
+        qos_class: Some(
+            pod.status
+                .as_ref()
+                .and_then(|status| status.qos_class.clone())
+                .unwrap_or_else(|| qos(&spec.containers)),
+        ),
         ..PodStatus::default()
     }
 }
 
-/// The kubelet's `getPhase`.
+/// The phase. It is final only once nothing runs any more, sidecars included.
 pub(crate) fn phase(pod: &Pod, records: &BTreeMap<String, Record>, facts: &Facts) -> &'static str {
+    let phase = phase_of_containers(pod, records, facts);
+    let anything_runs = records.values().any(|record| record.running().is_some());
+    if anything_runs && matches!(phase, "Succeeded" | "Failed") {
+        "Running"
+    } else {
+        phase
+    }
+}
+
+/// The kubelet's `getPhase`.
+fn phase_of_containers(pod: &Pod, records: &BTreeMap<String, Record>, facts: &Facts) -> &'static str {
     if facts.failure.is_some() {
         return "Failed";
     }
-    let policy = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always");
+    let policy = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.restart_policy.as_deref())
+        .unwrap_or("Always");
     let (mut initializing, mut init_failed) = (false, false);
     let (mut running, mut waiting, mut stopped, mut succeeded) = (0, 0, 0, 0);
     for record in records.values() {
@@ -96,8 +130,16 @@ pub(crate) fn phase(pod: &Pod, records: &BTreeMap<String, Record>, facts: &Facts
     }
 }
 
-fn conditions(pod: &Pod, records: &BTreeMap<String, Record>, facts: &Facts, phase: &str, now: Timestamp) -> Vec<PodCondition> {
-    let unready = names(pod, records, |record| record.role != Role::Init && !record.ready());
+fn conditions(
+    pod: &Pod,
+    records: &BTreeMap<String, Record>,
+    facts: &Facts,
+    phase: &str,
+    now: Timestamp,
+) -> Vec<PodCondition> {
+    let unready = names(pod, records, |record| {
+        record.role != Role::Init && !record.ready()
+    });
     let uninitialized = names(pod, records, |record| match record.role {
         Role::Init => !record.ready(),
         Role::Sidecar => !record.started() && !facts.finished,
@@ -110,28 +152,54 @@ fn conditions(pod: &Pod, records: &BTreeMap<String, Record>, facts: &Facts, phas
     } else if failed {
         condition("ContainersReady", Err(("PodFailed", String::new())))
     } else {
-        listed("ContainersReady", "ContainersNotReady", "containers with unready status", &unready)
+        listed(
+            "ContainersReady",
+            "ContainersNotReady",
+            "containers with unready status",
+            &unready,
+        )
     };
-    let mut ready = PodCondition { type_: "Ready".to_owned(), ..containers_ready.clone() };
+    let mut ready = PodCondition {
+        type_: "Ready".to_owned(),
+        ..containers_ready.clone()
+    };
     if let Some(message) = missing_gates(pod).filter(|_| ready.status == "True") {
         ready = condition("Ready", Err(("ReadinessGatesNotReady", message)));
     }
     let mut initialized = if uninitialized.is_empty() || completed {
         condition("Initialized", Ok(()))
     } else {
-        listed("Initialized", "ContainersNotInitialized", "containers with incomplete status", &uninitialized)
+        listed(
+            "Initialized",
+            "ContainersNotInitialized",
+            "containers with incomplete status",
+            &uninitialized,
+        )
     };
     if completed {
         initialized.reason = Some("PodCompleted".to_owned());
     }
-    let sandbox = if facts.sandbox_ready { Ok(()) } else { Err(("", String::new())) };
+    let sandbox = if facts.sandbox_ready {
+        Ok(())
+    } else {
+        Err(("", String::new()))
+    };
     let mut scheduled = condition("PodScheduled", Ok(()));
     scheduled.last_transition_time = None;
-    let ours = [condition("PodReadyToStartContainers", sandbox), initialized, ready, containers_ready, scheduled];
+    let ours = [
+        condition("PodReadyToStartContainers", sandbox),
+        initialized,
+        ready,
+        containers_ready,
+        scheduled,
+    ];
     let known = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     ours.into_iter()
         .map(|mut condition| {
-            let before = known.into_iter().flatten().find(|known| known.type_ == condition.type_);
+            let before = known
+                .into_iter()
+                .flatten()
+                .find(|known| known.type_ == condition.type_);
             condition.last_transition_time = match before {
                 Some(before) if before.status == condition.status => before.last_transition_time.clone(),
                 _ => Some(Time(now)),
@@ -145,10 +213,20 @@ fn missing_gates(pod: &Pod) -> Option<String> {
     let gates = pod.spec.as_ref()?.readiness_gates.as_ref()?;
     let known = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     gates.iter().find_map(|gate| {
-        match known.into_iter().flatten().find(|known| known.type_ == gate.condition_type) {
+        match known
+            .into_iter()
+            .flatten()
+            .find(|known| known.type_ == gate.condition_type)
+        {
             Some(condition) if condition.status == "True" => None,
-            Some(_) => Some(format!("the status of pod readiness gate {:?} is not \"True\", but False", gate.condition_type)),
-            None => Some(format!("corresponding condition of pod readiness gate {:?} does not exist.", gate.condition_type)),
+            Some(_) => Some(format!(
+                "the status of pod readiness gate {:?} is not \"True\", but False",
+                gate.condition_type
+            )),
+            None => Some(format!(
+                "corresponding condition of pod readiness gate {:?} does not exist.",
+                gate.condition_type
+            )),
         }
     })
 }
@@ -171,18 +249,28 @@ fn listed(name: &str, reason: &str, message: &str, containers: &[String]) -> Pod
     if containers.is_empty() {
         return condition(name, Ok(()));
     }
-    condition(name, Err((reason, format!("{message}: [{}]", containers.join(" ")))))
+    condition(
+        name,
+        Err((reason, format!("{message}: [{}]", containers.join(" ")))),
+    )
 }
 
 /// Names of the containers that meet a condition, in the order of the spec.
 fn names(pod: &Pod, records: &BTreeMap<String, Record>, matches: impl Fn(&Record) -> bool) -> Vec<String> {
     let spec = pod.spec.as_ref();
-    let all = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
-    all.filter(|container| records.get(&container.name).is_some_and(&matches)).map(|c| c.name.clone()).collect()
+    let all = spec
+        .into_iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+    all.filter(|container| records.get(&container.name).is_some_and(&matches))
+        .map(|c| c.name.clone())
+        .collect()
 }
 
 fn statuses(containers: &[Container], records: &BTreeMap<String, Record>) -> Vec<ContainerStatus> {
-    containers.iter().filter_map(|container| Some(status(&container.name, records.get(&container.name)?))).collect()
+    containers
+        .iter()
+        .filter_map(|container| Some(status(&container.name, records.get(&container.name)?)))
+        .collect()
 }
 
 fn status(name: &str, record: &Record) -> ContainerStatus {
@@ -195,12 +283,17 @@ fn status(name: &str, record: &Record) -> ContainerStatus {
         name: name.to_owned(),
         image: record.image.clone(),
         image_id: record.image_id.clone(),
-        container_id: id.filter(|id| !id.is_empty()).map(|id| format!("embedded://{id}")),
+        container_id: id
+            .filter(|id| !id.is_empty())
+            .map(|id| format!("embedded://{id}")),
         ready: record.ready(),
         started: Some(record.started()),
         restart_count: record.restarts,
         state: Some(state(&record.state)),
-        last_state: Some(ContainerState { terminated: record.last.as_ref().map(terminated), ..ContainerState::default() }),
+        last_state: Some(ContainerState {
+            terminated: record.last.as_ref().map(terminated),
+            ..ContainerState::default()
+        }),
         ..ContainerStatus::default()
     }
 }
@@ -215,10 +308,15 @@ fn state(state: &State) -> ContainerState {
             ..ContainerState::default()
         },
         State::Running(running) => ContainerState {
-            running: Some(ContainerStateRunning { started_at: Some(Time(running.started_at)) }),
+            running: Some(ContainerStateRunning {
+                started_at: Some(Time(running.started_at)),
+            }),
             ..ContainerState::default()
         },
-        State::Terminated(ended) => ContainerState { terminated: Some(terminated(ended)), ..ContainerState::default() },
+        State::Terminated(ended) => ContainerState {
+            terminated: Some(terminated(ended)),
+            ..ContainerState::default()
+        },
     }
 }
 
@@ -246,10 +344,19 @@ fn qos(containers: &[Container]) -> String {
         let limits = resources.limits.unwrap_or_default();
         let requests = resources.requests.unwrap_or_default();
         ["cpu", "memory"].iter().all(|name| {
-            limits.get(*name).is_some_and(|limit| requests.get(*name).is_none_or(|request| request == limit))
+            limits
+                .get(*name)
+                .is_some_and(|limit| requests.get(*name).is_none_or(|request| request == limit))
         })
     });
-    if none { "BestEffort" } else if guaranteed { "Guaranteed" } else { "Burstable" }.to_owned()
+    if none {
+        "BestEffort"
+    } else if guaranteed {
+        "Guaranteed"
+    } else {
+        "Burstable"
+    }
+    .to_owned()
 }
 
 #[cfg(test)]
@@ -281,23 +388,97 @@ mod tests {
     }
 
     fn waiting() -> State {
-        State::Waiting { reason: "CrashLoopBackOff".to_owned(), message: String::new() }
+        State::Waiting {
+            reason: "CrashLoopBackOff".to_owned(),
+            message: String::new(),
+        }
     }
 
     #[test]
     fn phases_are_those_of_the_kubelet() {
         let unfinished = Facts::default();
-        let finished = Facts { finished: true, ..Facts::default() };
-        assert_eq!(phase(&pod("Always"), &with(waiting(), None), &unfinished), "Pending");
-        assert_eq!(phase(&pod("Always"), &with(waiting(), Some(ended(1))), &unfinished), "Running");
-        assert_eq!(phase(&pod("Always"), &with(State::Terminated(ended(0)), None), &unfinished), "Running");
-        assert_eq!(phase(&pod("Never"), &with(State::Terminated(ended(0)), None), &unfinished), "Succeeded");
-        assert_eq!(phase(&pod("Never"), &with(State::Terminated(ended(1)), None), &unfinished), "Failed");
-        assert_eq!(phase(&pod("OnFailure"), &with(State::Terminated(ended(1)), None), &unfinished), "Running");
-        assert_eq!(phase(&pod("Always"), &with(State::Terminated(ended(0)), None), &finished), "Succeeded");
-        assert_eq!(phase(&pod("Always"), &with(State::Terminated(ended(137)), None), &finished), "Failed");
-        let failed = Facts { failure: Some(("DeadlineExceeded".to_owned(), String::new())), ..Facts::default() };
+        let finished = Facts {
+            finished: true,
+            ..Facts::default()
+        };
+        assert_eq!(
+            phase(&pod("Always"), &with(waiting(), None), &unfinished),
+            "Pending"
+        );
+        assert_eq!(
+            phase(&pod("Always"), &with(waiting(), Some(ended(1))), &unfinished),
+            "Running"
+        );
+        assert_eq!(
+            phase(
+                &pod("Always"),
+                &with(State::Terminated(ended(0)), None),
+                &unfinished
+            ),
+            "Running"
+        );
+        assert_eq!(
+            phase(
+                &pod("Never"),
+                &with(State::Terminated(ended(0)), None),
+                &unfinished
+            ),
+            "Succeeded"
+        );
+        assert_eq!(
+            phase(
+                &pod("Never"),
+                &with(State::Terminated(ended(1)), None),
+                &unfinished
+            ),
+            "Failed"
+        );
+        assert_eq!(
+            phase(
+                &pod("OnFailure"),
+                &with(State::Terminated(ended(1)), None),
+                &unfinished
+            ),
+            "Running"
+        );
+        assert_eq!(
+            phase(
+                &pod("Always"),
+                &with(State::Terminated(ended(0)), None),
+                &finished
+            ),
+            "Succeeded"
+        );
+        assert_eq!(
+            phase(
+                &pod("Always"),
+                &with(State::Terminated(ended(137)), None),
+                &finished
+            ),
+            "Failed"
+        );
+        let failed = Facts {
+            failure: Some(("DeadlineExceeded".to_owned(), String::new())),
+            ..Facts::default()
+        };
         assert_eq!(phase(&pod("Always"), &with(waiting(), None), &failed), "Failed");
+    }
+
+    #[test]
+    fn a_phase_is_not_final_while_a_sidecar_runs() {
+        let mut records = with(State::Terminated(ended(0)), None);
+        let mut sidecar = Record::new(Role::Sidecar, "i".to_owned(), "");
+        let (kill, _) = tokio::sync::mpsc::channel(1);
+        sidecar.state = State::Running(crate::node::pod::Running {
+            id: "s".to_owned(),
+            pid: 1,
+            bundle: "/b".into(),
+            started_at: Timestamp::UNIX_EPOCH,
+            since: tokio::time::Instant::now(),
+            kill,
+        });
+        records.insert("s".to_owned(), sidecar);
+        assert_eq!(phase(&pod("Never"), &records, &Facts::default()), "Running");
     }
 
     #[test]
@@ -305,22 +486,60 @@ mod tests {
         let mut pod = pod("Always");
         let then = Timestamp::UNIX_EPOCH;
         let status = compose(&pod, &with(waiting(), None), &Facts::default(), then);
-        let find = |status: &PodStatus, name: &str| status.conditions.iter().flatten().find(|c| c.type_ == name).cloned().unwrap();
-        assert_eq!(find(&status, "Ready").message.as_deref(), Some("containers with unready status: [c]"));
+        let find = |status: &PodStatus, name: &str| {
+            status
+                .conditions
+                .iter()
+                .flatten()
+                .find(|c| c.type_ == name)
+                .cloned()
+                .unwrap()
+        };
+        assert_eq!(
+            find(&status, "Ready").message.as_deref(),
+            Some("containers with unready status: [c]")
+        );
         assert_eq!(find(&status, "Initialized").status, "True");
         assert_eq!(find(&status, "PodReadyToStartContainers").status, "False");
         pod.status = Some(status);
-        let later = compose(&pod, &with(waiting(), None), &Facts { sandbox_ready: true, ..Facts::default() }, Timestamp::MAX);
+        let later = compose(
+            &pod,
+            &with(waiting(), None),
+            &Facts {
+                sandbox_ready: true,
+                ..Facts::default()
+            },
+            Timestamp::MAX,
+        );
         assert_eq!(find(&later, "Ready").last_transition_time, Some(Time(then)));
-        assert_eq!(find(&later, "PodReadyToStartContainers").last_transition_time, Some(Time(Timestamp::MAX)));
+        assert_eq!(
+            find(&later, "PodReadyToStartContainers").last_transition_time,
+            Some(Time(Timestamp::MAX))
+        );
     }
 
     #[test]
     fn the_pod_address_shows_with_the_first_container() {
-        let facts = Facts { pod_ip: Some("10.244.0.2".to_owned()), ..Facts::default() };
-        assert_eq!(compose(&pod("Always"), &with(waiting(), None), &facts, Timestamp::UNIX_EPOCH).pod_ip, None);
+        let facts = Facts {
+            pod_ip: Some("10.244.0.2".to_owned()),
+            ..Facts::default()
+        };
+        assert_eq!(
+            compose(
+                &pod("Always"),
+                &with(waiting(), None),
+                &facts,
+                Timestamp::UNIX_EPOCH
+            )
+            .pod_ip,
+            None
+        );
         let crashed = with(waiting(), Some(ended(1)));
-        assert!(compose(&pod("Always"), &crashed, &facts, Timestamp::UNIX_EPOCH).pod_ip.is_some());
+        assert!(
+            compose(&pod("Always"), &crashed, &facts, Timestamp::UNIX_EPOCH)
+                .pod_ip
+                .is_some()
+        );
     }
 
     #[test]

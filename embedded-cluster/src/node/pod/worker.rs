@@ -32,12 +32,19 @@ type StopSender = watch::Sender<Option<Instant>>;
 /// Runs the pod from admission until it is gone from the API.
 pub(crate) async fn run(pod: Arc<PodContext>) {
     let publisher = tokio::spawn(publish_changes(Arc::clone(&pod)));
-    let phase = pod.latest().status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+    let phase = pod
+        .latest()
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.clone())
+        .unwrap_or_default();
     if !matches!(phase.as_str(), "Succeeded" | "Failed") {
         match support::refusal(&pod.latest()) {
             Some(message) => {
                 pod.warning(None, "UnsupportedByEmbeddedCluster", message.as_str());
-                pod.change_facts(|facts| facts.failure = Some(("UnsupportedByEmbeddedCluster".to_owned(), message)));
+                pod.change_facts(|facts| {
+                    facts.failure = Some(("UnsupportedByEmbeddedCluster".to_owned(), message));
+                });
             }
             None => live(&pod).await,
         }
@@ -53,7 +60,9 @@ pub(crate) async fn run(pod: Arc<PodContext>) {
     let _ = publisher.await;
     let mut latest = pod.latest.subscribe();
     // The sender is in the context, so this cannot fail.
-    let _ = latest.wait_for(|latest| latest.gone || latest.pod.metadata.deletion_timestamp.is_some()).await;
+    let _ = latest
+        .wait_for(|latest| latest.gone || latest.pod.metadata.deletion_timestamp.is_some())
+        .await;
     remove(&pod).await;
 }
 
@@ -89,7 +98,11 @@ async fn live(pod: &Arc<PodContext>) {
 /// Turns deletion, disappearance and the active deadline into one deadline for the containers.
 async fn stop_when_asked(pod: Arc<PodContext>, stop: Arc<StopSender>) {
     let mut latest = pod.latest.subscribe();
-    let active = pod.latest().spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+    let active = pod
+        .latest()
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.active_deadline_seconds);
     let active = active.map(|seconds| Instant::now() + Duration::from_secs(seconds.max(0).unsigned_abs()));
     let mut known_grace = None;
     loop {
@@ -97,7 +110,12 @@ async fn stop_when_asked(pod: Arc<PodContext>, stop: Arc<StopSender>) {
         if now.gone {
             bring_forward(&stop, Instant::now() + VANISHED_GRACE);
         } else if now.pod.metadata.deletion_timestamp.is_some() {
-            let grace = now.pod.metadata.deletion_grace_period_seconds.unwrap_or_else(|| pod.grace_seconds()).max(1);
+            let grace = now
+                .pod
+                .metadata
+                .deletion_grace_period_seconds
+                .unwrap_or_else(|| pod.grace_seconds())
+                .max(1);
             if known_grace != Some(grace) {
                 known_grace = Some(grace);
                 bring_forward(&stop, Instant::now() + Duration::from_secs(grace.unsigned_abs()));
@@ -153,14 +171,29 @@ async fn set_up(pod: &Arc<PodContext>) {
 
 async fn try_set_up(pod: &Arc<PodContext>) -> Result<(), (&'static str, String)> {
     let latest = pod.latest();
-    let volumes = pod.node.volumes.prepare(&latest, &pod.dir).await.map_err(|error| ("FailedMount", chain(&error)))?;
+    let volumes = pod
+        .node
+        .volumes
+        .prepare(&latest, &pod.dir)
+        .await
+        .map_err(|error| ("FailedMount", chain(&error)))?;
     *pod.volumes() = volumes;
     let failed = |error: &dyn std::error::Error| {
-        ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {}", chain(error)))
+        (
+            "FailedCreatePodSandBox",
+            format!("Failed to create pod sandbox: {}", chain(error)),
+        )
     };
     let sandbox = Sandbox::create(&etc::hostname(&latest)).map_err(|error| failed(&error))?;
-    let address = pod.node.network.attach(&pod.key, sandbox.network()).await.map_err(|error| failed(&error))?;
-    *pod.sandbox.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(sandbox));
+    let address = pod
+        .node
+        .network
+        .attach(&pod.key, sandbox.network())
+        .await
+        .map_err(|error| failed(&error))?;
+    *pod.sandbox
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(sandbox));
     write_shared_files(pod, address.ip, address.dns).map_err(|error| failed(&error))?;
     pod.set_address(address.ip);
     Ok(())
@@ -195,9 +228,9 @@ async fn run_containers(pod: &Arc<PodContext>, stop: &Arc<StopSender>) {
         }
     }
     // Sidecars outlive what they serve, and end in the reverse order of their start.
-    let deadline = stop.borrow().unwrap_or_else(|| {
-        Instant::now() + Duration::from_secs(pod.grace_seconds().max(1).unsigned_abs())
-    });
+    let deadline = stop
+        .borrow()
+        .unwrap_or_else(|| Instant::now() + Duration::from_secs(pod.grace_seconds().max(1).unsigned_abs()));
     for sidecar in sidecars.into_iter().rev() {
         bring_forward(&sidecar.stop, deadline);
         // As above.
@@ -206,7 +239,12 @@ async fn run_containers(pod: &Arc<PodContext>, stop: &Arc<StopSender>) {
 }
 
 /// Runs the init containers in order; whether the others may start.
-async fn initialize(pod: &Arc<PodContext>, inits: &[Container], stop: &Arc<StopSender>, sidecars: &mut Vec<Sidecar>) -> bool {
+async fn initialize(
+    pod: &Arc<PodContext>,
+    inits: &[Container],
+    stop: &Arc<StopSender>,
+    sidecars: &mut Vec<Sidecar>,
+) -> bool {
     let mut stopped = stop.subscribe();
     for container in inits {
         let name = container.name.clone();
@@ -218,7 +256,10 @@ async fn initialize(pod: &Arc<PodContext>, inits: &[Container], stop: &Arc<StopS
                 role: Role::Sidecar,
                 stop: own_stop.subscribe(),
             };
-            sidecars.push(Sidecar { task: tokio::spawn(task.run()), stop: own_stop });
+            sidecars.push(Sidecar {
+                task: tokio::spawn(task.run()),
+                stop: own_stop,
+            });
             let started = async {
                 let mut changes = pod.board.watch();
                 while pod.board.look(&name, super::board::Record::started) != Some(true) {
@@ -242,14 +283,24 @@ async fn initialize(pod: &Arc<PodContext>, inits: &[Container], stop: &Arc<StopS
 }
 
 fn task(pod: &Arc<PodContext>, container: Container, role: Role, stop: &Arc<StopSender>) -> ContainerTask {
-    ContainerTask { pod: Arc::clone(pod), container, role, stop: stop.subscribe() }
+    ContainerTask {
+        pod: Arc::clone(pod),
+        container,
+        role,
+        stop: stop.subscribe(),
+    }
 }
 
 fn start_probes<'a>(pod: &Arc<PodContext>, containers: impl Iterator<Item = &'a Container>) {
     for container in containers {
         for kind in probe::Kind::ALL {
             if let Some(wanted) = kind.of(container) {
-                tokio::spawn(probe::run(Arc::clone(pod), container.clone(), kind, wanted.clone()));
+                tokio::spawn(probe::run(
+                    Arc::clone(pod),
+                    container.clone(),
+                    kind,
+                    wanted.clone(),
+                ));
             }
         }
     }
@@ -257,7 +308,9 @@ fn start_probes<'a>(pod: &Arc<PodContext>, containers: impl Iterator<Item = &'a 
 
 /// Gives back what the pod's sandbox holds. Its logs stay until the pod is deleted.
 async fn take_down(pod: &PodContext) {
-    *pod.sandbox.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    *pod.sandbox
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     if let Err(error) = pod.node.network.release(&pod.key).await {
         tracing::warn!(pod = pod.key.name, %error, "the pod's network was not released");
     }
@@ -273,12 +326,19 @@ async fn remove(pod: &PodContext) {
     if pod.latest.borrow().gone {
         return;
     }
-    let preconditions = Preconditions { uid: Some(pod.key.uid.clone()), resource_version: None };
-    let now = DeleteParams::default().grace_period(0).preconditions(preconditions);
+    let preconditions = Preconditions {
+        uid: Some(pod.key.uid.clone()),
+        resource_version: None,
+    };
+    let now = DeleteParams::default()
+        .grace_period(0)
+        .preconditions(preconditions);
     match pod.api().delete(&pod.key.name, &now).await {
         Ok(_) => {}
         // Somebody was faster, or its successor has the name already.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-        Err(error) => tracing::warn!(pod = pod.key.name, %error, "a terminated pod could not be deleted from the API"),
+        Err(error) => {
+            tracing::warn!(pod = pod.key.name, %error, "a terminated pod could not be deleted from the API");
+        }
     }
 }

@@ -59,7 +59,9 @@ fn unchanged(directory: &Path, files: &BTreeMap<String, File>) -> bool {
         return false;
     }
     present.iter().eq(files.keys())
-        && files.iter().all(|(path, file)| fs::read(current.join(path)).is_ok_and(|bytes| bytes == file.bytes))
+        && files
+            .iter()
+            .all(|(path, file)| fs::read(current.join(path)).is_ok_and(|bytes| bytes == file.bytes))
 }
 
 fn list(directory: &Path, prefix: &str, found: &mut BTreeSet<String>) -> io::Result<()> {
@@ -97,8 +99,14 @@ mod tests {
     use super::*;
 
     fn files(entries: &[(&str, &str)]) -> BTreeMap<String, File> {
-        let file = |text: &str| File { bytes: text.as_bytes().to_vec(), mode: 0o640 };
-        entries.iter().map(|(name, text)| ((*name).to_owned(), file(text))).collect()
+        let file = |text: &str| File {
+            bytes: text.as_bytes().to_vec(),
+            mode: 0o640,
+        };
+        entries
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), file(text)))
+            .collect()
     }
 
     #[test]
@@ -108,13 +116,26 @@ mod tests {
         write(path, &files(&[("a", "1"), ("sub/b", "2")]), None).unwrap();
         let first = fs::read_link(path.join(CURRENT)).unwrap();
         assert_eq!(fs::read_to_string(path.join("sub/b")).unwrap(), "2");
-        assert_eq!(fs::metadata(path.join("a")).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(
+            fs::metadata(path.join("a")).unwrap().permissions().mode() & 0o777,
+            0o640
+        );
         write(path, &files(&[("a", "1"), ("sub/b", "2")]), None).unwrap();
-        assert_eq!(fs::read_link(path.join(CURRENT)).unwrap(), first, "nothing changed, nothing written");
+        assert_eq!(
+            fs::read_link(path.join(CURRENT)).unwrap(),
+            first,
+            "nothing changed, nothing written"
+        );
         write(path, &files(&[("a", "3"), ("c", "4")]), None).unwrap();
         assert_eq!(fs::read_to_string(path.join("a")).unwrap(), "3");
         assert!(fs::symlink_metadata(path.join("sub")).is_err());
-        let versions = fs::read_dir(path).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("..2"));
+        let versions = fs::read_dir(path).unwrap().filter(|e| {
+            e.as_ref()
+                .unwrap()
+                .file_name()
+                .to_string_lossy()
+                .starts_with("..2")
+        });
         assert_eq!(versions.count(), 1);
     }
 }

@@ -95,9 +95,18 @@ impl VolumeMaker {
         Ok(())
     }
 
-    async fn one(&self, pod: &Pod, pod_dir: &Path, volume: &Volume, fs_group: Option<u32>) -> Result<PathBuf, VolumeError> {
+    async fn one(
+        &self,
+        pod: &Pod,
+        pod_dir: &Path,
+        volume: &Volume,
+        fs_group: Option<u32>,
+    ) -> Result<PathBuf, VolumeError> {
         let directory = pod_dir.join("volumes").join(&volume.name);
-        let failed = |source| VolumeError::Io { volume: volume.name.clone(), source };
+        let failed = |source| VolumeError::Io {
+            volume: volume.name.clone(),
+            source,
+        };
         if let Some(empty) = &volume.empty_dir {
             let limit = empty.size_limit.as_ref();
             if limit.is_some_and(|limit| quantity::units(&limit.0).is_none()) {
@@ -122,13 +131,19 @@ impl VolumeMaker {
     }
 
     fn set_up(&self, volume: &Volume, reason: &str) -> VolumeError {
-        VolumeError::SetUp { volume: volume.name.clone(), reason: reason.to_owned() }
+        VolumeError::SetUp {
+            volume: volume.name.clone(),
+            reason: reason.to_owned(),
+        }
     }
 
     /// The directory of the persistent volume that a claim is bound to.
     async fn claimed(&self, pod: &Pod, volume: &Volume, claim: &str) -> Result<PathBuf, VolumeError> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let api = |source| VolumeError::Api { volume: volume.name.clone(), source: Box::new(source) };
+        let api = |source| VolumeError::Api {
+            volume: volume.name.clone(),
+            source: Box::new(source),
+        };
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         // Binding follows scheduling by milliseconds; only a claim that takes longer is worth an event.
         let bound = await_condition(claims.clone(), claim, |claim: Option<&PersistentVolumeClaim>| {
@@ -140,7 +155,11 @@ impl VolumeMaker {
             return Err(self.set_up(volume, &format!("persistentvolumeclaim {claim:?} not found")));
         };
         let bound = claim_object.status.and_then(|status| status.phase).as_deref() == Some("Bound");
-        let Some(name) = claim_object.spec.and_then(|spec| spec.volume_name).filter(|_| bound) else {
+        let Some(name) = claim_object
+            .spec
+            .and_then(|spec| spec.volume_name)
+            .filter(|_| bound)
+        else {
             return Err(self.set_up(volume, &format!("PVC {namespace}/{claim} is not bound")));
         };
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
@@ -149,22 +168,38 @@ impl VolumeMaker {
         };
         self.path_of(&object).ok_or_else(|| {
             let root = self.state_dir.join(PERSISTENT_VOLUMES);
-            self.set_up(volume, &format!("persistentvolume {name:?} has no local or hostPath path below {}", root.display()))
+            self.set_up(
+                volume,
+                &format!(
+                    "persistentvolume {name:?} has no local or hostPath path below {}",
+                    root.display()
+                ),
+            )
         })
     }
 
     fn path_of(&self, object: &PersistentVolume) -> Option<PathBuf> {
         let spec = object.spec.as_ref()?;
-        let path = spec.local.as_ref().map(|local| &local.path).or(spec.host_path.as_ref().map(|host| &host.path))?;
+        let path = spec
+            .local
+            .as_ref()
+            .map(|local| &local.path)
+            .or(spec.host_path.as_ref().map(|host| &host.path))?;
         let path = PathBuf::from(path);
         let root = self.state_dir.join(PERSISTENT_VOLUMES);
-        let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        let plain = path
+            .components()
+            .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
         (plain && path.starts_with(&root) && path != root).then_some(path)
     }
 
     /// Removes the data of a deleted persistent volume.
     pub(crate) fn delete_persistent(&self, object: &PersistentVolume) {
-        let retained = object.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()) == Some("Retain");
+        let retained = object
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref())
+            == Some("Retain");
         if let Some(path) = self.path_of(object).filter(|path| path.exists() && !retained)
             && let Err(error) = fs::remove_dir_all(&path)
         {
@@ -174,7 +209,10 @@ impl VolumeMaker {
 
     async fn sources(&self, pod: &Pod, volume: &Volume) -> Result<payload::Sources, VolumeError> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let api = |source| VolumeError::Api { volume: volume.name.clone(), source: Box::new(source) };
+        let api = |source| VolumeError::Api {
+            volume: volume.name.clone(),
+            source: Box::new(source),
+        };
         let (config_maps, secrets) = payload::references(volume);
         let mut sources = payload::Sources::default();
         for name in config_maps {
@@ -198,11 +236,18 @@ impl PodVolumes {
     ///
     /// # Errors
     /// The kubelet's text for `CreateContainerConfigError`.
-    pub(crate) fn binds(&self, container: &Container, expand: impl Fn(&str) -> String) -> Result<Vec<Bind>, String> {
+    pub(crate) fn binds(
+        &self,
+        container: &Container,
+        expand: impl Fn(&str) -> String,
+    ) -> Result<Vec<Bind>, String> {
         let mut binds = Vec::new();
         for wanted in container.volume_mounts.iter().flatten() {
             let directory = self.directories.get(&wanted.name).ok_or_else(|| {
-                format!("cannot find volume {:?} to mount into container {:?}", wanted.name, container.name)
+                format!(
+                    "cannot find volume {:?} to mount into container {:?}",
+                    wanted.name, container.name
+                )
             })?;
             let sub_path = match (&wanted.sub_path, &wanted.sub_path_expr) {
                 (Some(path), _) if !path.is_empty() => Some(path.clone()),
@@ -226,7 +271,11 @@ impl PodVolumes {
 
     /// Undoes the mounts of in-memory volumes; the directories go with the pod's.
     pub(crate) fn unmount(&self, pod_dir: &Path) {
-        for directory in self.directories.values().filter(|directory| directory.starts_with(pod_dir)) {
+        for directory in self
+            .directories
+            .values()
+            .filter(|directory| directory.starts_with(pod_dir))
+        {
             // Only in-memory volumes are mount points.
             let _ = umount2(directory, MntFlags::MNT_DETACH);
         }
@@ -240,17 +289,30 @@ fn fs_group(pod: &Pod) -> Option<u32> {
 
 fn sub_directory(volume: &Path, sub_path: &str) -> Result<PathBuf, String> {
     let relative = Path::new(sub_path);
-    if relative.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return Err(format!("subPath {sub_path:?} must be relative and must not contain '..'"));
+    if relative
+        .components()
+        .any(|part| !matches!(part, Component::Normal(_) | Component::CurDir))
+    {
+        return Err(format!(
+            "subPath {sub_path:?} must be relative and must not contain '..'"
+        ));
     }
     let path = volume.join(relative);
     if !path.exists() {
         fs::create_dir_all(&path).map_err(|error| format!("failed to create subPath directory: {error}"))?;
     }
     // A link inside the volume must not lead out of it.
-    let real = path.canonicalize().map_err(|error| format!("failed to prepare subPath {sub_path:?}: {error}"))?;
-    let root = volume.canonicalize().map_err(|error| format!("failed to prepare subPath {sub_path:?}: {error}"))?;
-    if real.starts_with(root) { Ok(real) } else { Err(format!("subPath {sub_path:?} leads out of its volume")) }
+    let real = path
+        .canonicalize()
+        .map_err(|error| format!("failed to prepare subPath {sub_path:?}: {error}"))?;
+    let root = volume
+        .canonicalize()
+        .map_err(|error| format!("failed to prepare subPath {sub_path:?}: {error}"))?;
+    if real.starts_with(root) {
+        Ok(real)
+    } else {
+        Err(format!("subPath {sub_path:?} leads out of its volume"))
+    }
 }
 
 fn empty_dir(directory: &Path, source: &EmptyDirVolumeSource, fs_group: Option<u32>) -> io::Result<()> {
@@ -259,9 +321,22 @@ fn empty_dir(directory: &Path, source: &EmptyDirVolumeSource, fs_group: Option<u
     }
     fs::create_dir_all(directory)?;
     if source.medium.as_deref() == Some("Memory") {
-        let limit = source.size_limit.as_ref().and_then(|limit| quantity::units(&limit.0)).filter(|limit| *limit > 0);
-        let options = limit.map_or_else(|| "mode=0777".to_owned(), |limit| format!("mode=0777,size={limit}"));
-        mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))?;
+        let limit = source
+            .size_limit
+            .as_ref()
+            .and_then(|limit| quantity::units(&limit.0))
+            .filter(|limit| *limit > 0);
+        let options = limit.map_or_else(
+            || "mode=0777".to_owned(),
+            |limit| format!("mode=0777,size={limit}"),
+        );
+        mount(
+            Some("tmpfs"),
+            directory,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some(options.as_str()),
+        )?;
     }
     fs::set_permissions(directory, fs::Permissions::from_mode(0o777))?;
     ownership::apply(directory, fs_group, false)
@@ -275,14 +350,23 @@ mod tests {
 
     #[test]
     fn nested_mounts_come_after_their_parents_and_unknown_volumes_are_named() {
-        let volumes = PodVolumes { directories: BTreeMap::from([("a".to_owned(), "/v/a".into())]) };
+        let volumes = PodVolumes {
+            directories: BTreeMap::from([("a".to_owned(), "/v/a".into())]),
+        };
         let container: Container = serde_json::from_value(json!({"name": "c", "volumeMounts": [
             {"name": "a", "mountPath": "/data/deep/er"}, {"name": "a", "mountPath": "/data", "readOnly": true}]})).unwrap();
         let binds = volumes.binds(&container, str::to_owned).unwrap();
         assert_eq!(binds[0].destination, PathBuf::from("/data"));
         assert!(binds[0].read_only);
-        let container: Container = serde_json::from_value(json!({"name": "c", "volumeMounts": [{"name": "b", "mountPath": "/b"}]})).unwrap();
-        assert!(volumes.binds(&container, str::to_owned).unwrap_err().contains("\"b\""));
+        let container: Container =
+            serde_json::from_value(json!({"name": "c", "volumeMounts": [{"name": "b", "mountPath": "/b"}]}))
+                .unwrap();
+        assert!(
+            volumes
+                .binds(&container, str::to_owned)
+                .unwrap_err()
+                .contains("\"b\"")
+        );
     }
 
     #[test]
@@ -291,6 +375,10 @@ mod tests {
         assert!(sub_directory(dir.path(), "a/b").unwrap().is_dir());
         assert!(sub_directory(dir.path(), "../x").is_err());
         std::os::unix::fs::symlink("/", dir.path().join("out")).unwrap();
-        assert!(sub_directory(dir.path(), "out").unwrap_err().contains("leads out"));
+        assert!(
+            sub_directory(dir.path(), "out")
+                .unwrap_err()
+                .contains("leads out")
+        );
     }
 }

@@ -24,7 +24,10 @@ fn walk(path: &Path, group: u32, mask: u32) -> io::Result<()> {
         return Ok(());
     }
     let mask = if metadata.is_dir() { mask | DIRECTORY } else { mask };
-    fs::set_permissions(path, fs::Permissions::from_mode(metadata.permissions().mode() & 0o7777 | mask))?;
+    fs::set_permissions(
+        path,
+        fs::Permissions::from_mode(metadata.permissions().mode() & 0o7777 | mask),
+    )?;
     if metadata.is_dir() {
         for entry in fs::read_dir(path)? {
             walk(&entry?.path(), group, mask & 0o660)?;

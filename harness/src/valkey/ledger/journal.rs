@@ -1,0 +1,300 @@
+//! What became of each write, on disk: four bytes a key, and a small text file that says what they are about.
+//!
+//! An intent is recorded before a command is sent, its outcome after the answer. The operating system keeps what is
+//! written when the harness is killed, so an interrupted run loses nothing; a machine that loses power may.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::super::slots::SlotSet;
+use super::spec::LedgerSpec;
+
+const TABLE: &str = "outcomes.bin";
+const ABOUT: &str = "ledger.json";
+
+/// Bytes per key in the table.
+const WIDTH: usize = 4;
+
+/// Generations are counted in a byte.
+pub const MOST_GENERATIONS: u8 = u8::MAX;
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The disk said no.
+    #[error("ledger journal {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+    /// The description is not one.
+    #[error("ledger journal {path} is damaged")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The table does not fit the description.
+    #[error("ledger journal {path} has {seen} bytes instead of {expected}")]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that a table of so many keys has.
+        expected: usize,
+        /// Bytes it has.
+        seen: usize,
+    },
+    /// No generation is left.
+    #[error("ledger {label} has been written {MOST_GENERATIONS} times, which is the limit")]
+    Generations {
+        /// The ledger.
+        label: String,
+    },
+}
+
+/// What is known of one key's writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The newest generation that may have been written: acknowledged, or of unknown outcome.
+    pub attempted: u8,
+    /// The newest generation that was acknowledged; 0 for none.
+    pub acknowledged: u8,
+    /// The newest generation that replicas confirmed (`WAIT`).
+    pub confirmed: u8,
+    /// The newest generation that was refused; 0 for none.
+    pub refused: u8,
+}
+
+impl Record {
+    fn bytes(self) -> [u8; WIDTH] {
+        [self.attempted, self.acknowledged, self.confirmed, self.refused]
+    }
+
+    fn from_bytes(bytes: [u8; WIDTH]) -> Self {
+        let [attempted, acknowledged, confirmed, refused] = bytes;
+        Self {
+            attempted,
+            acknowledged,
+            confirmed,
+            refused,
+        }
+    }
+}
+
+/// The description beside the table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct About {
+    spec: LedgerSpec,
+    generation: u8,
+    /// Who owned which slots when they were last written.
+    owners: BTreeMap<String, SlotSet>,
+}
+
+/// The journal of one ledger.
+pub(super) struct Journal {
+    dir: PathBuf,
+    about: About,
+    file: File,
+    table: Vec<u8>,
+}
+
+impl Journal {
+    pub(super) fn create(dir: &Path, spec: &LedgerSpec) -> Result<Self, JournalError> {
+        std::fs::create_dir_all(dir).map_err(io_error(dir))?;
+        let path = dir.join(TABLE);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(io_error(&path))?;
+        let length = table_length(spec);
+        file.set_len(length as u64).map_err(io_error(&path))?;
+        let about = About {
+            spec: spec.clone(),
+            generation: 0,
+            owners: BTreeMap::new(),
+        };
+        let journal = Self {
+            dir: dir.to_owned(),
+            about,
+            file,
+            table: vec![0; length],
+        };
+        journal.save_about()?;
+        Ok(journal)
+    }
+
+    pub(super) fn open(dir: &Path) -> Result<(Self, LedgerSpec), JournalError> {
+        let path = dir.join(ABOUT);
+        let text = std::fs::read_to_string(&path).map_err(io_error(&path))?;
+        let about: About =
+            serde_json::from_str(&text).map_err(|source| JournalError::Damaged { path, source })?;
+        let path = dir.join(TABLE);
+        let table = std::fs::read(&path).map_err(io_error(&path))?;
+        let expected = table_length(&about.spec);
+        if table.len() != expected {
+            return Err(JournalError::Length {
+                path,
+                expected,
+                seen: table.len(),
+            });
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(io_error(&path))?;
+        let spec = about.spec.clone();
+        Ok((
+            Self {
+                dir: dir.to_owned(),
+                about,
+                file,
+                table,
+            },
+            spec,
+        ))
+    }
+
+    /// The newest generation that was begun.
+    pub(super) fn generation(&self) -> u8 {
+        self.about.generation
+    }
+
+    /// Begins the next generation.
+    pub(super) fn next_generation(&mut self) -> Result<u8, JournalError> {
+        let limit = || JournalError::Generations {
+            label: self.about.spec.label.clone(),
+        };
+        self.about.generation = self.about.generation.checked_add(1).ok_or_else(limit)?;
+        self.save_about()?;
+        Ok(self.about.generation)
+    }
+
+    /// Remembers who owned the slots when they were written.
+    pub(super) fn set_owners(&mut self, owners: BTreeMap<String, SlotSet>) -> Result<(), JournalError> {
+        self.about.owners = owners;
+        self.save_about()
+    }
+
+    pub(super) fn owners(&self) -> &BTreeMap<String, SlotSet> {
+        &self.about.owners
+    }
+
+    pub(super) fn record(&self, index: u64) -> Record {
+        let at = offset(index);
+        Record::from_bytes(self.table[at..at + WIDTH].try_into().expect("four bytes"))
+    }
+
+    /// Changes the records of `indexes` (ascending) and puts them on disk, neighbours together.
+    pub(super) fn update(
+        &mut self,
+        indexes: &[u64],
+        mut change: impl FnMut(usize, &mut Record),
+    ) -> Result<(), JournalError> {
+        for (position, &index) in indexes.iter().enumerate() {
+            let mut record = self.record(index);
+            change(position, &mut record);
+            let at = offset(index);
+            self.table[at..at + WIDTH].copy_from_slice(&record.bytes());
+        }
+        for run in indexes.chunk_by(|a, b| a + 1 == *b) {
+            let (start, end) = (offset(run[0]), offset(run[run.len() - 1]) + WIDTH);
+            self.file
+                .write_all_at(&self.table[start..end], start as u64)
+                .map_err(io_error(&self.dir.join(TABLE)))?;
+        }
+        Ok(())
+    }
+
+    /// Written beside and renamed, so that there is always a whole one.
+    fn save_about(&self) -> Result<(), JournalError> {
+        let path = self.dir.join(ABOUT);
+        let fresh = self.dir.join(format!("{ABOUT}.new"));
+        let text = serde_json::to_string_pretty(&self.about).expect("plain data serialises");
+        std::fs::write(&fresh, text).map_err(io_error(&fresh))?;
+        std::fs::rename(&fresh, &path).map_err(io_error(&path))
+    }
+}
+
+fn table_length(spec: &LedgerSpec) -> usize {
+    usize::try_from(spec.keys).expect("as many keys as memory has bytes") * WIDTH
+}
+
+fn offset(index: u64) -> usize {
+    usize::try_from(index).expect("below the table's length") * WIDTH
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| JournalError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::Mix;
+    use super::*;
+
+    fn spec() -> LedgerSpec {
+        LedgerSpec {
+            label: "t".to_owned(),
+            seed: 7,
+            keys: 100,
+            mix: Mix::Plain,
+            base_ms: 0,
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_is_there_after_an_interruption() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut journal = Journal::create(dir.path(), &spec()).expect("created");
+        assert_eq!(journal.next_generation().expect("the first"), 1);
+        journal
+            .update(&[3, 4, 9], |position, record| {
+                record.acknowledged = position as u8 + 1;
+            })
+            .expect("written");
+        // Not closed, not flushed: forgotten, as by SIGKILL.
+        std::mem::forget(journal);
+        let (mut journal, found) = Journal::open(dir.path()).expect("opened");
+        assert_eq!(found, spec());
+        assert_eq!(journal.record(4).acknowledged, 2);
+        assert_eq!(journal.record(5), Record::default());
+        assert_eq!(journal.record(9).acknowledged, 3);
+        assert_eq!(journal.next_generation().expect("the second"), 2);
+    }
+
+    #[test]
+    fn a_journal_is_never_overwritten_and_a_cut_one_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        drop(Journal::create(dir.path(), &spec()).expect("created"));
+        assert!(matches!(
+            Journal::create(dir.path(), &spec()),
+            Err(JournalError::Io { .. })
+        ));
+        let table = dir.path().join(TABLE);
+        std::fs::write(&table, [0; 7]).expect("cut");
+        let error = Journal::open(dir.path()).map(|_| ()).expect_err("refused");
+        assert!(
+            error.to_string().ends_with("has 7 bytes instead of 400"),
+            "{error}"
+        );
+        std::fs::write(dir.path().join(ABOUT), "{").expect("damaged");
+        assert!(matches!(
+            Journal::open(dir.path()),
+            Err(JournalError::Damaged { .. })
+        ));
+    }
+}

@@ -1,0 +1,323 @@
+//! The results of writing and verifying a ledger, and what of them is a violation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::slots::{SLOT_COUNT, SlotSet, key_slot};
+use super::classify::Class;
+use super::journal::Record;
+use super::spec::LedgerSpec;
+use crate::checks::Violation;
+
+/// The name of the check that these violations belong to.
+pub const CHECK: &str = "data";
+
+/// How many keys of a class are named; the rest is counted.
+const NAMED: usize = 20;
+
+/// What became of writing a generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteReport {
+    /// Which generation, from 1.
+    pub generation: u8,
+    /// Keys whose write was acknowledged.
+    pub acknowledged: u64,
+    /// Of these, keys whose write replicas confirmed.
+    pub confirmed: u64,
+    /// Keys whose write was refused, by the error's code or the last obstacle.
+    pub refused: BTreeMap<String, u64>,
+    /// Keys whose write got no answer, by pod and cause.
+    pub unknown: BTreeMap<String, u64>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// What became of every key.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Verification {
+    /// Keys by class.
+    pub counts: BTreeMap<Class, u64>,
+    /// For classes that must not be: the slots they are in, and some of the keys.
+    pub findings: BTreeMap<Class, Finding>,
+    /// Of the keys that are lost, stale or expired early, how many had been confirmed by replicas.
+    pub confirmed_gone: u64,
+    /// Of these, how many had not: Valkey's own design may lose them in a failover.
+    pub unconfirmed_gone: u64,
+    /// By class and the pod that owned the slots when they were written: the slots.
+    pub former_owners: BTreeMap<Class, BTreeMap<String, SlotSet>>,
+    /// By cause, the slots of keys that could not be read.
+    pub unverified: BTreeMap<String, BTreeSet<u16>>,
+    /// Pods that could not be searched for phantoms, and why.
+    pub unscanned: BTreeMap<String, String>,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Slots in which some key was found.
+    #[serde(skip)]
+    inhabited: BTreeSet<u16>,
+    /// Keys that are gone before their time, by slot.
+    #[serde(skip)]
+    early: BTreeMap<u16, u64>,
+}
+
+/// Where keys of a class are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// In which slots.
+    pub slots: BTreeSet<u16>,
+    /// Some of them, by name.
+    pub examples: Vec<String>,
+}
+
+impl Verification {
+    pub(super) fn count(&mut self, spec: &LedgerSpec, index: u64, class: Class, record: Record) {
+        *self.counts.entry(class).or_default() += 1;
+        match class {
+            Class::Lost | Class::Expired | Class::Unwritten => {}
+            Class::ExpiredEarly => *self.early.entry(spec.slot(index)).or_default() += 1,
+            _ => {
+                self.inhabited.insert(spec.slot(index));
+            }
+        }
+        if !class.is_violation() {
+            return;
+        }
+        if matches!(class, Class::Lost | Class::Stale | Class::ExpiredEarly) {
+            // Confirmation is of the newest acknowledged generation, or of an older one that should still show.
+            if record.confirmed == record.acknowledged {
+                self.confirmed_gone += 1;
+            } else {
+                self.unconfirmed_gone += 1;
+            }
+        }
+        let finding = self.findings.entry(class).or_default();
+        finding.slots.insert(spec.slot(index));
+        if finding.examples.len() < NAMED {
+            finding.examples.push(spec.key(index));
+        }
+    }
+
+    pub(super) fn phantom_name(&mut self, name: &[u8]) {
+        *self.counts.entry(Class::Phantom).or_default() += 1;
+        let finding = self.findings.entry(Class::Phantom).or_default();
+        finding.slots.insert(key_slot(name));
+        if finding.examples.len() < NAMED {
+            finding.examples.push(String::from_utf8_lossy(name).into_owned());
+        }
+    }
+
+    /// Draws the conclusions that need all keys: whole slots that are gone did not expire, and who had what was lost.
+    pub(super) fn finish(&mut self, owners: &BTreeMap<String, SlotSet>) {
+        self.reclassify_expired();
+        for (class, finding) in &self.findings {
+            let slots: SlotSet = finding.slots.iter().copied().collect();
+            for (pod, owned) in owners {
+                let theirs = slots.intersection(owned);
+                if !theirs.is_empty() {
+                    self.former_owners
+                        .entry(*class)
+                        .or_default()
+                        .insert(pod.clone(), theirs);
+                }
+            }
+        }
+    }
+
+    /// A mortal key that is gone from a slot where nothing is left, between slots whose immortal keys are lost, did not
+    /// expire: it was lost with them.
+    fn reclassify_expired(&mut self) {
+        let Some(lost) = self
+            .findings
+            .get(&Class::Lost)
+            .map(|finding| finding.slots.clone())
+        else {
+            return;
+        };
+        let verdict = |slot: &u16| match (lost.contains(slot), self.inhabited.contains(slot)) {
+            (_, true) => Some(false),
+            (true, false) => Some(true),
+            (false, false) => None,
+        };
+        let among_the_lost = |slot: u16| {
+            verdict(&slot) != Some(false)
+                && (0..=slot).rev().find_map(|slot| verdict(&slot)) != Some(false)
+                && (slot..SLOT_COUNT).find_map(|slot| verdict(&slot)) != Some(false)
+        };
+        let with_them: Vec<u16> = self
+            .early
+            .keys()
+            .copied()
+            .filter(|slot| among_the_lost(*slot))
+            .collect();
+        for slot in with_them {
+            let keys = self.early.remove(&slot).unwrap_or(0);
+            *self.counts.entry(Class::Lost).or_default() += keys;
+            *self.counts.entry(Class::ExpiredEarly).or_default() -= keys;
+            self.findings.entry(Class::Lost).or_default().slots.insert(slot);
+            if let Some(finding) = self.findings.get_mut(&Class::ExpiredEarly) {
+                finding.slots.remove(&slot);
+                finding.examples.retain(|name| key_slot(name.as_bytes()) != slot);
+            }
+        }
+        self.findings.retain(|_, finding| !finding.slots.is_empty());
+        self.counts.retain(|_, count| *count > 0);
+    }
+
+    /// How many keys are of this class.
+    pub fn of(&self, class: Class) -> u64 {
+        self.counts.get(&class).copied().unwrap_or(0)
+    }
+
+    /// What must not be. `budget` unconfirmed keys may be gone: Valkey's replication is asynchronous. Keys that could
+    /// not be read are reported as such, and never as lost.
+    pub fn violations(&self, budget: u64) -> Vec<Violation> {
+        let within_budget = self.confirmed_gone == 0 && self.unconfirmed_gone <= budget;
+        let mut violations = Vec::new();
+        for (class, finding) in &self.findings {
+            let gone = matches!(class, Class::Lost | Class::Stale | Class::ExpiredEarly);
+            if gone && within_budget {
+                continue;
+            }
+            violations.push(self.violation(*class, finding, gone.then_some(budget)));
+        }
+        for (cause, slots) in &self.unverified {
+            let set: SlotSet = slots.iter().copied().collect();
+            violations.push(Violation::new(
+                CHECK,
+                format!("slots {} ({})", set.summary(), set.len()),
+                "to be readable",
+                format!("not verified: {cause}"),
+            ));
+        }
+        for (pod, cause) in &self.unscanned {
+            violations.push(Violation::new(CHECK, pod, "to be searched for phantoms", cause));
+        }
+        if self.counts.is_empty() {
+            violations.push(Violation::new(CHECK, "the ledger", "keys", "none"));
+        }
+        violations
+    }
+
+    fn violation(&self, class: Class, finding: &Finding, budget: Option<u64>) -> Violation {
+        let set: SlotSet = finding.slots.iter().copied().collect();
+        let subject = format!("slots {} ({})", set.summary(), set.len());
+        let mut seen = format!("{} keys {class}", self.of(class));
+        if let Some(owners) = self.former_owners.get(&class) {
+            let parts: Vec<String> = owners
+                .iter()
+                .map(|(pod, slots)| format!("{pod} had {}", slots.summary()))
+                .collect();
+            seen.push_str(&format!("; when they were written, {}", parts.join(", ")));
+        }
+        let expected = match budget {
+            Some(budget) => format!("every acknowledged key (at most {budget} unconfirmed ones gone)"),
+            None => format!("no key {class}"),
+        };
+        let mut violation = Violation::new(CHECK, subject, expected, seen);
+        if budget.is_some() {
+            violation = violation.with_evidence(format!(
+                "{} of the gone keys had been confirmed by replicas, {} had not",
+                self.confirmed_gone, self.unconfirmed_gone
+            ));
+        }
+        violation.with_evidence(format!("for example {}", finding.examples.join(" ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::Mix;
+    use super::*;
+
+    fn spec() -> LedgerSpec {
+        LedgerSpec {
+            label: "t".to_owned(),
+            seed: 7,
+            keys: 40_000,
+            mix: Mix::Plain,
+            base_ms: 0,
+        }
+    }
+
+    fn owners() -> BTreeMap<String, SlotSet> {
+        let part = |text: &str| SlotSet::try_from(text.to_owned()).expect("slots");
+        BTreeMap::from([
+            ("valkey-0".to_owned(), part("0-8191")),
+            ("valkey-1".to_owned(), part("8192-16383")),
+        ])
+    }
+
+    fn record(confirmed: u8) -> Record {
+        Record {
+            attempted: 1,
+            acknowledged: 1,
+            confirmed,
+            refused: 0,
+        }
+    }
+
+    #[test]
+    fn losses_are_named_by_slots_and_former_owner() {
+        let mut verification = Verification::default();
+        for index in 9000..9010 {
+            verification.count(&spec(), index, Class::Lost, record(1));
+        }
+        verification.count(&spec(), 5, Class::Intact, record(1));
+        verification.finish(&owners());
+        let violations = verification.violations(0);
+        assert_eq!(violations.len(), 1);
+        assert_eq!(violations[0].subject, "slots 9000-9009 (10)");
+        assert_eq!(
+            violations[0].seen,
+            "10 keys lost; when they were written, valkey-1 had 9000-9009"
+        );
+        assert_eq!(
+            violations[0].evidence[0],
+            "10 of the gone keys had been confirmed by replicas, 0 had not"
+        );
+    }
+
+    #[test]
+    fn unconfirmed_losses_count_against_the_budget_and_confirmed_ones_never_do() {
+        let mut verification = Verification::default();
+        verification.count(&spec(), 1, Class::Lost, record(0));
+        verification.count(&spec(), 2, Class::Stale, record(0));
+        verification.finish(&owners());
+        assert_eq!(verification.violations(2), []);
+        assert_eq!(verification.violations(1).len(), 2);
+        verification.count(&spec(), 3, Class::Lost, record(1));
+        assert_eq!(verification.violations(99).len(), 2);
+    }
+
+    #[test]
+    fn a_mortal_key_lost_with_its_slot_did_not_expire_early() {
+        let mut verification = Verification::default();
+        verification.count(&spec(), 5, Class::Lost, record(1));
+        verification.count(&spec(), 5 + 16384, Class::ExpiredEarly, record(1));
+        verification.finish(&owners());
+        assert_eq!(
+            (verification.of(Class::Lost), verification.of(Class::ExpiredEarly)),
+            (2, 0)
+        );
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_reported_and_not_called_lost() {
+        let mut verification = Verification::default();
+        verification.counts.insert(Class::Unverified, 1);
+        verification
+            .unverified
+            .entry("valkey-2: no answer within 10s".to_owned())
+            .or_default()
+            .insert(7);
+        let violations = verification.violations(0);
+        assert_eq!(violations.len(), 1);
+        assert_eq!(violations[0].seen, "not verified: valkey-2: no answer within 10s");
+        assert_eq!(
+            Verification::default().violations(0).len(),
+            1,
+            "an empty ledger is never green"
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! What a ledger consists of: each key's name, slot, type, size and lifetime, from a seed and the key's number.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::slots::{SLOT_COUNT, tag_for_slot};
+
+/// The largest value: 1 MiB.
+pub const LARGEST: usize = 1024 * 1024;
+
+/// The largest element of a collection, of which a key has a few: 16 KiB.
+const LARGEST_ELEMENT: usize = 16 * 1024;
+
+/// What a ledger consists of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerSpec {
+    /// Tells this ledger's keys from others'. Letters, digits and dashes.
+    pub label: String,
+    /// Everything follows from it; print it, and accept it back.
+    pub seed: u64,
+    /// How many keys. The first 16384 are in a slot each, the next 16384 again, and so on.
+    pub keys: u64,
+    /// Which types, sizes and lifetimes.
+    pub mix: Mix,
+    /// Lifetimes count from here, in milliseconds of UNIX time.
+    pub base_ms: i64,
+}
+
+/// Which types, sizes and lifetimes the keys have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mix {
+    /// Strings of 3 bytes that live for ever: what benchmark tools write by default.
+    Plain,
+    /// All types, 1 B to 1 MiB, and lifetimes for one key in nine.
+    Varied,
+}
+
+/// The type of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A string.
+    String,
+    /// A hash.
+    Hash,
+    /// A list.
+    List,
+    /// A set.
+    Set,
+    /// A sorted set.
+    ZSet,
+    /// A stream.
+    Stream,
+}
+
+/// What one key is, whichever its generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Its type.
+    pub kind: Kind,
+    /// Bytes in the string, or in each element.
+    pub size: usize,
+    /// How many elements; 1 for a string.
+    pub elements: usize,
+    /// When it expires, in milliseconds of UNIX time.
+    pub expires_ms: Option<i64>,
+}
+
+impl LedgerSpec {
+    /// The slot of key `index`.
+    pub fn slot(&self, index: u64) -> u16 {
+        u16::try_from(index % u64::from(SLOT_COUNT)).expect("a remainder below 16384")
+    }
+
+    /// Appends the name of key `index`: `{tag}label:index`.
+    pub(super) fn push_key(&self, buffer: &mut Vec<u8>, index: u64) {
+        buffer.push(b'{');
+        buffer.extend_from_slice(tag_for_slot(self.slot(index)).as_bytes());
+        buffer.push(b'}');
+        buffer.extend_from_slice(self.label.as_bytes());
+        buffer.push(b':');
+        push_decimal(buffer, index);
+    }
+
+    /// The name of key `index`.
+    pub fn key(&self, index: u64) -> String {
+        let mut buffer = Vec::new();
+        self.push_key(&mut buffer, index);
+        String::from_utf8(buffer).expect("labels and tags are text")
+    }
+
+    /// The number of the key called `name`, if it is named like one of this ledger's.
+    pub fn index_of(&self, name: &[u8]) -> Option<u64> {
+        let rest = &name[name.iter().position(|&byte| byte == b'}')? + 1..];
+        let digits = rest.strip_prefix(self.label.as_bytes())?.strip_prefix(b":")?;
+        let index: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        let mut expected = Vec::new();
+        self.push_key(&mut expected, index);
+        (expected == name).then_some(index)
+    }
+
+    /// What key `index` is.
+    pub fn shape(&self, index: u64) -> Shape {
+        match self.mix {
+            Mix::Plain => Shape {
+                kind: Kind::String,
+                size: 3,
+                elements: 1,
+                expires_ms: None,
+            },
+            Mix::Varied => self.varied(index),
+        }
+    }
+
+    fn varied(&self, index: u64) -> Shape {
+        let mut random = Random::new(self.seed, index, 0);
+        let kind = match random.below(16) {
+            0..=7 => Kind::String,
+            8 | 9 => Kind::Hash,
+            10 | 11 => Kind::List,
+            12 => Kind::Set,
+            13 | 14 => Kind::ZSet,
+            _ => Kind::Stream,
+        };
+        // Mostly small, so that a million keys are about a hundred megabytes; now and then as large as promised.
+        let limit = match random.below(100_000) {
+            0 => LARGEST,
+            1..=100 => LARGEST_ELEMENT,
+            101..=3000 => 1024,
+            _ => 128,
+        };
+        let (kind, size) = match index {
+            // The extremes are always there.
+            0 => (Kind::String, 1),
+            1 => (Kind::String, LARGEST),
+            _ => (kind, 1 + random.below(limit as u64) as usize),
+        };
+        let elements = if kind == Kind::String {
+            1
+        } else {
+            1 + random.below(4) as usize
+        };
+        let size = match kind {
+            Kind::String => size,
+            // Members of a set must differ; eight random bytes do.
+            Kind::Set | Kind::ZSet => size.clamp(8, LARGEST_ELEMENT),
+            Kind::Hash | Kind::List | Kind::Stream => size.min(LARGEST_ELEMENT),
+        };
+        let expires_ms = match random.below(100) {
+            // Long enough to be there at the end, short enough to notice when it vanished.
+            0..=9 => Some(self.base_ms + (3600 + random.below(24 * 3600) as i64) * 1000),
+            // Runs out in the course of a scenario.
+            10 => Some(self.base_ms + (20 + random.below(40) as i64) * 1000),
+            _ => None,
+        };
+        Shape {
+            kind,
+            size,
+            elements,
+            expires_ms,
+        }
+    }
+}
+
+pub(super) fn push_decimal(buffer: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    buffer.extend_from_slice(&digits[at..]);
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): one multiplication chain per eight bytes, and any state is a good seed.
+pub(super) struct Random(u64);
+
+impl Random {
+    /// The stream for key `index` and `purpose`.
+    pub(super) fn new(seed: u64, index: u64, purpose: u64) -> Self {
+        let mut random = Self(seed ^ index.wrapping_mul(0xD134_2543_DE82_EF95) ^ purpose.rotate_left(32));
+        random.next();
+        random
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `limit`; the bias of a remainder does not matter here.
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::super::slots::key_slot;
+    use super::*;
+
+    fn spec() -> LedgerSpec {
+        LedgerSpec {
+            label: "t".to_owned(),
+            seed: 7,
+            keys: 100_000,
+            mix: Mix::Varied,
+            base_ms: 1_000_000,
+        }
+    }
+
+    #[test]
+    fn names_lead_to_their_slots_and_back() {
+        let spec = spec();
+        for index in (0..spec.keys).step_by(97) {
+            let key = spec.key(index);
+            assert_eq!(key_slot(key.as_bytes()), spec.slot(index));
+            assert_eq!(spec.index_of(key.as_bytes()), Some(index));
+        }
+        assert_eq!(spec.index_of(b"{x}t:5"), None, "the tag of another slot");
+        assert_eq!(spec.index_of(b"other"), None);
+        assert_eq!(spec.index_of(b"{0}u:5"), None);
+    }
+
+    #[test]
+    fn the_mix_has_every_type_both_extremes_and_lifetimes() {
+        let spec = spec();
+        let shapes: Vec<Shape> = (0..50_000).map(|index| spec.shape(index)).collect();
+        let kinds: BTreeSet<Kind> = shapes.iter().map(|shape| shape.kind).collect();
+        assert_eq!(kinds.len(), 6);
+        assert_eq!((shapes[0].size, shapes[1].size), (1, LARGEST));
+        assert!(shapes.iter().all(|shape| (1..=LARGEST).contains(&shape.size)));
+        let mortal = shapes.iter().filter(|shape| shape.expires_ms.is_some()).count();
+        assert!((4500..6500).contains(&mortal), "{mortal}");
+        assert_eq!(spec.shape(77), spec.shape(77), "the same every time");
+    }
+}

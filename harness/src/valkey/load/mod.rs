@@ -1,0 +1,269 @@
+//! Background load: writers that go on while something is done to the cluster, and the account of what they met.
+//!
+//! Each writer appends the numbers 1, 2, 3 … to a list of its own, one at a time, over a connection of its own. What
+//! the list holds at the end tells lost acknowledged writes, rollbacks, duplicates and disorder apart; when writes
+//! succeeded tells each shard's longest gap. A number whose outcome is unknown is not sent again.
+//!
+//! It measures availability and order. That *all* data survives is the [ledger](super::ledger)'s business.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`account`] | what a writer's list says about its writes; pure |
+//! | [`report`] | the result, per shard, and what of it is a violation |
+
+pub mod account;
+pub mod report;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use redis::Value;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::account::{Outcomes, judge};
+pub use self::report::{LoadReport, ShardReport};
+use self::report::{WriterReport, gaps};
+use self::writer::{Writer, WriterEnd};
+use super::cluster_client::{Resend, RoutedClient};
+use super::dialer::Dialer;
+use super::resp;
+use super::slots::{SlotSet, tag_for_slot};
+use crate::secret::Password;
+
+/// How much load, and of which kind.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Tells this load's keys from others'.
+    pub label: String,
+    /// Writers per shard. Several, so that one slow connection is no gap of the shard.
+    pub writers_per_shard: u16,
+    /// How many of them wait for a replica after every write (`WAIT 1`).
+    pub confirming_per_shard: u16,
+    /// How long a write may take before its outcome is called unknown.
+    pub answer_deadline: Duration,
+    /// How long a confirming writer waits for the replica.
+    pub confirm_timeout: Duration,
+    /// The pause of each writer between writes.
+    pub pace: Duration,
+}
+
+impl Default for LoadOptions {
+    /// Four writers per shard, one of them confirming, each at most every 5 ms: a gap is measured to a few milliseconds,
+    /// and the load does not compete with what it watches.
+    fn default() -> Self {
+        Self {
+            label: "load".to_owned(),
+            writers_per_shard: 4,
+            confirming_per_shard: 1,
+            answer_deadline: Duration::from_secs(2),
+            confirm_timeout: Duration::from_secs(1),
+            pace: Duration::from_millis(5),
+        }
+    }
+}
+
+/// A load that is running. Dropping it stops the writers and forgets what they met; [`stop`](Load::stop) does not.
+pub struct Load {
+    options: LoadOptions,
+    router: Arc<RoutedClient>,
+    shards: BTreeMap<String, SlotSet>,
+    writers: JoinSet<WriterEnd>,
+    stop: CancellationToken,
+    started: Instant,
+    started_at: Timestamp,
+}
+
+/// Why a load could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Nobody owns slots.
+    #[error("background load: no pod owns a slot")]
+    NoOwners,
+}
+
+impl Load {
+    /// Starts writing to every shard that owns slots now. A shard stays what it is now, a set of slots, wherever the
+    /// slots go.
+    ///
+    /// # Errors
+    /// When no pod owns a slot.
+    pub async fn start(
+        dialer: Arc<dyn Dialer>,
+        password: Option<Password>,
+        pods: Vec<String>,
+        options: LoadOptions,
+    ) -> Result<Self, LoadError> {
+        let router = Arc::new(RoutedClient::new(dialer.clone(), password.clone(), pods));
+        router.refresh().await;
+        let map = router.slot_map().await;
+        let shards: BTreeMap<String, SlotSet> = map
+            .owners()
+            .into_iter()
+            .map(|(pod, slots)| (pod.to_owned(), slots))
+            .collect();
+        if shards.is_empty() {
+            return Err(LoadError::NoOwners);
+        }
+        let stop = CancellationToken::new();
+        let started = Instant::now();
+        let mut writers = JoinSet::new();
+        for (pod, slots) in &shards {
+            for (number, slot) in (0..options.writers_per_shard).zip(spread(slots, options.writers_per_shard))
+            {
+                let writer = Writer {
+                    shard: pod.clone(),
+                    slot,
+                    key: key(&options.label, slot, number),
+                    confirming: number < options.confirming_per_shard,
+                    options: options.clone(),
+                    dialer: dialer.clone(),
+                    password: password.clone(),
+                    router: router.clone(),
+                    started,
+                };
+                writers.spawn(writer.run(stop.clone()));
+            }
+        }
+        Ok(Self {
+            options,
+            router,
+            shards,
+            writers,
+            stop,
+            started,
+            started_at: Timestamp::now(),
+        })
+    }
+
+    /// Tells the writers that the release has other pods now.
+    pub async fn set_pods(&self, pods: Vec<String>) {
+        self.router.set_pods(pods).await;
+    }
+
+    /// Stops the writers, reads their lists back and accounts for every number.
+    pub async fn stop(mut self) -> LoadReport {
+        self.stop.cancel();
+        let mut ends = Vec::new();
+        while let Some(end) = self.writers.join_next().await {
+            ends.push(end.expect("a writer does not panic and is not aborted"));
+        }
+        let stopped = self.started.elapsed();
+        let mut shards = BTreeMap::new();
+        for (pod, slots) in &self.shards {
+            let (longest_gap, gap_began) = gaps(
+                ends.iter()
+                    .filter(|end| end.shard == *pod)
+                    .map(|end| end.successes.as_slice()),
+                stopped,
+            );
+            let shard = ShardReport {
+                slots: slots.clone(),
+                longest_gap,
+                gap_began_at: self.at(gap_began),
+                writers: Vec::new(),
+            };
+            shards.insert(pod.clone(), shard);
+        }
+        for end in ends {
+            let writer = self.account_of(&end).await;
+            shards
+                .get_mut(&end.shard)
+                .expect("a writer's shard")
+                .writers
+                .push(writer);
+        }
+        for shard in shards.values_mut() {
+            shard.writers.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        LoadReport {
+            started_at: self.started_at,
+            duration: stopped,
+            shards,
+        }
+    }
+
+    fn at(&self, since_start: Duration) -> Timestamp {
+        let elapsed = jiff::SignedDuration::try_from(since_start).unwrap_or(jiff::SignedDuration::MAX);
+        self.started_at.checked_add(elapsed).unwrap_or(Timestamp::MAX)
+    }
+
+    async fn account_of(&self, end: &WriterEnd) -> WriterReport {
+        let question = redis::cmd("LRANGE").arg(&end.key).arg(0).arg(-1).to_owned();
+        let list = match self.router.execute(end.slot, question, Resend::Idempotent).await {
+            Ok(value) => numbers(&value),
+            Err(error) => Err(error.to_string()),
+        };
+        let Outcomes {
+            acknowledged,
+            unknown,
+            refused,
+            confirmed,
+        } = &end.outcomes;
+        WriterReport {
+            key: end.key.clone(),
+            slot: end.slot,
+            attempted: end.attempted,
+            acknowledged: acknowledged.len() as u64,
+            unknown: unknown.len() as u64,
+            confirmed: confirmed.len() as u64,
+            not_executed: refused.len() as u64,
+            obstacles: end.obstacles.clone(),
+            account: list.map(|list| judge(&end.outcomes, &list)),
+        }
+    }
+
+    /// The options it runs with.
+    pub fn options(&self) -> &LoadOptions {
+        &self.options
+    }
+
+    /// The shards it writes to: by the pod that owned them at the start, their slots.
+    pub fn shards(&self) -> &BTreeMap<String, SlotSet> {
+        &self.shards
+    }
+
+    /// The keys it writes to, and whether their writers wait for a replica.
+    pub fn keys(&self) -> Vec<(String, bool)> {
+        let options = &self.options;
+        let of_shard = |slots| (0..options.writers_per_shard).zip(spread(slots, options.writers_per_shard));
+        self.shards
+            .values()
+            .flat_map(of_shard)
+            .map(|(number, slot)| {
+                (
+                    key(&options.label, slot, number),
+                    number < options.confirming_per_shard,
+                )
+            })
+            .collect()
+    }
+}
+
+/// `count` slots, spread over the set.
+fn spread(slots: &SlotSet, count: u16) -> Vec<u16> {
+    let all: Vec<u16> = slots.iter().collect();
+    let count = usize::from(count);
+    (0..count).map(|n| all[n * all.len() / count.max(1)]).collect()
+}
+
+fn key(label: &str, slot: u16, number: u16) -> String {
+    format!("{label}:{{{}}}:{number}", tag_for_slot(slot))
+}
+
+fn numbers(value: &Value) -> Result<Vec<u64>, String> {
+    let unexpected = || "its list holds something that is no number".to_owned();
+    resp::items(value)
+        .ok_or_else(unexpected)?
+        .iter()
+        .map(|item| {
+            resp::text(item)
+                .and_then(|text| text.parse().ok())
+                .ok_or_else(unexpected)
+        })
+        .collect()
+}

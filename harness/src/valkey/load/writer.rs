@@ -1,0 +1,244 @@
+//! One writer: appends its numbers one at a time, and follows its slot wherever it goes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::super::cluster_client::RoutedClient;
+use super::super::dialer::Dialer;
+use super::super::reply::{Redirect, Verdict, judge_text};
+use super::super::wire::{Reply, Wire, encode};
+use super::LoadOptions;
+use super::account::Outcomes;
+use crate::secret::Password;
+
+/// The pause before a write is tried again that met an obstacle: short, as it bounds how exactly a gap is measured.
+const BACK_OFF: Duration = Duration::from_millis(20);
+
+/// How long dialling may take here: a pod that has gone must not hold a writer up while its slot lives elsewhere.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) struct Writer {
+    pub(super) shard: String,
+    pub(super) slot: u16,
+    pub(super) key: String,
+    pub(super) confirming: bool,
+    pub(super) options: LoadOptions,
+    pub(super) dialer: Arc<dyn Dialer>,
+    pub(super) password: Option<Password>,
+    pub(super) router: Arc<RoutedClient>,
+    pub(super) started: Instant,
+}
+
+/// What a writer met.
+pub(super) struct WriterEnd {
+    pub(super) shard: String,
+    pub(super) slot: u16,
+    pub(super) key: String,
+    /// The last number it tried.
+    pub(super) attempted: u64,
+    pub(super) outcomes: Outcomes,
+    /// When its writes succeeded, since the start, ascending.
+    pub(super) successes: Vec<Duration>,
+    /// What stood in the way, and how often: error codes and connection failures.
+    pub(super) obstacles: BTreeMap<String, u64>,
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Acknowledged { confirmed: bool },
+    Unknown(String),
+    Refused(String),
+    Later(String),
+    Elsewhere(Redirect),
+}
+
+/// A connection to the pod that is believed to own the slot.
+struct Link {
+    wire: Wire,
+    asking: bool,
+}
+
+impl Writer {
+    pub(super) async fn run(self, stop: CancellationToken) -> WriterEnd {
+        let mut end = WriterEnd {
+            shard: self.shard.clone(),
+            slot: self.slot,
+            key: self.key.clone(),
+            attempted: 0,
+            outcomes: Outcomes::default(),
+            successes: Vec::new(),
+            obstacles: BTreeMap::new(),
+        };
+        let mut link: Option<Link> = None;
+        while !stop.is_cancelled() {
+            end.attempted += 1;
+            let number = end.attempted;
+            self.write(number, &mut link, &mut end, &stop).await;
+            pause(self.options.pace, &stop).await;
+        }
+        end
+    }
+
+    /// Tries one number until its outcome is known to be final or unknown, or the writer is stopped.
+    async fn write(
+        &self,
+        number: u64,
+        link: &mut Option<Link>,
+        end: &mut WriterEnd,
+        stop: &CancellationToken,
+    ) {
+        loop {
+            let (obstacle, refresh) = match self.attempt(number, link).await {
+                Attempt::Acknowledged { confirmed } => {
+                    end.outcomes.acknowledged.insert(number);
+                    end.successes.push(self.started.elapsed());
+                    if confirmed {
+                        end.outcomes.confirmed.insert(number);
+                    }
+                    return;
+                }
+                Attempt::Unknown(cause) => {
+                    *link = None;
+                    end.outcomes.unknown.insert(number);
+                    *end.obstacles.entry(cause).or_default() += 1;
+                    self.router.refresh().await;
+                    return;
+                }
+                Attempt::Refused(code) => {
+                    end.outcomes.refused.insert(number);
+                    *end.obstacles.entry(code).or_default() += 1;
+                    return;
+                }
+                Attempt::Later(cause) => {
+                    *link = None;
+                    (cause, true)
+                }
+                Attempt::Elsewhere(Redirect::Moved { slot, address }) => {
+                    *link = None;
+                    let known = self.router.learn(slot, &address).await;
+                    ("MOVED".to_owned(), !known)
+                }
+                Attempt::Elsewhere(Redirect::Ask { address }) => {
+                    *link = self.ask(&address).await;
+                    ("ASK".to_owned(), link.is_none())
+                }
+            };
+            *end.obstacles.entry(obstacle).or_default() += 1;
+            if stop.is_cancelled() {
+                end.outcomes.refused.insert(number);
+                return;
+            }
+            if refresh {
+                pause(BACK_OFF, stop).await;
+                self.router.refresh().await;
+            }
+        }
+    }
+
+    async fn attempt(&self, number: u64, link: &mut Option<Link>) -> Attempt {
+        if link.is_none() {
+            let owner = self.router.slot_map().await.owner(self.slot).map(str::to_owned);
+            let Some(pod) = owner else {
+                return Attempt::Later("no known owner".to_owned());
+            };
+            match self.connect(&pod).await {
+                Ok(wire) => *link = Some(Link { wire, asking: false }),
+                Err(cause) => return Attempt::Later(cause),
+            }
+        }
+        let Some(open) = link.as_mut() else {
+            return Attempt::Later("no connection".to_owned());
+        };
+        let (attempt, intact) = self.send(number, open).await;
+        // The permission to ask is for one command; and an answer that is still owed would be taken for the next one's.
+        if open.asking || !intact {
+            *link = None;
+        }
+        attempt
+    }
+
+    /// Sends a number; tells whether every answer came.
+    async fn send(&self, number: u64, link: &mut Link) -> (Attempt, bool) {
+        let mut commands = Vec::new();
+        let mut count = 1;
+        if link.asking {
+            encode(&mut commands, &[b"ASKING"]);
+            count += 1;
+        }
+        encode(
+            &mut commands,
+            &[b"RPUSH", self.key.as_bytes(), number.to_string().as_bytes()],
+        );
+        let write = count - 1;
+        if self.confirming {
+            let timeout = self.options.confirm_timeout.as_millis().to_string();
+            encode(&mut commands, &[b"WAIT", b"1", timeout.as_bytes()]);
+            count += 1;
+        }
+        let (mut error, mut written, mut confirmed) = (None, false, false);
+        let exchange = link
+            .wire
+            .pipeline(&commands, count, |position, reply| match reply {
+                Reply::Error(text) if position == write => {
+                    error = Some(String::from_utf8_lossy(text).into_owned());
+                }
+                Reply::Integer(_) if position == write => written = true,
+                Reply::Integer(replicas) if position > write => confirmed = replicas > 0,
+                _ => {}
+            });
+        let confirm = if self.confirming {
+            self.options.confirm_timeout
+        } else {
+            Duration::ZERO
+        };
+        let result = tokio::time::timeout(self.options.answer_deadline + confirm, exchange).await;
+        let intact = matches!(result, Ok(Ok(())));
+        let attempt = match (error, written, result) {
+            (Some(text), _, _) => verdict(&text),
+            // Acknowledged before the connection broke.
+            (None, true, _) => Attempt::Acknowledged { confirmed },
+            (None, false, Ok(Ok(()))) => Attempt::Unknown("an answer that is no number".to_owned()),
+            (None, false, Ok(Err(error))) => Attempt::Unknown(format!("connection broke: {}", error.kind())),
+            (None, false, Err(_elapsed)) => Attempt::Unknown("no answer".to_owned()),
+        };
+        (attempt, intact)
+    }
+
+    async fn ask(&self, address: &str) -> Option<Link> {
+        let pod = self.router.slot_map().await.pod_at(address).map(str::to_owned)?;
+        let wire = self.connect(&pod).await.ok()?;
+        Some(Link { wire, asking: true })
+    }
+
+    async fn connect(&self, pod: &str) -> Result<Wire, String> {
+        let connecting = async {
+            let stream = self.dialer.dial(pod).await?;
+            Wire::open(stream, self.password.as_ref()).await
+        };
+        match tokio::time::timeout(DIAL_TIMEOUT, connecting).await {
+            Ok(result) => result.map_err(|error| format!("connecting: {}", error.kind())),
+            Err(_elapsed) => Err("connecting: no answer".to_owned()),
+        }
+    }
+}
+
+fn verdict(text: &str) -> Attempt {
+    let code = text.split(' ').next().unwrap_or_default().to_owned();
+    match judge_text(text) {
+        Verdict::Final => Attempt::Refused(code),
+        Verdict::Later => Attempt::Later(code),
+        Verdict::Elsewhere(redirect) => Attempt::Elsewhere(redirect),
+    }
+}
+
+/// Time is the point here: the load's pace, and a back-off. It ends early when the load is stopped.
+async fn pause(length: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep_until(Instant::now() + length) => {}
+        () = stop.cancelled() => {}
+    }
+}

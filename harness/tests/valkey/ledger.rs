@@ -1,0 +1,328 @@
+//! The ledger against real servers: what it must notice, and what it must not mistake.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness::valkey::ledger::{
+    Class, Ledger, LedgerSpec, Mix, Target, Verification, VerifyOptions, WriteOptions,
+};
+use harness::valkey::slots::SLOT_COUNT;
+use jiff::Timestamp;
+use redis::Value;
+
+use crate::servers::{Servers, ask, libc_signal::Signal, password, run, text};
+
+fn spec(keys: u64, mix: Mix) -> LedgerSpec {
+    LedgerSpec {
+        label: "led".to_owned(),
+        seed: 42,
+        keys,
+        mix,
+        base_ms: Timestamp::now().as_millisecond(),
+    }
+}
+
+fn target(servers: &Servers) -> Target {
+    Target::new(Arc::new(servers.dialer()), Some(password()), servers.names())
+}
+
+struct Held {
+    ledger: Ledger,
+    target: Target,
+    _dir: tempfile::TempDir,
+}
+
+async fn written(servers: &Servers, keys: u64, options: &WriteOptions) -> Held {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = Ledger::create(dir.path(), spec(keys, Mix::Varied)).expect("created");
+    let target = target(servers);
+    let report = ledger.write(&target, options).await.expect("journalled");
+    assert_eq!(report.acknowledged, keys, "{report:?}");
+    Held {
+        ledger,
+        target,
+        _dir: dir,
+    }
+}
+
+impl Held {
+    async fn verify(&self) -> Verification {
+        self.ledger.verify(&self.target, &VerifyOptions::default()).await
+    }
+}
+
+/// All keys of every type and size are there, in every slot, through three generations.
+#[tokio::test]
+async fn what_is_written_is_found_generation_after_generation() {
+    let Some(servers) = Servers::cluster(3, 1).await else {
+        return;
+    };
+    let keys = u64::from(SLOT_COUNT) * 2 + 100;
+    let options = WriteOptions {
+        confirm_replicas: 1,
+        ..WriteOptions::default()
+    };
+    let held = written(&servers, keys, &options).await;
+    for generation in 1..=3 {
+        let verification = held.verify().await;
+        assert_eq!(verification.violations(0), [], "generation {generation}");
+        assert_eq!(verification.counts.values().sum::<u64>(), keys);
+        assert!(
+            verification.of(Class::Intact) > keys * 95 / 100,
+            "{:?}",
+            verification.counts
+        );
+        let report = held
+            .ledger
+            .write(&held.target, &options)
+            .await
+            .expect("journalled");
+        assert_eq!((report.acknowledged, report.generation), (keys, generation + 1));
+        assert_eq!(report.confirmed, keys, "every batch was confirmed by a replica");
+    }
+}
+
+/// Each kind of damage, done behind the ledger's back, is called by its name, and nothing else is.
+#[tokio::test]
+async fn each_kind_of_damage_has_its_name() {
+    let Some(servers) = Servers::cluster(3, 0).await else {
+        return;
+    };
+    let held = written(&servers, u64::from(SLOT_COUNT), &WriteOptions::default()).await;
+    let spec = held.ledger.spec();
+    let find =
+        |wanted: &dyn Fn(u64) -> bool| (0..spec.keys).find(|&index| wanted(index)).expect("such a key");
+    let eternal_string = |index: u64| {
+        let shape = spec.shape(index);
+        shape.kind == harness::valkey::ledger::spec::Kind::String
+            && shape.expires_ms.is_none()
+            && shape.size > 8
+    };
+    let mortal = |index: u64| {
+        spec.shape(index)
+            .expires_ms
+            .is_some_and(|at| at > spec.base_ms + 1_000_000)
+    };
+    let lost = find(&|index| index > 100 && eternal_string(index));
+    let corrupt = find(&|index| index > lost && eternal_string(index));
+    let retyped = find(&|index| index > corrupt && eternal_string(index));
+    let immortal = find(&|index| index > 500 && mortal(index));
+    let early = find(&|index| index > immortal && mortal(index));
+    // Before the damage, the content of one key is kept, to be put back as a stale value after the second generation.
+    let stale = find(&|index| index > 3000 && eternal_string(index));
+    let owner_of = async |index: u64| {
+        let map = held.target.router().slot_map().await;
+        servers
+            .connection(map.owner(spec.slot(index)).expect("an owner"))
+            .await
+    };
+    let old = ask(&mut owner_of(stale).await, &["GET", &spec.key(stale)]).await;
+    held.ledger
+        .write(&held.target, &WriteOptions::default())
+        .await
+        .expect("the second generation");
+    let Value::BulkString(old) = old else {
+        panic!("no value: {old:?}")
+    };
+    let mut put_back = redis::pipe();
+    put_back.cmd("SET").arg(spec.key(stale)).arg(old);
+    owner_of(stale)
+        .await
+        .send_packed_commands(&put_back, 0, 1)
+        .await
+        .expect("put back");
+    ask(&mut owner_of(lost).await, &["DEL", &spec.key(lost)]).await;
+    ask(&mut owner_of(early).await, &["DEL", &spec.key(early)]).await;
+    ask(
+        &mut owner_of(corrupt).await,
+        &["SETRANGE", &spec.key(corrupt), "3", "#"],
+    )
+    .await;
+    ask(&mut owner_of(retyped).await, &["DEL", &spec.key(retyped)]).await;
+    ask(&mut owner_of(retyped).await, &["LPUSH", &spec.key(retyped), "x"]).await;
+    ask(&mut owner_of(immortal).await, &["PERSIST", &spec.key(immortal)]).await;
+    let phantom = format!(
+        "{{{}}}led:{}",
+        harness::valkey::slots::tag_for_slot(9),
+        9 + 16384 * 50
+    );
+    ask(&mut owner_of(9).await, &["SET", &phantom, "boo"]).await;
+
+    let verification = held.verify().await;
+    let counts = [
+        (Class::Lost, 1),
+        (Class::ExpiredEarly, 1),
+        (Class::Corrupt, 2),
+        (Class::Immortal, 1),
+        (Class::Stale, 1),
+        (Class::Phantom, 1),
+        (Class::Unverified, 0),
+    ];
+    for (class, count) in counts {
+        assert_eq!(
+            verification.of(class),
+            count,
+            "{class}: {:#?}",
+            verification.findings
+        );
+    }
+    assert_eq!(verification.findings[&Class::Lost].examples, [spec.key(lost)]);
+    assert_eq!(
+        verification.findings[&Class::Immortal].examples,
+        [spec.key(immortal)]
+    );
+    assert_eq!(verification.findings[&Class::Phantom].examples, [phantom]);
+}
+
+/// A shard that is wiped shows as its slots and its former owner.
+#[tokio::test]
+async fn a_wiped_shard_is_named_with_its_slots_and_owner() {
+    let Some(servers) = Servers::cluster(3, 0).await else {
+        return;
+    };
+    let held = written(&servers, u64::from(SLOT_COUNT), &WriteOptions::default()).await;
+    run(&mut servers.connection("valkey-1").await, &["FLUSHALL"]).await;
+    let verification = held.verify().await;
+    let violations = verification.violations(0);
+    assert_eq!(violations.len(), 1, "{violations:#?}");
+    assert!(
+        violations[0]
+            .seen
+            .contains("when they were written, valkey-1 had "),
+        "{}",
+        violations[0]
+    );
+    assert!(!violations[0].seen.contains("valkey-0"), "{}", violations[0]);
+}
+
+/// Slots that move while the ledger is read and written are followed.
+#[tokio::test]
+async fn slots_on_the_move_are_followed() {
+    let Some(servers) = Servers::cluster(3, 0).await else {
+        return;
+    };
+    let held = written(&servers, u64::from(SLOT_COUNT), &WriteOptions::default()).await;
+    let mut ids = Vec::new();
+    for name in ["valkey-0", "valkey-1"] {
+        ids.push(text(&mut servers.connection(name).await, &["CLUSTER", "MYID"]).await);
+    }
+    let (mut source, mut target) = (
+        servers.connection("valkey-0").await,
+        servers.connection("valkey-1").await,
+    );
+    run(&mut source, &["CLUSTER", "SETSLOT", "77", "MIGRATING", &ids[1]]).await;
+    run(&mut target, &["CLUSTER", "SETSLOT", "77", "IMPORTING", &ids[0]]).await;
+    let ip = servers.nodes["valkey-1"].ip.to_string();
+    let key = held.ledger.spec().key(77);
+    let migrate = [
+        "MIGRATE",
+        &ip,
+        "6379",
+        &key,
+        "0",
+        "1000",
+        "AUTH",
+        password().expose(),
+    ]
+    .map(str::to_owned);
+    run(
+        &mut source,
+        &migrate.iter().map(String::as_str).collect::<Vec<_>>(),
+    )
+    .await;
+    assert_eq!(held.verify().await.violations(0), [], "half moved");
+    let report = held
+        .ledger
+        .write(&held.target, &WriteOptions::default())
+        .await
+        .expect("journalled");
+    assert_eq!(report.acknowledged, u64::from(SLOT_COUNT), "{report:?}");
+    for node in [&mut target, &mut source] {
+        run(node, &["CLUSTER", "SETSLOT", "77", "NODE", &ids[1]]).await;
+    }
+    assert_eq!(held.verify().await.violations(0), [], "moved");
+}
+
+/// A server that is full, and one that stops answering: refused and unknown, never lost, and nobody waits for ever.
+#[tokio::test]
+async fn refused_and_unanswered_writes_are_not_losses() {
+    let Some(servers) = Servers::cluster(3, 0).await else {
+        return;
+    };
+    let quick = WriteOptions {
+        patience: Duration::from_secs(2),
+        answer_deadline: Duration::from_secs(1),
+        ..WriteOptions::default()
+    };
+    let held = written(&servers, u64::from(SLOT_COUNT), &quick).await;
+    run(
+        &mut servers.connection("valkey-0").await,
+        &["CONFIG", "SET", "maxmemory", "1"],
+    )
+    .await;
+    let report = held.ledger.write(&held.target, &quick).await.expect("journalled");
+    assert!(report.refused["OOM"] > 5000, "{report:?}");
+    assert_eq!(
+        held.verify().await.violations(0),
+        [],
+        "what was refused is not lost"
+    );
+    run(
+        &mut servers.connection("valkey-0").await,
+        &["CONFIG", "SET", "maxmemory", "0"],
+    )
+    .await;
+
+    servers.signal("valkey-2", Signal::Stop);
+    let report = held.ledger.write(&held.target, &quick).await.expect("journalled");
+    assert!(
+        report.unknown.keys().all(|cause| cause.starts_with("valkey-2: ")),
+        "{report:?}"
+    );
+    let options = VerifyOptions {
+        patience: Duration::from_secs(2),
+        answer_deadline: Duration::from_secs(1),
+        ..VerifyOptions::default()
+    };
+    let silent = held.ledger.verify(&held.target, &options).await;
+    assert_eq!(silent.of(Class::Lost), 0);
+    assert!(silent.of(Class::Unverified) > 5000, "{:?}", silent.counts);
+    assert!(!silent.violations(0).is_empty(), "what was not read is not green");
+    servers.signal("valkey-2", Signal::Continue);
+    crate::servers::until("the cluster to heal", || async {
+        let all = held.ledger.verify(&held.target, &options).await;
+        (all.violations(0).is_empty()).then_some(())
+    })
+    .await;
+}
+
+/// The harness is killed in the middle: another one continues with what was recorded.
+#[tokio::test]
+async fn an_interrupted_ledger_is_continued() {
+    let Some(servers) = Servers::start(1, &[]).await else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let target = target(&servers);
+    let ledger = Ledger::create(dir.path(), spec(20_000, Mix::Varied)).expect("created");
+    let options = WriteOptions::default();
+    let writing = ledger.write(&target, &options);
+    // Dropped in the middle, whatever it was doing.
+    let _ = tokio::time::timeout(Duration::from_millis(150), writing).await;
+    std::mem::forget(ledger);
+    let ledger = Ledger::open(dir.path()).expect("opened");
+    let verification = ledger.verify(&target, &VerifyOptions::default()).await;
+    assert_eq!(verification.violations(0), []);
+    let report = ledger
+        .write(&target, &WriteOptions::default())
+        .await
+        .expect("journalled");
+    assert_eq!((report.generation, report.acknowledged), (2, 20_000));
+    assert_eq!(
+        ledger
+            .verify(&target, &VerifyOptions::default())
+            .await
+            .violations(0),
+        []
+    );
+}

@@ -1,0 +1,182 @@
+//! Background load against real clusters that fail over and move slots.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use harness::valkey::load::report::LoadBudget;
+use harness::valkey::load::{Load, LoadOptions, LoadReport};
+
+use crate::servers::{Servers, ask, password, run, text, until};
+
+const LENIENT: LoadBudget = LoadBudget {
+    unconfirmed_losses: 1000,
+    longest_gap: Duration::from_secs(60),
+};
+
+async fn start(servers: &Servers) -> Load {
+    let dialer = Arc::new(servers.dialer());
+    Load::start(dialer, Some(password()), servers.names(), LoadOptions::default())
+        .await
+        .expect("a load")
+}
+
+/// Lets the load run for a while: time is what it measures.
+async fn run_for(time: Duration) {
+    tokio::time::sleep_until(tokio::time::Instant::now() + time).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quiet_cluster_loses_nothing_and_has_no_gap() {
+    let Some(servers) = Servers::cluster(3, 1).await else {
+        return;
+    };
+    let load = start(&servers).await;
+    run_for(Duration::from_secs(2)).await;
+    let report = load.stop().await;
+    let budget = LoadBudget {
+        unconfirmed_losses: 0,
+        longest_gap: Duration::from_secs(1),
+    };
+    assert_eq!(report.violations(&budget), []);
+    assert_eq!(report.shards.len(), 3);
+    assert!(report.acknowledged() > 300, "{report:#?}");
+    let confirmed: u64 = writers(&report).map(|writer| writer.confirmed).sum();
+    assert!(confirmed > 50, "WAIT 1 is answered: {report:#?}");
+}
+
+fn writers(report: &LoadReport) -> impl Iterator<Item = &harness::valkey::load::report::WriterReport> {
+    report.shards.values().flat_map(|shard| &shard.writers)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_shows_as_one_shards_gap_and_loses_nothing_confirmed() {
+    let Some(mut servers) = Servers::cluster(3, 1).await else {
+        return;
+    };
+    until("replicas in sync", || async {
+        let text = text(
+            &mut servers.connection("valkey-4").await,
+            &["INFO", "replication"],
+        )
+        .await;
+        text.contains("master_link_status:up").then_some(())
+    })
+    .await;
+    let load = start(&servers).await;
+    run_for(Duration::from_millis(700)).await;
+    let killed = Instant::now();
+    servers.kill("valkey-1");
+    until("the replica to be promoted", || async {
+        let text = text(
+            &mut servers.connection("valkey-4").await,
+            &["INFO", "replication"],
+        )
+        .await;
+        text.contains("role:master").then_some(())
+    })
+    .await;
+    let promoted = killed.elapsed();
+    run_for(Duration::from_secs(2)).await;
+    let report = load.stop().await;
+    let (shard, gap) = report.worst_gap().expect("shards");
+    assert_eq!(shard, "valkey-1");
+    assert!(
+        gap > Duration::from_secs(1) && gap < promoted + Duration::from_secs(4),
+        "{gap:?} of {promoted:?}"
+    );
+    assert_eq!(
+        report.violations(&LENIENT),
+        [],
+        "nothing confirmed is lost, nothing is duplicated"
+    );
+    assert!(!report.shards["valkey-1"].obstacles().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_to_a_list_behind_its_back_is_called_by_its_name() {
+    let Some(servers) = Servers::cluster(3, 1).await else {
+        return;
+    };
+    let load = start(&servers).await;
+    run_for(Duration::from_secs(1)).await;
+    let slots = load.shards().clone();
+    let keys = load.keys();
+    let victim = keys
+        .iter()
+        .find(|(_, confirming)| *confirming)
+        .expect("a confirming writer")
+        .0
+        .clone();
+    let owner = slots
+        .iter()
+        .find(|(_, slots)| slots.contains(harness::valkey::slots::key_slot(victim.as_bytes())));
+    let mut node = servers.connection(owner.expect("an owner").0).await;
+    run(&mut node, &["LSET", &victim, "3", "2"]).await;
+    let report = load.stop().await;
+    let violations = report.violations(&LENIENT);
+    let seen: Vec<&str> = violations
+        .iter()
+        .map(|violation| violation.seen.as_str())
+        .collect();
+    assert_eq!(seen, ["1 lost: {4}", "duplicates {2: 2}"], "{violations:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moves_is_followed_with_its_numbers() {
+    let Some(servers) = Servers::cluster(2, 0).await else {
+        return;
+    };
+    let load = start(&servers).await;
+    run_for(Duration::from_millis(500)).await;
+    let mut ids = Vec::new();
+    for name in ["valkey-0", "valkey-1"] {
+        ids.push(text(&mut servers.connection(name).await, &["CLUSTER", "MYID"]).await);
+    }
+    let (mut source, mut target) = (
+        servers.connection("valkey-0").await,
+        servers.connection("valkey-1").await,
+    );
+    // Not a confirming one: there is no replica to wait for.
+    let key = load.keys()[1].0.clone();
+    let slot = harness::valkey::slots::key_slot(key.as_bytes()).to_string();
+    assert!(load.shards()["valkey-0"].contains(slot.parse().expect("a slot")));
+    run(&mut source, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[1]]).await;
+    run(&mut target, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[0]]).await;
+    let ip = servers.nodes["valkey-1"].ip.to_string();
+    let migrate = [
+        "MIGRATE",
+        &ip,
+        "6379",
+        &key,
+        "0",
+        "1000",
+        "AUTH",
+        password().expose(),
+    ]
+    .map(str::to_owned);
+    ask(
+        &mut source,
+        &migrate.iter().map(String::as_str).collect::<Vec<_>>(),
+    )
+    .await;
+    run_for(Duration::from_millis(300)).await;
+    for node in [&mut target, &mut source] {
+        run(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &ids[1]]).await;
+    }
+    run_for(Duration::from_millis(500)).await;
+    let report = load.stop().await;
+    assert_eq!(
+        report.violations(&LoadBudget {
+            unconfirmed_losses: 0,
+            longest_gap: Duration::from_secs(2)
+        }),
+        []
+    );
+    let writer = writers(&report)
+        .find(|writer| writer.key == key)
+        .expect("the writer");
+    assert!(
+        writer.obstacles.contains_key("ASK") && writer.obstacles.contains_key("MOVED"),
+        "{writer:#?}"
+    );
+}

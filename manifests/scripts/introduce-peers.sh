@@ -37,14 +37,34 @@ introduce() {
   fi
 }
 
+# Introduces this pod to every peer that its server knows of.
+introduce_everywhere() {
+  view=$(at "$POD_IP" CLUSTER NODES) || return 0
+  id=$(printf '%s\n' "$view" | awk '/myself/ { print $1; exit }')
+  known=$(printf '%s\n' "$view" | grep -c ' ')
+  [ -n "$id" ] || return 0
+  for i in $(ordinals "$known"); do introduce "$id" "$i"; done
+}
+
+# Reads the server's table of nodes again and again through one connection of one process: beside a healthy
+# server nothing is ever started. Ends when the server does.
+watch() {
+  next=0
+  valkey-cli -h "$POD_IP" -p "$PORT" -r -1 -i "$interval" CLUSTER NODES 2>/dev/null |
+    while read -r _ _ flags _ _ _ _ link _; do
+      [ "$link" = disconnected ] || continue
+      case $flags in *myself* | *handshake*) continue ;; esac
+      now=$(date +%s)
+      # Several lines of one table may say it; one round of introductions is for all of them.
+      [ "$now" -ge "$next" ] || continue
+      introduce_everywhere
+      next=$(($(date +%s) + interval))
+    done
+}
+
 while :; do
-  if view=$(at "$POD_IP" CLUSTER NODES); then
-    id=$(printf '%s\n' "$view" | awk '/myself/ { print $1; exit }')
-    known=$(printf '%s\n' "$view" | grep -c ' ')
-    missing=$(printf '%s\n' "$view" | awk 'NF >= 8 && $3 !~ /myself/ && $8 != "connected"' | grep -c ' ')
-    if [ -n "$id" ] && [ "$missing" -gt 0 ]; then
-      for i in $(ordinals "$known"); do introduce "$id" "$i"; done
-    fi
-  fi
+  # In the background, since a shell attends to a signal only while it waits.
+  watch &
+  wait "$!"
   pause
 done

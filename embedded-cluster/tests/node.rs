@@ -527,9 +527,11 @@ async fn an_image_that_is_not_there_is_said_so(client: Client) -> Outcome {
 }
 
 async fn deletion_asks_before_it_kills(client: Client) -> Outcome {
-    let script = "trap 'echo asked; exit 0' TERM; while true; do sleep 0.1; done";
-    create(&client, pod("polite", json!({"command": ["sh", "-c", script], "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "echo hook > /proc/1/fd/1"]}}}}))).await?;
-    until(&client, "polite", "Running", |pod| phase(pod) == "Running").await?;
+    let script = "trap 'echo asked; exit 0' TERM; touch /tmp/up; while true; do sleep 0.1; done";
+    create(&client, pod("polite", json!({"command": ["sh", "-c", script], "readinessProbe": {"exec": {"command": ["cat", "/tmp/up"]}, "periodSeconds": 1},
+        "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "echo hook > /proc/1/fd/1"]}}}}))).await?;
+    // Ready means that the trap is set: PID 1 ignores signals that it has no handler for.
+    until(&client, "polite", "Ready", ready).await?;
     let follow = LogParams {
         follow: true,
         ..LogParams::default()

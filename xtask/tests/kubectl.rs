@@ -21,9 +21,15 @@ struct Cluster {
 impl Cluster {
     fn up() -> Self {
         let name = format!("kubectl-test-{}", std::process::id());
-        let output = Command::new(XTASK).args(["cluster", "up", "--name", &name]).output().expect("xtask runs");
+        let output = Command::new(XTASK)
+            .args(["cluster", "up", "--name", &name])
+            .output()
+            .expect("xtask runs");
         assert!(output.status.success(), "cluster up: {}", text(&output.stderr));
-        Self { name, kubeconfig: PathBuf::from(text(&output.stdout).trim()) }
+        Self {
+            name,
+            kubeconfig: PathBuf::from(text(&output.stdout).trim()),
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -36,8 +42,17 @@ impl Cluster {
     #[track_caller]
     fn kubectl(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().expect("kubectl runs");
-        let Output { status, stdout, stderr } = output;
-        assert!(status.success(), "kubectl {arguments:?}: {status}\n{}{}", text(&stdout), text(&stderr));
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = output;
+        assert!(
+            status.success(),
+            "kubectl {arguments:?}: {status}\n{}{}",
+            text(&stdout),
+            text(&stderr)
+        );
         text(&stdout)
     }
 
@@ -45,7 +60,10 @@ impl Cluster {
     #[track_caller]
     fn apply_rendering(&self, values: &str) {
         let file = self.kubeconfig.with_file_name("rendering.yaml");
-        let rendering = Command::new(XTASK).args(["manifests", "--set", values]).output().expect("xtask runs");
+        let rendering = Command::new(XTASK)
+            .args(["manifests", "--set", values])
+            .output()
+            .expect("xtask runs");
         assert!(rendering.status.success(), "{}", text(&rendering.stderr));
         std::fs::write(&file, rendering.stdout).expect("written");
         self.kubectl(&["apply", "-f", &file.display().to_string()]);
@@ -54,8 +72,13 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let down = Command::new(XTASK).args(["cluster", "down", "--name", &self.name]).status();
-        assert!(down.is_ok_and(|status| status.success()) || std::thread::panicking(), "cluster down failed");
+        let down = Command::new(XTASK)
+            .args(["cluster", "down", "--name", &self.name])
+            .status();
+        assert!(
+            down.is_ok_and(|status| status.success()) || std::thread::panicking(),
+            "cluster down failed"
+        );
     }
 }
 
@@ -65,26 +88,52 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn a_session_with_kubectl() {
-    if Command::new("kubectl").arg("version").arg("--client").stdout(Stdio::null()).status().is_err() {
+    if Command::new("kubectl")
+        .arg("version")
+        .arg("--client")
+        .stdout(Stdio::null())
+        .status()
+        .is_err()
+    {
         println!("skipped: kubectl is not on PATH");
         return;
     }
     let cluster = Cluster::up();
     let rendered = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/rendered/standalone-rpm.yaml");
-    let watch = cluster.command(&["get", "pods", "-A", "-w", "--no-headers"]).stdout(Stdio::piped()).spawn();
+    let watch = cluster
+        .command(&["get", "pods", "-A", "-w", "--no-headers"])
+        .stdout(Stdio::piped())
+        .spawn();
     let mut watch = watch.expect("kubectl runs");
 
     let applied = cluster.kubectl(&["apply", "-f", &rendered.display().to_string()]);
-    assert!(applied.contains("statefulset.apps/my-valkey-percona-valkey created"), "{applied}");
+    assert!(
+        applied.contains("statefulset.apps/my-valkey-percona-valkey created"),
+        "{applied}"
+    );
     cluster.apply_rendering(FAST);
     let rolled = cluster.kubectl(&["rollout", "status", STATEFUL_SET, "--timeout=60s"]);
     assert!(rolled.contains("roll out complete"), "{rolled}");
 
-    assert!(cluster.kubectl(&["logs", POD]).contains("Ready to accept connections"));
-    assert_eq!(cluster.kubectl(&["exec", POD, "--", "valkey-cli", "ping"]).trim(), "PONG");
+    assert!(
+        cluster
+            .kubectl(&["logs", POD])
+            .contains("Ready to accept connections")
+    );
+    assert_eq!(
+        cluster.kubectl(&["exec", POD, "--", "valkey-cli", "ping"]).trim(),
+        "PONG"
+    );
     let described = cluster.kubectl(&["describe", "pod", POD]);
-    for expected in ["Started container valkey", "Successfully assigned", "data-my-valkey-percona-valkey-0"] {
-        assert!(described.contains(expected), "describe lacks {expected:?}:\n{described}");
+    for expected in [
+        "Started container valkey",
+        "Successfully assigned",
+        "data-my-valkey-percona-valkey-0",
+    ] {
+        assert!(
+            described.contains(expected),
+            "describe lacks {expected:?}:\n{described}"
+        );
     }
 
     cluster.kubectl(&["scale", STATEFUL_SET, "--replicas=2"]);
@@ -96,11 +145,26 @@ fn a_session_with_kubectl() {
     assert_ne!(cluster.kubectl(&uid), before, "the restart replaced no pod");
 
     cluster.kubectl(&["delete", STATEFUL_SET, "--timeout=60s"]);
-    cluster.kubectl(&["wait", "--for=delete", "pod", "-l", "app.kubernetes.io/component=server", "--timeout=60s"]);
-    assert!(cluster.kubectl(&["get", "pvc", "-o", "name"]).contains("data-my-valkey-percona-valkey-1"), "claims stay");
+    cluster.kubectl(&[
+        "wait",
+        "--for=delete",
+        "pod",
+        "-l",
+        "app.kubernetes.io/component=server",
+        "--timeout=60s",
+    ]);
+    assert!(
+        cluster
+            .kubectl(&["get", "pvc", "-o", "name"])
+            .contains("data-my-valkey-percona-valkey-1"),
+        "claims stay"
+    );
     watch.kill().expect("killed");
     let watched = text(&watch.wait_with_output().expect("read").stdout);
     for state in ["Pending", "ContainerCreating", "Running", "Terminating"] {
-        assert!(watched.contains(state), "the watch never showed {state}:\n{watched}");
+        assert!(
+            watched.contains(state),
+            "the watch never showed {state}:\n{watched}"
+        );
     }
 }

@@ -115,7 +115,8 @@ async fn execute(plan: Plan, events: EventSink) -> anyhow::Result<u8> {
     if report.verdict != RunVerdict::Qualified
         && let Some(log) = session.cluster().log()
     {
-        std::fs::write(plan.folder.join(CLUSTER_LOG), log).context("the cluster's log could not be written")?;
+        std::fs::write(plan.folder.join(CLUSTER_LOG), log)
+            .context("the cluster's log could not be written")?;
     }
     let kept = end(session).await?;
     let code = exit::code_of_run(&report);

@@ -409,8 +409,10 @@ async fn startup_comes_before_readiness(client: Client) -> Outcome {
 
 async fn a_failed_liveness_probe_restarts_the_container(client: Client) -> Outcome {
     create(&client, pod("live", json!({"command": ["sh", "-c", "trap 'exit 0' TERM; touch /tmp/up; while true; do sleep 0.1; done"],
-        "livenessProbe": {"exec": {"command": ["cat", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 1}}))).await?;
-    until(&client, "live", "Running", |pod| phase(pod) == "Running").await?;
+        "readinessProbe": {"exec": {"command": ["cat", "/tmp/up"]}, "periodSeconds": 1},
+            "livenessProbe": {"exec": {"command": ["cat", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 1}}))).await?;
+    // Ready means that the file is there to be removed.
+    until(&client, "live", "Ready", ready).await?;
     exec(&client, "live", &["rm", "/tmp/up"]).await?;
     let pod = until(&client, "live", "a restart", |pod| status_restarts(pod) == 1).await?;
     let status = status(&pod).ok_or("no status")?;
@@ -525,9 +527,11 @@ async fn an_image_that_is_not_there_is_said_so(client: Client) -> Outcome {
 }
 
 async fn deletion_asks_before_it_kills(client: Client) -> Outcome {
-    let script = "trap 'echo asked; exit 0' TERM; while true; do sleep 0.1; done";
-    create(&client, pod("polite", json!({"command": ["sh", "-c", script], "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "echo hook > /proc/1/fd/1"]}}}}))).await?;
-    until(&client, "polite", "Running", |pod| phase(pod) == "Running").await?;
+    let script = "trap 'echo asked; exit 0' TERM; touch /tmp/up; while true; do sleep 0.1; done";
+    create(&client, pod("polite", json!({"command": ["sh", "-c", script], "readinessProbe": {"exec": {"command": ["cat", "/tmp/up"]}, "periodSeconds": 1},
+        "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "echo hook > /proc/1/fd/1"]}}}}))).await?;
+    // Ready means that the trap is set: PID 1 ignores signals that it has no handler for.
+    until(&client, "polite", "Ready", ready).await?;
     let follow = LogParams {
         follow: true,
         ..LogParams::default()

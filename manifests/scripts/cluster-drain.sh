@@ -81,7 +81,7 @@ $leaving
 EOF
 }
 
-complete() { knows_all "$REPLICAS" && all_ok "$REPLICAS" && links_up "$REPLICAS"; }
+complete() { whole "$REPLICAS"; }
 
 (wait_for "$PATIENCE_SECONDS" someone_runs) ||
   die "nobody can tell whether slots must be moved; to upgrade all the same, set cluster.drainBeforeScaleDown=false"

@@ -116,7 +116,7 @@ reshape() {
   place_replicas "$REPLICAS" "$seed" "$targets"
 }
 
-complete() { knows_all "$REPLICAS" && settled "$REPLICAS" && all_ok "$REPLICAS" && links_up "$REPLICAS"; }
+complete() { settled "$REPLICAS" && whole "$REPLICAS"; }
 
 await_pods
 seed=$(seed "$REPLICAS")

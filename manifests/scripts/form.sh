@@ -14,9 +14,6 @@ slot_range() {
     print first, last }' </dev/null
 }
 
-# formed: every pod says ok, knows every other, and every replica is linked.
-formed() { knows_all "$REPLICAS" && all_ok "$REPLICAS" && links_up "$REPLICAS"; }
-
 # A pod that belongs to a larger or other cluster must not be built into this one.
 refuse_strangers() {
   ids=" "

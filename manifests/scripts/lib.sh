@@ -52,7 +52,7 @@ bounded() {
   return "$bounded_code"
 }
 
-# at HOST COMMAND...: one command, its answer on stdout without carriage returns. An error answer is exit code 1.
+# at HOST COMMAND...: one command, its answer on stdout. An error answer is exit code 1.
 # That the server wants no password, or another one, shows in the answer itself; the client's own remark does not
 # belong to it.
 at() {
@@ -60,7 +60,11 @@ at() {
   shift
   at_answer=$(bounded valkey-cli -e -h "$at_host" -p "$PORT" "$@" 2>&1 </dev/null)
   at_code=$?
-  printf '%s\n' "$at_answer" | sed '/^AUTH failed/d;s/\r$//'
+  # Nearly every answer goes on as it is; the shell does that without another process.
+  case $at_answer in
+    *'AUTH failed'*) printf '%s\n' "$at_answer" | sed '/^AUTH failed/d' ;;
+    *) printf '%s\n' "$at_answer" ;;
+  esac
   return "$at_code"
 }
 
@@ -108,7 +112,7 @@ answers() {
 }
 
 # field NAME: the value of "NAME:value" on stdin (CLUSTER INFO, INFO).
-field() { awk -F: -v name="$1" '$1 == name { print $2; exit }'; }
+field() { awk -F '[:\r]' -v name="$1" '$1 == name { print $2; exit }'; }
 
 # node_id ORDINAL
 node_id() { on "$1" CLUSTER MYID | head -n 1; }
@@ -127,43 +131,51 @@ meet() {
   on "$1" CLUSTER MEET $meet_at >/dev/null
 }
 
-# Conditions over the pods 0..N-1, each asked for its own view.
+# Conditions over the pods 0..N-1, each asked for its own view, over one connection for all questions.
 
-# knows_all N: each view holds exactly N nodes, the pods', none of them in handshake, failed or without address.
-knows_all() {
+# survey N: for each pod a line "pod NAME" and what it says of the nodes, the cluster and its replication.
+survey() {
   for i in $(ordinals "$1"); do
-    view=$(on "$i" CLUSTER NODES) || { echo "pod $(pod "$i") to answer CLUSTER NODES: $view"; return 1; }
-    known=$(printf '%s\n' "$view" | awk -v n="$1" '
-      NF >= 8 { nodes++; flags = "," $3 ","
-        if (flags ~ /,(handshake|fail|fail\?|noaddr),/) bad = bad " " $2 "(" $3 ")"
-        else if ($8 != "connected") bad = bad " " $2 "(link " $8 ")" }
-      END { if (nodes != n) print "knows " nodes + 0 " nodes"; else if (bad != "") print "sees" bad }')
-    [ -z "$known" ] || { echo "every pod to know $1 nodes: pod $(pod "$i") $known"; return 1; }
+    echo "pod $HOST_PREFIX$i"
+    printf 'CLUSTER NODES\nCLUSTER INFO\nINFO replication\n' | piped "$i" 2>&1
   done
 }
 
-# all_ok N: each node says cluster_state:ok with all slots assigned and reachable.
-all_ok() {
-  for i in $(ordinals "$1"); do
-    info=$(on "$i" CLUSTER INFO) || { echo "pod $(pod "$i") to answer CLUSTER INFO: $info"; return 1; }
-    state=$(printf '%s\n' "$info" | field cluster_state)
-    slots=$(printf '%s\n' "$info" | field cluster_slots_ok)
-    if [ "$state" != ok ] || [ "$slots" != 16384 ]; then
-      echo "cluster_state:ok on pod $(pod "$i"), which says $state with $slots of 16384 slots ok"
-      return 1
-    fi
-  done
+# judge N PROMISES: reads a survey, prints the first promise that a pod's view breaks, and then fails.
+#   knows  the view holds exactly N nodes, none of them in handshake, failed, without address or out of touch
+#   ok     cluster_state:ok, with all slots assigned and reachable
+#   links  a replica's link to its primary is up
+judge() {
+  awk -v n="$1" -v promises="$2" '
+    function broken(what) { print what; failed = 1; exit 1 }
+    function verdict() {
+      if (pod == "") return
+      if (state == "") broken("pod " pod " to answer CLUSTER INFO: " first)
+      if (promises ~ /knows/ && nodes != n) broken("every pod to know " n " nodes: pod " pod " knows " nodes + 0 " nodes")
+      if (promises ~ /knows/ && bad != "") broken("every pod to know " n " nodes: pod " pod " sees" bad)
+      if (promises ~ /ok/ && (state != "ok" || slots != 16384))
+        broken("cluster_state:ok on pod " pod ", which says " state " with " slots " of 16384 slots ok")
+      if (promises ~ /links/ && role == "slave" && link != "up")
+        broken("the replication link of pod " pod " to be up, it is " link)
+    }
+    $1 == "pod" && NF == 2 { verdict(); pod = $2; nodes = 0; bad = state = slots = role = link = first = ""; next }
+    { sub(/\r$/, "") }
+    first == "" { first = $0 }
+    NF >= 8 && length($1) == 40 { nodes++; flags = "," $3 ","
+      if (flags ~ /,(handshake|fail|fail\?|noaddr),/) bad = bad " " $2 "(" $3 ")"
+      else if ($8 != "connected") bad = bad " " $2 "(link " $8 ")" }
+    /^cluster_state:/ { state = substr($0, 15) }
+    /^cluster_slots_ok:/ { slots = substr($0, 18) }
+    /^role:/ { role = substr($0, 6) }
+    /^master_link_status:/ { link = substr($0, 20) }
+    END { if (failed) exit 1; verdict() }'
 }
 
-# links_up N: each replica says that its link to its primary is up.
-links_up() {
-  for i in $(ordinals "$1"); do
-    info=$(on "$i" INFO replication) || { echo "pod $(pod "$i") to answer INFO: $info"; return 1; }
-    role=$(printf '%s\n' "$info" | field role)
-    link=$(printf '%s\n' "$info" | field master_link_status)
-    if [ "$role" = slave ] && [ "$link" != up ]; then
-      echo "the replication link of pod $(pod "$i") to be up, it is $link"
-      return 1
-    fi
-  done
-}
+knows_all() { survey "$1" | judge "$1" knows; }
+
+all_ok() { survey "$1" | judge "$1" ok; }
+
+links_up() { survey "$1" | judge "$1" links; }
+
+# whole N: every pod knows every other and says ok, and every replica is linked.
+whole() { survey "$1" | judge "$1" 'knows ok links'; }

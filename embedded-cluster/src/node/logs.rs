@@ -256,17 +256,20 @@ async fn send_log(
     let tail = options.tail_lines;
     let mut selection = Selection::new(options);
     let mut seen = *log.progress.borrow_and_update();
-    let mut lines = existing_lines(&log.path).await?;
-    let mut position = lines.1;
-    lines.0.retain(|line| selection.wants(line));
+    let mut lines = match Tail::open(&rotated(&log.path)).await {
+        Ok(mut older) => older.lines().await?,
+        Err(_) => Vec::new(),
+    };
+    let mut file = Tail::open(&log.path).await?;
+    lines.extend(file.lines().await?);
+    lines.retain(|line| selection.wants(line));
     if let Some(tail) = tail {
         let excess = lines
-            .0
             .len()
             .saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
-        lines.0.drain(..excess);
+        lines.drain(..excess);
     }
-    if !send_lines(&mut selection, lines.0, sender).await || !follow {
+    if !send_lines(&mut selection, lines, sender).await || !follow {
         return Ok(());
     }
     while !seen.closed {
@@ -275,21 +278,51 @@ async fn send_log(
             () = sender.closed() => return Ok(()),
         }
         let now = *log.progress.borrow_and_update();
+        let mut fresh = file.lines().await?;
         if now.rotations != seen.rotations {
-            let rest = lines_from(&rotated(&log.path), position).await?;
-            if !send_lines(&mut selection, rest.0, sender).await {
-                return Ok(());
-            }
-            position = 0;
+            file = Tail::open(&log.path).await?;
+            fresh.extend(file.lines().await?);
         }
         seen = now;
-        let fresh = lines_from(&log.path, position).await?;
-        position = fresh.1;
-        if !send_lines(&mut selection, fresh.0, sender).await {
+        if !send_lines(&mut selection, fresh, sender).await {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// An open log file, read as it grows. Kept open, because a deleted pod's files go while its last lines are
+/// still on their way to a client.
+struct Tail {
+    file: File,
+    unfinished: Vec<u8>,
+}
+
+impl Tail {
+    async fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: File::open(path).await?,
+            unfinished: Vec::new(),
+        })
+    }
+
+    /// The complete lines that have come since the last call.
+    async fn lines(&mut self) -> io::Result<Vec<String>> {
+        self.file.read_to_end(&mut self.unfinished).await?;
+        let end = self
+            .unfinished
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |last| last + 1);
+        let rest = self.unfinished.split_off(end);
+        let complete = std::mem::replace(&mut self.unfinished, rest);
+        let lines = complete
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
+        Ok(lines
+            .map(|line| String::from_utf8_lossy(line).into_owned())
+            .collect())
+    }
 }
 
 /// Whether there is any point in going on.
@@ -309,34 +342,6 @@ async fn send_lines(
         }
     }
     true
-}
-
-async fn existing_lines(path: &Path) -> io::Result<(Vec<String>, u64)> {
-    let mut lines = lines_from(&rotated(path), 0).await.unwrap_or_default().0;
-    let current = lines_from(path, 0).await?;
-    lines.extend(current.0);
-    Ok((lines, current.1))
-}
-
-/// The complete lines from a position on, and the position after them.
-async fn lines_from(path: &Path, position: u64) -> io::Result<(Vec<String>, u64)> {
-    use tokio::io::AsyncSeekExt;
-    let mut file = File::open(path).await?;
-    file.seek(io::SeekFrom::Start(position)).await?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).await?;
-    let end = bytes
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |last| last + 1);
-    bytes.truncate(end);
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    Ok((
-        lines
-            .map(|line| String::from_utf8_lossy(line).into_owned())
-            .collect(),
-        position + end as u64,
-    ))
 }
 
 /// Collects a whole stream, for tests and diagnostics of this crate.
@@ -401,6 +406,27 @@ mod tests {
             collect(log.read(LogOptions::default())).await,
             format!("{long}\nnext\n")
         );
+    }
+
+    #[tokio::test]
+    async fn the_last_lines_of_a_deleted_log_still_arrive() {
+        let dir = tempfile::tempdir().unwrap();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let (errors, _) = std::io::pipe().unwrap();
+        let log = ContainerLog::record(dir.path().join("0.log"), reader.into(), errors.into())
+            .await
+            .unwrap();
+        let mut stream = log.read(LogOptions {
+            follow: true,
+            ..LogOptions::default()
+        });
+        std::io::Write::write_all(&mut writer, b"early\n").unwrap();
+        let first = tokio_stream::StreamExt::next(&mut stream).await.unwrap().unwrap();
+        assert_eq!(first, "early\n");
+        drop(dir);
+        std::io::Write::write_all(&mut writer, b"late\n").unwrap();
+        drop(writer);
+        assert_eq!(collect(stream).await, "late\n");
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
 //! Every node's own `CLUSTER INFO` says ok, with all slots served and the expected nodes known.
 
 use super::Violation;
-use crate::valkey::observation::{ClusterObservation, Mode};
+use crate::valkey::cluster_info::ClusterInfo;
+use crate::valkey::observation::{ClusterObservation, ExpectedTopology, Mode};
 use crate::valkey::slots::SLOT_COUNT;
 
 /// The check's name.
@@ -14,52 +15,53 @@ pub fn check(observation: &ClusterObservation) -> Vec<Violation> {
     }
     let mut violations = Vec::new();
     for (pod, view) in observation.answered() {
-        let Some(info) = &view.cluster_info else {
-            let seen = "a server without cluster support";
-            violations.push(Violation::new(NAME, pod, "a cluster node", seen).from_pod(pod));
-            continue;
-        };
-        if !info.is_ok() {
-            let seen = format!("cluster_state:{}", info.cluster_state);
-            violations.push(
-                Violation::new(NAME, pod, "cluster_state:ok", seen)
-                    .from_pod(pod)
-                    .legal_while("a restarted node has not heard from a majority yet"),
-            );
+        match &view.cluster_info {
+            Some(info) => violations.extend(fields(&observation.expected, pod, info)),
+            None => {
+                let seen = "a server without cluster support";
+                violations.push(Violation::new(NAME, pod, "a cluster node", seen).from_pod(pod));
+            }
         }
-        let slots = u32::from(SLOT_COUNT);
-        let fields = [
-            (
-                "cluster_slots_assigned",
-                info.cluster_slots_assigned,
-                slots,
-                false,
-            ),
-            ("cluster_slots_ok", info.cluster_slots_ok, slots, true),
-            ("cluster_slots_pfail", info.cluster_slots_pfail, 0, true),
-            ("cluster_slots_fail", info.cluster_slots_fail, 0, true),
-            (
-                "cluster_known_nodes",
-                info.cluster_known_nodes,
-                observation.expected.pods,
-                true,
-            ),
-            (
-                "cluster_size",
-                info.cluster_size,
-                observation.expected.primaries(),
-                true,
-            ),
-        ];
-        for (name, seen, expected, may_pass) in fields.into_iter().filter(|field| field.1 != field.2) {
-            let violation = Violation::new(NAME, pod, format!("{name}:{expected}"), format!("{name}:{seen}"))
-                .from_pod(pod);
-            violations.push(if may_pass {
-                violation.legal_while("nodes join, leave or fail over")
-            } else {
-                violation
-            });
-        }
+    }
+    violations
+}
+
+fn fields(expected: &ExpectedTopology, pod: &str, info: &ClusterInfo) -> Vec<Violation> {
+    const CHANGING: &str = "nodes join, leave or fail over";
+    let mut violations = Vec::new();
+    if !info.is_ok() {
+        let seen = format!("cluster_state:{}", info.cluster_state);
+        violations.push(
+            Violation::new(NAME, pod, "cluster_state:ok", seen)
+                .from_pod(pod)
+                .legal_while("a restarted node has not heard from a majority yet"),
+        );
+    }
+    let slots = u32::from(SLOT_COUNT);
+    // A slot that was assigned stays so, whatever happens to its owner.
+    let fields = [
+        ("cluster_slots_assigned", info.cluster_slots_assigned, slots, None),
+        ("cluster_slots_ok", info.cluster_slots_ok, slots, Some(CHANGING)),
+        ("cluster_slots_pfail", info.cluster_slots_pfail, 0, Some(CHANGING)),
+        ("cluster_slots_fail", info.cluster_slots_fail, 0, Some(CHANGING)),
+        (
+            "cluster_known_nodes",
+            info.cluster_known_nodes,
+            expected.pods,
+            Some(CHANGING),
+        ),
+        (
+            "cluster_size",
+            info.cluster_size,
+            expected.primaries(),
+            Some(CHANGING),
+        ),
+    ];
+    for (name, seen, expected, legal_while) in fields.into_iter().filter(|field| field.1 != field.2) {
+        let (expected, seen) = (format!("{name}:{expected}"), format!("{name}:{seen}"));
+        let mut violation = Violation::new(NAME, pod, expected, seen).from_pod(pod);
+        violation.legal_while = legal_while.map(str::to_owned);
+        violations.push(violation);
     }
     violations
 }

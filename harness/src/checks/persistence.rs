@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Violation;
 use crate::valkey::observation::ClusterObservation;
+use crate::valkey::view::NodeView;
 
 /// The check's name.
 pub const NAME: &str = "persistence";
@@ -77,61 +78,68 @@ fn data_volume(pod: &Pod) -> DataVolume {
 
 /// Servers that would lose data, and data directories that are not what `persistence.enabled` says.
 pub fn check(observation: &ClusterObservation, volumes: &[VolumeFacts], enabled: bool) -> Vec<Violation> {
-    let mut violations = Vec::new();
-    for (pod, view) in observation.answered() {
-        let state = &view.persistence;
-        let promises = [
-            (
-                "the append-only file to be on",
-                state.aof_enabled,
-                "aof_enabled:0",
-            ),
-            (
-                "the last append-only write to succeed",
-                state.aof_last_write_ok,
-                "aof_last_write_status:err",
-            ),
-            (
-                "the last append-only rewrite to succeed",
-                state.aof_last_rewrite_ok,
-                "aof_last_bgrewrite_status:err",
-            ),
-            (
-                "the last background save to succeed",
-                state.rdb_last_bgsave_ok,
-                "rdb_last_bgsave_status:err",
-            ),
-        ];
-        for (expected, _, seen) in promises.into_iter().filter(|promise| !promise.1) {
-            violations.push(Violation::new(NAME, pod, expected, seen).from_pod(pod));
-        }
-        if let Some(dir) = view
-            .data_dir
-            .as_deref()
-            .filter(|dir| *dir != VolumeFacts::DATA_DIR)
-        {
-            violations.push(Violation::new(NAME, pod, "dir /data", format!("dir {dir}")).from_pod(pod));
-        }
-    }
+    let mut violations: Vec<Violation> = observation
+        .answered()
+        .flat_map(|(pod, view)| server_state(pod, view))
+        .collect();
     for pod in &observation.pods {
-        let Some(facts) = volumes.iter().find(|facts| facts.pod == pod.name) else {
-            continue;
-        };
-        let claim = format!("data-{}", pod.name);
-        match (&facts.data, enabled) {
-            (DataVolume::Claim(name), true) if *name == claim => {}
-            (DataVolume::EmptyDir, false) => {}
-            (seen, _) => {
-                let expected = if enabled {
-                    format!("claim {claim} at /data")
-                } else {
-                    "an emptyDir at /data".to_owned()
-                };
-                violations.push(Violation::new(NAME, &pod.name, expected, format!("{seen:?}")));
-            }
-        }
+        let facts = volumes.iter().find(|facts| facts.pod == pod.name);
+        violations.extend(facts.and_then(|facts| wrong_volume(facts, enabled)));
     }
     violations
+}
+
+fn server_state(pod: &str, view: &NodeView) -> Vec<Violation> {
+    let state = &view.persistence;
+    let promises = [
+        (
+            "the append-only file to be on",
+            state.aof_enabled,
+            "aof_enabled:0",
+        ),
+        (
+            "the last append-only write to succeed",
+            state.aof_last_write_ok,
+            "aof_last_write_status:err",
+        ),
+        (
+            "the last append-only rewrite to succeed",
+            state.aof_last_rewrite_ok,
+            "aof_last_bgrewrite_status:err",
+        ),
+        (
+            "the last background save to succeed",
+            state.rdb_last_bgsave_ok,
+            "rdb_last_bgsave_status:err",
+        ),
+    ];
+    let broken = promises.into_iter().filter(|promise| !promise.1);
+    let mut violations: Vec<Violation> = broken
+        .map(|(expected, _, seen)| Violation::new(NAME, pod, expected, seen).from_pod(pod))
+        .collect();
+    if let Some(dir) = view
+        .data_dir
+        .as_deref()
+        .filter(|dir| *dir != VolumeFacts::DATA_DIR)
+    {
+        violations.push(Violation::new(NAME, pod, "dir /data", format!("dir {dir}")).from_pod(pod));
+    }
+    violations
+}
+
+fn wrong_volume(facts: &VolumeFacts, enabled: bool) -> Option<Violation> {
+    let claim = format!("data-{}", facts.pod);
+    let right = match &facts.data {
+        DataVolume::Claim(name) => enabled && *name == claim,
+        DataVolume::EmptyDir => !enabled,
+        DataVolume::Other | DataVolume::None => false,
+    };
+    let expected = if enabled {
+        format!("claim {claim} at /data")
+    } else {
+        "an emptyDir at /data".to_owned()
+    };
+    (!right).then(|| Violation::new(NAME, &facts.pod, expected, format!("{:?}", facts.data)))
 }
 
 #[cfg(test)]

@@ -87,69 +87,75 @@ fn primary_auth(observation: &ClusterObservation, pod: &str, view: &NodeView) ->
 }
 
 fn link(observation: &ClusterObservation, pod: &str, view: &NodeView) -> Vec<Violation> {
-    let replication = &view.replication;
-    let primary = view
+    let followed = view
         .nodes
         .as_ref()
-        .and_then(|nodes| Some(observation.node_name(nodes.myself()?.primary.as_deref()?)))
-        .unwrap_or_else(|| {
-            replication
-                .primary_host
-                .clone()
-                .unwrap_or_else(|| "its primary".to_owned())
-        });
+        .and_then(|nodes| nodes.myself()?.primary.as_deref());
+    let host = view.replication.primary_host.as_deref();
+    let primary = followed.map_or_else(
+        || host.unwrap_or("its primary").to_owned(),
+        |id| observation.node_name(id),
+    );
     let mut violations = Vec::new();
-    if replication.link_up != Some(true) {
-        let since = replication
-            .link_down_since_seconds
-            .map(|s| format!(" for {s} s"))
-            .unwrap_or_default();
-        let doing = if replication.sync_in_progress {
-            ", synchronising"
-        } else {
-            ""
-        };
-        let violation = Violation::new(
-            NAME,
-            pod,
-            format!("its link to {primary} up"),
-            format!("down{since}{doing}"),
-        )
-        .from_pod(pod)
-        .legal_while(SYNCING);
-        violations.push(
-            if view.primary_auth_set == Some(false) && observation.expected.auth {
-                violation.with_evidence("cause: primaryauth (masterauth) is not set")
-            } else {
-                violation
-            },
-        );
+    violations.extend(link_down(observation, pod, view, &primary));
+    violations.extend(stale_address(observation, pod, view, &primary));
+    violations
+}
+
+fn link_down(
+    observation: &ClusterObservation,
+    pod: &str,
+    view: &NodeView,
+    primary: &str,
+) -> Option<Violation> {
+    let replication = &view.replication;
+    if replication.link_up == Some(true) {
+        return None;
     }
-    let address = primary_of(observation, view).and_then(|(primary_pod, _)| {
-        observation
-            .pods
-            .iter()
-            .find(|facts| facts.name == primary_pod)?
-            .ip
-            .clone()
-    });
-    if let (Some(address), Some(host)) = (address, &replication.primary_host)
-        && address != *host
-        && host.parse::<std::net::IpAddr>().is_ok()
-    {
-        let seen = format!("follows {host}");
-        violations.push(
-            Violation::new(
-                NAME,
-                pod,
-                format!("to follow {primary} at its current address {address}"),
-                seen,
-            )
+    let since = replication
+        .link_down_since_seconds
+        .map(|s| format!(" for {s} s"))
+        .unwrap_or_default();
+    let doing = if replication.sync_in_progress {
+        ", synchronising"
+    } else {
+        ""
+    };
+    let expected = format!("its link to {primary} up");
+    let violation = Violation::new(NAME, pod, expected, format!("down{since}{doing}")).from_pod(pod);
+    let no_password = view.primary_auth_set == Some(false) && observation.expected.auth;
+    Some(if no_password {
+        // No amount of waiting heals it.
+        violation.with_evidence("cause: primaryauth (masterauth) is not set")
+    } else {
+        violation.legal_while(SYNCING)
+    })
+}
+
+/// A replica that follows an address its primary's pod no longer has.
+fn stale_address(
+    observation: &ClusterObservation,
+    pod: &str,
+    view: &NodeView,
+    primary: &str,
+) -> Option<Violation> {
+    let (primary_pod, _) = primary_of(observation, view)?;
+    let current = observation
+        .pods
+        .iter()
+        .find(|facts| facts.name == primary_pod)?
+        .ip
+        .as_deref()?;
+    let host = view.replication.primary_host.as_deref()?;
+    if host == current || host.parse::<std::net::IpAddr>().is_err() {
+        return None;
+    }
+    let expected = format!("to follow {primary} at its current address {current}");
+    Some(
+        Violation::new(NAME, pod, expected, format!("follows {host}"))
             .from_pod(pod)
             .legal_while("a primary came back on a new address"),
-        );
-    }
-    violations
+    )
 }
 
 /// A primary counts as many attached replicas as the cluster gives it.

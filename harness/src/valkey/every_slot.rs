@@ -5,8 +5,9 @@ use std::fmt;
 
 use redis::{Cmd, Value};
 
-use super::cluster_client::{CommandError, Resend, Routed, RoutedClient};
+use super::cluster_client::RoutedClient;
 use super::resp;
+use super::routed::{CommandError, Resend, Routed};
 use super::slots::{self, SlotRange, SlotSet};
 
 /// Slots whose canary is not as it should be, grouped by what is wrong with it.

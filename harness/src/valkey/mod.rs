@@ -8,7 +8,7 @@
 //! | [`slots`] | the 16384 hash slots: key to slot, sets of slots, a key for every slot |
 //! | [`view`] | one node's view, collected in one round trip |
 //! | [`observation`] | all views of a release and its pods: what the checks read |
-//! | [`slot_map`], [`cluster_client`] | slot routing over port-forwarded connections |
+//! | [`slot_map`], [`cluster_client`], [`routed`] | slot routing over port-forwarded connections |
 //! | [`every_slot`] | a canary in every slot |
 //! | [`ledger`] | data in every slot, with every write's outcome, and every key accounted for |
 //! | [`load`] | writers in the background, their gaps and their losses |
@@ -31,16 +31,18 @@ pub mod observation;
 pub mod parse_error;
 mod reply;
 mod resp;
+pub mod routed;
 pub mod slot_map;
 pub mod slot_migrations;
 pub mod slots;
 pub mod view;
 pub mod wire;
 
-pub use cluster_client::{CommandError, Resend, Routed, RoutedClient};
+pub use cluster_client::RoutedClient;
 pub use connection::{ConnectError, Connection, connect, dial_and_connect};
 pub use container_files::container_facts;
 pub use dialer::{BoxedStream, Dialer};
 pub use exec::{Exec, ExecOutput};
 pub use observation::{ClusterObservation, ExpectedTopology, Mode, PodFacts};
+pub use routed::{CommandError, Resend, Routed};
 pub use view::{NodeView, ViewError, observe_node};

@@ -4,7 +4,7 @@
 //! so a view is as good as a snapshot. What all nodes together say is [`observation`](super::observation).
 
 use jiff::Timestamp;
-use redis::{RedisError, Value};
+use redis::{Pipeline, RedisError, Value};
 use serde::{Deserialize, Serialize};
 
 use super::cluster_info::ClusterInfo;
@@ -144,20 +144,35 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 /// # Errors
 /// When the connection breaks, an answer is an error where none belongs, or cannot be understood.
 pub async fn observe_node(pod: &str, connection: &mut Connection) -> Result<NodeView, ViewError> {
+    let questions = questions();
+    let answers = connection
+        .send_packed_commands(&questions, 0, questions.len())
+        .await?;
+    let answers = <[Value; QUESTIONS]>::try_from(answers).map_err(|answers| ViewError {
+        kind: ViewErrorKind::Answer,
+        message: format!("{} answers to {QUESTIONS} questions", answers.len()),
+    })?;
+    interpret(pod, answers)
+}
+
+/// How many questions make a view.
+const QUESTIONS: usize = 10;
+
+fn questions() -> Pipeline {
     let mut questions = redis::pipe();
-    questions.cmd("CLUSTER").arg("INFO");
-    questions.cmd("CLUSTER").arg("NODES");
-    questions.cmd("CLUSTER").arg("SHARDS");
-    questions.cmd("CLUSTER").arg("GETSLOTMIGRATIONS");
+    for topic in ["INFO", "NODES", "SHARDS", "GETSLOTMIGRATIONS"] {
+        questions.cmd("CLUSTER").arg(topic);
+    }
     questions.cmd("INFO");
     questions.cmd("DBSIZE");
     // One name each: a server that does not know `primaryauth` answers with an empty map.
     for name in ["dir", "primaryauth", "masterauth", "requirepass"] {
         questions.cmd("CONFIG").arg("GET").arg(name);
     }
-    let answers = connection
-        .send_packed_commands(&questions, 0, questions.len())
-        .await?;
+    questions
+}
+
+fn interpret(pod: &str, answers: [Value; QUESTIONS]) -> Result<NodeView, ViewError> {
     let [
         cluster_info,
         nodes,
@@ -169,37 +184,22 @@ pub async fn observe_node(pod: &str, connection: &mut Connection) -> Result<Node
         primaryauth,
         masterauth,
         requirepass,
-    ] = <[Value; 10]>::try_from(answers).map_err(|answers| ViewError {
-        kind: ViewErrorKind::Answer,
-        message: format!("{} answers to 10 questions", answers.len()),
-    })?;
+    ] = answers;
     let info = Info::parse(&required_text("INFO", info)?)?;
+    // A server without cluster support answers the first three with an error, rightly.
     let clustered = info.get("cluster_enabled") == Some("1");
-    let clustered_text = |command: &str, value: Value| -> Result<Option<String>, ViewError> {
-        if clustered {
-            required_text(command, value).map(Some)
-        } else {
-            Ok(None)
-        }
-    };
-    let primary_auth_set = match (config_is_set(&primaryauth), config_is_set(&masterauth)) {
-        (None, None) => None,
-        (new, old) => Some(new.unwrap_or(false) || old.unwrap_or(false)),
-    };
+    let (mut cluster_info_view, mut nodes_view, mut shards_view) = (None, None, None);
+    if clustered {
+        cluster_info_view = Some(ClusterInfo::parse(&required_text("CLUSTER INFO", cluster_info)?)?);
+        nodes_view = Some(ClusterNodes::parse(&required_text("CLUSTER NODES", nodes)?)?);
+        shards_view = Some(cluster_shards::parse(&required("CLUSTER SHARDS", shards)?)?);
+    }
     Ok(NodeView {
         pod: pod.to_owned(),
         at: Timestamp::now(),
-        cluster_info: clustered_text("CLUSTER INFO", cluster_info)?
-            .map(|text| ClusterInfo::parse(&text))
-            .transpose()?,
-        nodes: clustered_text("CLUSTER NODES", nodes)?
-            .map(|text| ClusterNodes::parse(&text))
-            .transpose()?,
-        shards: if clustered {
-            Some(cluster_shards::parse(&required("CLUSTER SHARDS", shards)?)?)
-        } else {
-            None
-        },
+        cluster_info: cluster_info_view,
+        nodes: nodes_view,
+        shards: shards_view,
         slot_migrations: match migrations {
             Value::ServerError(_) => None,
             list => Some(slot_migrations::parse(&list)?),
@@ -211,7 +211,10 @@ pub async fn observe_node(pod: &str, connection: &mut Connection) -> Result<Node
             .and_then(|n| u64::try_from(n).ok())
             .unwrap_or(0),
         data_dir: config_value(&dir),
-        primary_auth_set,
+        primary_auth_set: match (config_is_set(&primaryauth), config_is_set(&masterauth)) {
+            (None, None) => None,
+            (new, old) => Some(new.unwrap_or(false) || old.unwrap_or(false)),
+        },
         password_required: config_is_set(&requirepass),
     })
 }

@@ -12,14 +12,12 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use oci_spec::runtime::Spec;
 
 use super::protocol::{Failure, StartContainer};
 use super::{cgroup, node_failure, program};
-
-const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 /// Starts the container; its init process is the caller's child, and becomes PID 1's when the caller exits.
 pub(super) fn start(request: &StartContainer, mut fds: Vec<OwnedFd>) -> Result<i32, Failure> {
@@ -64,7 +62,7 @@ fn prepare_mounts(request: &StartContainer) -> io::Result<()> {
         MsFlags::MS_REC | MsFlags::MS_PRIVATE,
         None::<&str>,
     )?;
-    hide_cgroups()?;
+    cgroup::hide(&request.container)?;
     let rootfs = request.bundle.join("rootfs");
     let upper = request.bundle.join("upper");
     let work = request.bundle.join("work");
@@ -92,28 +90,6 @@ fn prepare_mounts(request: &StartContainer) -> io::Result<()> {
         }
     }
     Err(Errno::EPERM.into())
-}
-
-/// libcontainer insists on a cgroup per container, in every controller it finds, and fails where it may not
-/// write. None of that is wanted: joining a dozen v1 hierarchies costs more than everything else of a start
-/// (each move waits for an RCU grace period), and a run must not need cgroups at all. An empty tmpfs in their
-/// place reads as "version 1, no controllers". Memory limits, which are wanted, are set in [`super::cgroup`].
-fn hide_cgroups() -> io::Result<()> {
-    if !Path::new(CGROUP_ROOT).is_dir() {
-        return Ok(());
-    }
-    match umount2(CGROUP_ROOT, MntFlags::MNT_DETACH) {
-        Ok(()) | Err(Errno::EINVAL) => {}
-        Err(error) => return Err(error.into()),
-    }
-    mount(
-        Some("tmpfs"),
-        CGROUP_ROOT,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("size=64k"),
-    )?;
-    Ok(())
 }
 
 /// Overlay options separate directories with `:` and options with `,`.

@@ -15,6 +15,8 @@
 
 pub mod classify;
 mod command;
+mod feed;
+mod job;
 pub mod journal;
 mod lane;
 pub mod report;

@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use super::super::wire::{Reply, Wire, encode};
 use super::classify::{Class, Lifetime, classify};
 use super::command::{Scratch, push_read};
+use super::job::{Batch, Fate, Job, fate_of};
 use super::journal::JournalError;
 use super::report::Verification;
 use super::value::{Found, identify};
-use super::work::{self, Batch, Fate, Job, Limits, fate_of};
+use super::work::{self, Limits};
 use super::{Ledger, Target};
 
 /// How to verify.

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::super::wire::{Reply, encode};
 use super::command::{Scratch, push_write};
+use super::job::{Batch, Fate, Job, fate_of};
 use super::journal::JournalError;
 use super::report::WriteReport;
 use super::spec::LedgerSpec;
-use super::work::{self, Batch, Fate, Job, Limits, fate_of};
+use super::work::{self, Limits};
 use super::{Ledger, Target};
 
 /// How to write.

@@ -29,9 +29,10 @@ use self::account::{Outcomes, judge};
 pub use self::report::{LoadReport, ShardReport};
 use self::report::{WriterReport, gaps};
 use self::writer::{Writer, WriterEnd};
-use super::cluster_client::{Resend, RoutedClient};
+use super::cluster_client::RoutedClient;
 use super::dialer::Dialer;
 use super::resp;
+use super::routed::Resend;
 use super::slots::{SlotSet, tag_for_slot};
 use crate::secret::Password;
 

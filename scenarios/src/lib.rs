@@ -10,6 +10,7 @@
 //! | [`registry`] | every suite, and the trials that follow from them |
 //! | [`selection`] | which trials a person asked for |
 //! | [`session`] | images and cluster for a run or a test process |
+//! | [`shared`] | one session for all tests of a process |
 //! | [`runner`] | trials in parallel, the report, Ctrl-C |
 //!
 //! A new scenario is an async function over a [`Context`] and one line in its file's `SUITE`.
@@ -23,5 +24,6 @@ pub mod scenario;
 pub mod security;
 pub mod selection;
 pub mod session;
+pub mod shared;
 
 pub use harness::trial::Context;

@@ -70,6 +70,7 @@ impl Session {
             capabilities: cluster.capabilities().clone(),
             run: options.run,
             profile: options.profile,
+            deadlines: options.profile.deadlines(),
             seed: options.seed,
             keep: options.keep,
             evidence: options.evidence,

@@ -8,7 +8,7 @@ use harness::images::ImageSource;
 use harness::trial::Profile;
 
 use crate::manifests::ManifestsArgs;
-use crate::{cluster, e2e, manifests};
+use crate::{bench, cluster, e2e, manifests};
 
 /// End-to-end tests for the Percona Valkey Helm chart.
 ///
@@ -34,6 +34,8 @@ pub(crate) enum Command {
     /// Start, reach and remove an embedded cluster that outlives the command.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Measure the embedded cluster, as ratios against floors measured in the same run.
+    Bench(BenchArgs),
 }
 
 impl Command {
@@ -42,6 +44,7 @@ impl Command {
             Self::E2e(args) => e2e::run(args),
             Self::Manifests(args) => manifests::run(&args),
             Self::Cluster(command) => cluster::run(command),
+            Self::Bench(args) => bench::run(&args),
         }
     }
 }
@@ -164,6 +167,17 @@ pub(crate) struct ClusterName {
     /// The cluster's name.
     #[arg(long, default_value = "valkey")]
     pub(crate) name: String,
+}
+
+/// The arguments of `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// How often each measurement is taken; the median is printed.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) repeat: u16,
+    /// Where the images come from: auto, pull, stand-in or archive=PATH.
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    pub(crate) image_source: ImageSource,
 }
 
 #[cfg(test)]

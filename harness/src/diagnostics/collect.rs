@@ -11,7 +11,7 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::evidence::Evidence;
-use crate::trial::context::is_server;
+use crate::trial::observer::is_server;
 use crate::trial::{Context, run};
 use crate::wait::conditions;
 

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 
 use super::evidence::Evidence;
-use crate::trial::context::is_server;
+use crate::trial::observer::is_server;
 use crate::wait::conditions;
 
 /// Recognises one cause.
@@ -235,15 +235,27 @@ fn waiting<'a>(evidence: &'a Evidence, reasons: &[&str]) -> Option<(&'a Pod, Str
     })
 }
 
+/// How many of a server's last lines are quoted: valkey-server says what it does not accept two lines before its last one.
+const QUOTED_LINES: usize = 3;
+
 fn last_words(evidence: &Evidence, pod: &str, container: &str) -> String {
     let key = format!("{pod}/{container}");
     let log = evidence
         .logs
         .get(&format!("{key} (previous)"))
         .or_else(|| evidence.logs.get(&key));
-    let line = log.and_then(|log| log.lines().rev().find(|line| !line.trim().is_empty()));
-    line.map(|line| format!("; its last words: {}", line.trim()))
-        .unwrap_or_default()
+    let said = log
+        .into_iter()
+        .flat_map(|log| log.lines())
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let said: Vec<&str> = said.collect();
+    let last = &said[said.len().saturating_sub(QUOTED_LINES)..];
+    if last.is_empty() {
+        String::new()
+    } else {
+        format!("; its last words: {}", last.join(" / "))
+    }
 }
 
 fn container_ports(pod: &Pod) -> impl Iterator<Item = &str> {

@@ -14,15 +14,20 @@ use super::style::Style;
 /// How many of the slowest trials are named.
 const SLOWEST: usize = 3;
 
+/// How many lines of a failure are shown: one broken promise can be broken on every node, and the evidence has them all.
+const MESSAGE_LINES: usize = 16;
+
 /// Renders the whole summary. `folder` is where the report was written, `kept` how to reach what was kept.
 pub fn render(report: &RunReport, folder: &Path, kept: Option<&str>, style: Style) -> String {
     let mut text = String::from("\n");
     text.push_str(&table(&report.trials, style));
-    for trial in report
-        .trials
-        .iter()
-        .filter(|trial| !matches!(trial.outcome, Outcome::Passed))
-    {
+    // That an interrupted run's trials did not end is said once, by the verdict.
+    let telling = |outcome: &Outcome| match outcome {
+        Outcome::Passed => false,
+        Outcome::Broken { .. } => !report.interrupted,
+        Outcome::Failed { .. } | Outcome::Skipped { .. } | Outcome::Invalid { .. } => true,
+    };
+    for trial in report.trials.iter().filter(|trial| telling(&trial.outcome)) {
         text.push_str(&details(trial, report, folder, style));
     }
     text.push_str(&slowest(&report.trials));
@@ -114,8 +119,16 @@ fn details(trial: &TrialReport, report: &RunReport, folder: &Path, style: Style)
             if let Some(cause) = cause {
                 let _ = writeln!(text, "  most likely: {cause}");
             }
-            for line in message.lines() {
+            let lines: Vec<&str> = message.lines().collect();
+            for line in lines.iter().take(MESSAGE_LINES) {
                 let _ = writeln!(text, "  {line}");
+            }
+            if lines.len() > MESSAGE_LINES {
+                let _ = writeln!(
+                    text,
+                    "  … {} lines more in the evidence",
+                    lines.len() - MESSAGE_LINES
+                );
             }
         }
         Outcome::Skipped { reason } | Outcome::Invalid { reason } | Outcome::Broken { reason } => {

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, ListParams};
+use kube::api::{Api, DeleteParams};
 use kube::{Client, ResourceExt};
 use manifests::{Mode, Values, Variant};
 
 use super::environment::Environment;
 use super::error::TrialError;
 use super::id::TrialId;
+use super::observer::Observer;
 use super::steps::Steps;
 use crate::cluster::PortForward;
 use crate::release::{Bundle, HookEvent, HookOutput, Release};
@@ -19,7 +20,7 @@ use crate::secret::{Password, Redactor};
 use crate::timeline::Timeline;
 use crate::valkey::connection::dial_and_connect;
 use crate::valkey::dialer::Dialer;
-use crate::valkey::{Connection, ExpectedTopology, observation};
+use crate::valkey::{ClusterObservation, Connection};
 use crate::wait::{self, Expectation, Verdict, conditions};
 
 /// The name of every trial's release: namespaces keep trials apart, and short names read well.
@@ -133,7 +134,7 @@ impl Context {
         bundle: Bundle,
     ) -> Result<Vec<HookOutput>, TrialError> {
         let step = self.steps.begin("install");
-        let deadline = self.environment.profile.deadlines().hook;
+        let deadline = self.environment.deadlines.hook;
         let release = Release::new(
             self.client(),
             &self.namespace,
@@ -182,13 +183,7 @@ impl Context {
 
     /// The server pods: those of the StatefulSet, not those of Jobs or tests, by name.
     pub async fn server_pods(&self) -> Result<Vec<Pod>, TrialError> {
-        let listed = self.pods().list(&ListParams::default()).await;
-        let mut pods = listed
-            .map_err(|source| TrialError::api("list pods", source))?
-            .items;
-        pods.retain(is_server);
-        pods.sort_by_key(ResourceExt::name_any);
-        Ok(pods)
+        self.observer(self.installed_values()?).server_pods().await
     }
 
     /// Deletes server pods, all at once, and waits until others of the same names are ready, each under a new address.
@@ -214,37 +209,20 @@ impl Context {
         self.dialer.clone()
     }
 
-    /// What the installed values promise of the topology.
-    pub fn expected_topology(&self) -> Result<ExpectedTopology, TrialError> {
-        let values = self.installed_values()?;
-        let mut expected = match values.mode {
-            Mode::Standalone => ExpectedTopology::standalone(values.standalone.replicas),
-            Mode::Cluster => {
-                ExpectedTopology::cluster(values.cluster.replicas, values.cluster.replicas_per_primary)
-            }
-        };
-        expected.auth = values.auth.enabled;
-        Ok(expected)
+    /// Looks once, from every node's point of view.
+    pub async fn observe(&self) -> Result<ClusterObservation, TrialError> {
+        self.observer(self.installed_values()?).observe().await
     }
 
-    /// Looks once, from every node's point of view.
-    pub async fn observe(&self) -> Result<observation::ClusterObservation, TrialError> {
-        let expected = self.expected_topology()?;
-        let password = expected.auth.then(|| self.password());
-        let pods = self
-            .server_pods()
-            .await?
-            .iter()
-            .map(observation::PodFacts::from_pod)
-            .collect();
-        let dialer = self.dialer.as_ref();
-        let seen = observation::ClusterObservation::collect(expected, pods, dialer, password.as_ref()).await;
-        for (pod, view) in seen.answered() {
-            if let Some(info) = &view.cluster_info {
-                self.timeline.cluster_state(pod, &info.cluster_state);
-            }
-        }
-        Ok(seen)
+    /// What looks at a release of `values`, also while this context is busy with installing it.
+    pub fn observer(&self, values: &Values) -> Observer {
+        Observer::new(
+            self.client(),
+            &self.namespace,
+            values,
+            self.password(),
+            self.timeline.clone(),
+        )
     }
 
     /// Puts a number into the report.
@@ -275,7 +253,7 @@ impl Context {
         let gone = |source| TrialError::api(format!("delete pod {name}"), source);
         let before = pods.get(name).await.map_err(gone)?;
         pods.delete(name, &DeleteParams::default()).await.map_err(gone)?;
-        let budget = self.environment.profile.deadlines().pod_replacement;
+        let budget = self.environment.deadlines.pod_replacement;
         let what = Expectation::new(format!("pod {name}"), "to be replaced and ready", budget);
         let replaced = wait::object(&pods, name, what, |pod: Option<&Pod>| match pod {
             Some(pod) if pod.uid() == before.uid() => {
@@ -297,13 +275,6 @@ impl Context {
         }
         Ok(())
     }
-}
-
-/// Whether the pod is one of a StatefulSet's.
-pub fn is_server(pod: &Pod) -> bool {
-    pod.owner_references()
-        .iter()
-        .any(|owner| owner.kind == "StatefulSet")
 }
 
 /// A password that no other trial has. It needs no seed: nothing that a trial does depends on its value.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use kube::Client;
 
-use super::profile::Profile;
+use super::profile::{Deadlines, Profile};
 use crate::cluster::Capabilities;
 use crate::report::EventSink;
 
@@ -20,8 +20,10 @@ pub struct Environment {
     pub capabilities: Capabilities,
     /// The run's identifier.
     pub run: String,
-    /// Values and deadlines.
+    /// The values to deploy.
     pub profile: Profile,
+    /// How long each verb may take; the profile's, unless a test knows better.
+    pub deadlines: Deadlines,
     /// The seed of everything random.
     pub seed: u64,
     /// Leave namespaces behind.

@@ -58,7 +58,7 @@ impl Context {
     }
 
     async fn become_healthy(&self) -> Result<ClusterObservation, TrialError> {
-        let budget = self.environment().profile.deadlines().healthy;
+        let budget = self.environment().deadlines.healthy;
         let started = tokio::time::Instant::now();
         let ready = self.rolled_out(budget).await;
         let left = budget.saturating_sub(started.elapsed()).max(LAST_LOOK);

@@ -6,6 +6,7 @@
 //! | [`profile`] | which values and deadlines a run uses: `fast` or the chart's own |
 //! | [`environment`] | what all trials of a run share |
 //! | [`context`] | what a scenario acts through: install, observe, verify, exec |
+//! | [`observer`] | looking at a release without changing it |
 //! | [`health`] | waiting until every promise holds |
 //! | [`canaries`] | a key in every slot |
 //! | [`objects`] | what Kubernetes holds of the release |
@@ -24,6 +25,7 @@ pub mod health;
 pub mod id;
 pub mod inside;
 pub mod objects;
+pub mod observer;
 pub mod profile;
 pub mod run;
 pub mod steps;
@@ -33,4 +35,5 @@ pub use environment::Environment;
 pub use error::TrialError;
 pub use exec::{ExecEnd, ExecOutput};
 pub use id::TrialId;
+pub use observer::Observer;
 pub use profile::Profile;

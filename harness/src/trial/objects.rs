@@ -12,9 +12,10 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::context::{Context, is_server};
+use super::context::Context;
 use super::error::TrialError;
 use super::inside::SERVER_CONTAINER;
+use super::observer::is_server;
 use crate::checks::disruption_budget::LabelledPod;
 use crate::checks::password::Credential;
 use crate::checks::persistence::VolumeFacts;

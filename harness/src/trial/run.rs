@@ -172,7 +172,7 @@ async fn delete_namespace(environment: &Environment, name: &str) -> Result<(), S
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
         Err(error) => return Err(format!("namespace {name} could not be deleted: {error}")),
     }
-    let budget = environment.profile.deadlines().namespace_gone;
+    let budget = environment.deadlines.namespace_gone;
     let what = Expectation::new(format!("namespace {name}"), "to be gone", budget);
     let gone = wait::object(&namespaces, name, what, |namespace| match namespace {
         None => Verdict::Ready(()),

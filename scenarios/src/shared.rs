@@ -1,0 +1,76 @@
+//! One session for all tests of a process: it starts with the first test that needs it, and ends with the process.
+
+use std::sync::OnceLock;
+
+use harness::images::ImageSource;
+use harness::report::{EventSink, TrialReport};
+use harness::trial::{Environment, Profile, run};
+use tokio::runtime::Runtime;
+
+use crate::registry::Trial;
+use crate::runner;
+use crate::session::{Session, SessionOptions, new_run_id};
+
+/// The runtime and the session that the tests of this process share.
+pub struct SharedSession {
+    runtime: Runtime,
+    session: OnceLock<Result<Session, String>>,
+}
+
+impl SharedSession {
+    /// A session that has not started yet.
+    ///
+    /// # Panics
+    /// When the operating system does not give this process its threads.
+    pub fn new() -> Self {
+        let runtime = Runtime::new().expect("a process that cannot have threads cannot run tests");
+        Self {
+            runtime,
+            session: OnceLock::new(),
+        }
+    }
+
+    /// Runs one trial in the session's environment, changed by `adapt`. An error means that there is no session.
+    pub fn run(&self, trial: &Trial, adapt: impl FnOnce(&mut Environment)) -> Result<TrialReport, String> {
+        let session = self
+            .session
+            .get_or_init(|| self.start())
+            .as_ref()
+            .map_err(Clone::clone)?;
+        let mut environment = session.environment.clone();
+        adapt(&mut environment);
+        Ok(self.runtime.block_on(runner::run_one(trial, &environment)))
+    }
+
+    /// Ends the session, if it ever started.
+    pub fn finish(self) {
+        let Some(Ok(session)) = self.session.into_inner() else {
+            return;
+        };
+        if let Err(error) = self.runtime.block_on(session.finish()) {
+            eprintln!("warning: {}", run::format_error(&error.into()));
+        }
+    }
+
+    fn start(&self) -> Result<Session, String> {
+        let run = new_run_id();
+        let options = SessionOptions {
+            evidence: std::env::temp_dir().join(&run),
+            run,
+            image_source: ImageSource::Auto,
+            profile: Profile::Fast,
+            seed: 0,
+            keep: false,
+        };
+        let started = self
+            .runtime
+            .block_on(Session::start(options, EventSink::silent()));
+        started.map_err(|error| run::format_error(&error.into()))
+    }
+}
+
+impl Default for SharedSession {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,286 @@
+//! Deployments that are broken on purpose. Each must fail, for the reason that it was broken for: a suite that passes
+//! everything proves nothing.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use harness::release::Bundle;
+use harness::report::Outcome;
+use harness::trial::{Context, TrialId};
+use kube::ResourceExt;
+use libtest_mimic::{Arguments, Failed};
+use manifests::{Mode, Variant};
+use scenarios::registry::Trial;
+use scenarios::scenario::{Scenario, everywhere, nothing};
+use scenarios::shared::SharedSession;
+
+#[path = "mutations/broken.rs"]
+mod broken;
+
+/// How many run at a time.
+const THREADS: usize = 4;
+
+/// How long the acts of a deployment that cannot succeed are waited for: long enough for six servers to start on a busy
+/// machine and for the hook to say what it waits for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What must be found.
+#[derive(Debug, Clone, Copy)]
+enum Finding {
+    /// The triage names the cause, in a sentence with all of these in it.
+    Cause(&'static [&'static str]),
+    /// These checks and no others find violations, one of which has this in it.
+    Checks(&'static [&'static str], &'static str),
+}
+
+/// A deployment that is broken in one way.
+#[derive(Clone, Copy)]
+struct Mutation {
+    scenario: Scenario,
+    mode: Mode,
+    variant: Variant,
+    /// Whether it is known that the deployment never gets anywhere.
+    hopeless: bool,
+    finding: Finding,
+}
+
+/// Makes a [`Mutation`] of a function over the rendered objects.
+macro_rules! mutation {
+    ($function:ident, $mode:ident, $variant:ident, $hopeless:expr, $finding:expr) => {
+        Mutation {
+            scenario: Scenario {
+                name: stringify!($function),
+                fits: everywhere,
+                lacks: nothing,
+                body: |context| Box::pin(deploy(context, broken::$function)),
+            },
+            mode: Mode::$mode,
+            variant: Variant::$variant,
+            hopeless: $hopeless,
+            finding: $finding,
+        }
+    };
+}
+
+const HOPELESS: bool = true;
+const RUNS: bool = false;
+
+const MUTATIONS: [Mutation; 16] = [
+    mutation!(
+        without_masterauth,
+        Cluster,
+        Rpm,
+        HOPELESS,
+        Finding::Cause(&["replica", "masterauth is not set"])
+    ),
+    mutation!(
+        wrong_announce_address,
+        Cluster,
+        Rpm,
+        HOPELESS,
+        Finding::Cause(&["announces the address 192.0.2.1", "but the pod has 10."])
+    ),
+    mutation!(
+        hidden_until_ready,
+        Cluster,
+        Rpm,
+        HOPELESS,
+        Finding::Cause(&["vk-percona-valkey-headless", "publishNotReadyAddresses"])
+    ),
+    mutation!(
+        init_job_waits_for_a_pod_too_many,
+        Cluster,
+        Rpm,
+        HOPELESS,
+        Finding::Cause(&["waits for pod vk-percona-valkey-6", "absent"])
+    ),
+    mutation!(
+        server_with_unknown_directive,
+        Standalone,
+        Rpm,
+        HOPELESS,
+        Finding::Cause(&[
+            "vk-percona-valkey-0 crashes at start with exit code 1",
+            "no-such-directive"
+        ])
+    ),
+    mutation!(
+        image_that_does_not_exist,
+        Standalone,
+        Rpm,
+        HOPELESS,
+        Finding::Cause(&["vk-percona-valkey-0", "perconalab/valkey:0.0.0-none"])
+    ),
+    mutation!(
+        probe_through_a_shell,
+        Standalone,
+        Hardened,
+        HOPELESS,
+        Finding::Cause(&[
+            "readiness probe of pod vk-percona-valkey-0 cannot run \"sh\"",
+            "no shell"
+        ])
+    ),
+    mutation!(
+        service_with_unknown_port_name,
+        Standalone,
+        Rpm,
+        RUNS,
+        Finding::Cause(&["Service vk-percona-valkey sends clients to the port \"redis\""])
+    ),
+    mutation!(
+        job_pods_in_service,
+        Cluster,
+        Rpm,
+        RUNS,
+        Finding::Checks(
+            &["services", "disruption_budget"],
+            "it also selects the pod of Job"
+        )
+    ),
+    mutation!(
+        budget_for_job_pods,
+        Cluster,
+        Rpm,
+        RUNS,
+        Finding::Checks(&["disruption_budget"], "cluster-init")
+    ),
+    mutation!(
+        primaries_only,
+        Cluster,
+        Rpm,
+        RUNS,
+        Finding::Checks(
+            &["cluster_state", "topology", "balance"],
+            "primaries with slots: expected 3, saw 6"
+        )
+    ),
+    mutation!(
+        without_tmpfs,
+        Standalone,
+        Hardened,
+        RUNS,
+        Finding::Checks(&["security"], "/tmp")
+    ),
+    mutation!(
+        writable_root,
+        Standalone,
+        Hardened,
+        RUNS,
+        Finding::Checks(&["security"], "read-only")
+    ),
+    mutation!(
+        runs_as_another_user,
+        Standalone,
+        Rpm,
+        RUNS,
+        Finding::Checks(&["security"], "1234")
+    ),
+    mutation!(
+        data_without_claim,
+        Standalone,
+        Rpm,
+        RUNS,
+        Finding::Checks(&["persistence"], "EmptyDir")
+    ),
+    mutation!(
+        server_without_password,
+        Standalone,
+        Rpm,
+        HOPELESS,
+        Finding::Checks(&["reachability", "readiness"], "the server has none configured")
+    ),
+];
+
+fn main() -> ExitCode {
+    embedded_cluster::supervisor::reexec();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    let shared = Arc::new(SharedSession::new());
+    let tests = MUTATIONS
+        .into_iter()
+        .map(|mutation| {
+            let shared = shared.clone();
+            libtest_mimic::Trial::test(mutation.scenario.name, move || run(&shared, mutation))
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, tests);
+    if let Some(shared) = Arc::into_inner(shared) {
+        shared.finish();
+    }
+    conclusion.exit_code()
+}
+
+/// Installs what is rendered, broken by `breakage`, and looks at everything that the scenarios look at.
+async fn deploy(context: &mut Context, breakage: fn(&mut Bundle)) -> Result<()> {
+    let values = context.values();
+    let mut bundle = context.render(&values)?;
+    breakage(&mut bundle);
+    context.install_bundle(values, bundle).await?;
+    context.healthy().await?;
+    context.verify_objects().await?;
+    if let Some(pod) = context.server_pods().await?.first() {
+        context.verify_security(&pod.name_any()).await?;
+    }
+    Ok(())
+}
+
+fn run(shared: &SharedSession, mutation: Mutation) -> Result<(), Failed> {
+    let Mutation {
+        scenario,
+        mode,
+        variant,
+        hopeless,
+        finding,
+    } = mutation;
+    let id = TrialId {
+        suite: "mutations",
+        scenario: scenario.name,
+        mode,
+        variant,
+    };
+    let report = shared.run(&Trial { id, scenario }, |environment| {
+        if hopeless {
+            environment.deadlines.hook = PATIENCE;
+            environment.deadlines.healthy = PATIENCE;
+        }
+    })?;
+    match report.outcome {
+        Outcome::Failed { cause, message } => judge(finding, cause.as_deref().unwrap_or_default(), &message),
+        other => Err(format!("must fail, and did not: {other:?}").into()),
+    }
+}
+
+fn judge(finding: Finding, cause: &str, message: &str) -> Result<(), Failed> {
+    let problem = match finding {
+        Finding::Cause(words) => {
+            let missing: Vec<_> = words.iter().filter(|word| !cause.contains(**word)).collect();
+            (!missing.is_empty()).then(|| format!("the cause does not say {missing:?}"))
+        }
+        Finding::Checks(expected, words) => {
+            let found = checks_named(message);
+            let expected: BTreeSet<&str> = expected.iter().copied().collect();
+            if found != expected {
+                Some(format!("found by {found:?} instead of {expected:?}"))
+            } else if !message.contains(words) {
+                Some(format!("the message does not say {words:?}"))
+            } else {
+                None
+            }
+        }
+    };
+    problem.map_or(Ok(()), |problem| {
+        Err(format!("{problem}\ncause: {cause}\nmessage: {message}").into())
+    })
+}
+
+/// The checks whose violations the message lists, each on a line `  - CHECK: …`.
+fn checks_named(message: &str) -> BTreeSet<&str> {
+    message
+        .lines()
+        .filter_map(|line| line.strip_prefix("  - ")?.split(':').next())
+        .collect()
+}

@@ -1,0 +1,118 @@
+//! What a person meets at the command line: exit codes, and messages that say how to go on.
+
+use std::process::{Command, Output};
+
+fn xtask(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(arguments);
+    command
+}
+
+/// Runs the command, and returns its exit code and everything that it printed.
+#[track_caller]
+fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    finish(&mut xtask(arguments))
+}
+
+#[track_caller]
+fn finish(command: &mut Command) -> (Option<i32>, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("the command was just built");
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr)
+    );
+    (status.code(), text)
+}
+
+#[test]
+fn what_cannot_be_typed_is_a_usage_error_that_names_the_nearest() {
+    for (arguments, hint) in [
+        (&["e2e", "--moed", "cluster"][..], "--mode"),
+        (&["e2e", "--mode", "clutser"], "cluster"),
+        (&["e2e", "--variant", "hardend"], "hardened"),
+        (&["e2e", "--profile", "quick"], "fast"),
+        (&["e2e", "--cluster", "minikube"], "embedded"),
+        (&["e2e", "--jobs", "0"], "1..=64"),
+        (&["e2e", "--seed", "x"], "invalid"),
+        (&["e2e", "--image-source", "docker"], "archive=PATH"),
+        (&["e2e", "--scenario", "fromation"], "formation"),
+        (&["e2e", "--scenario", "formation::form_s"], "formation::forms"),
+        (
+            &["e2e", "--scenario", "nine_nodes", "--mode", "standalone"],
+            "cluster-rpm",
+        ),
+        (&["e2"], "e2e"),
+        (&["cluster", "up", "--name", "Über"], "lower-case letters"),
+    ] {
+        let (code, text) = run(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {text}");
+        assert!(
+            text.contains(hint),
+            "{arguments:?} does not mention {hint:?}: {text}"
+        );
+    }
+}
+
+#[test]
+fn what_would_run_can_be_listed() {
+    let (code, text) = run(&[
+        "e2e",
+        "--list",
+        "--scenario",
+        "formation::forms",
+        "--variant",
+        "rpm",
+    ]);
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        text,
+        "formation::forms::standalone-rpm\nformation::forms::cluster-rpm\n"
+    );
+}
+
+#[test]
+fn a_cluster_that_does_not_run_is_named() {
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    for command in ["kubeconfig", "down"] {
+        let mut command = xtask(&["cluster", command, "--name", "nobody"]);
+        let (code, text) = finish(command.env("XDG_CACHE_HOME", cache.path()));
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains("no cluster \"nobody\" is running"), "{text}");
+    }
+}
+
+/// Namespaces are counted per user namespace, so a user namespace that allows none is a machine that allows none.
+#[test]
+fn a_machine_without_namespaces_is_at_fault_and_gets_the_three_ways_out() {
+    let script = "echo 0 > /proc/sys/user/max_net_namespaces && exec \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args([
+        "--user",
+        "--map-root-user",
+        "sh",
+        "-c",
+        script,
+        env!("CARGO_BIN_EXE_xtask"),
+    ]);
+    command.args([
+        "e2e",
+        "--scenario",
+        "formation::forms::standalone-rpm",
+        "--report",
+    ]);
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (code, text) = finish(command.arg(folder.path()));
+    if text.contains("unshare: ") {
+        eprintln!("skipped: this machine does not let a test take namespaces away: {text}");
+        return;
+    }
+    assert_eq!(code, Some(3), "{text}");
+    for way in ["run as root", "allow user namespaces", "virtual machine"] {
+        assert!(text.contains(way), "{way:?} is missing: {text}");
+    }
+}

@@ -26,7 +26,9 @@ pub(crate) struct UsageError(pub(crate) String);
 /// The code for an error that ended the command.
 pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
     let usage = error.is::<UsageError>() || error.is::<SelectionError>();
-    let environment = error.chain().any(|cause| cause.is::<ClusterError>());
+    let environment = error
+        .chain()
+        .any(<dyn std::error::Error + 'static>::is::<ClusterError>);
     ExitCode::from(match (usage, environment) {
         (true, _) => USAGE,
         (false, true | false) => ENVIRONMENT,

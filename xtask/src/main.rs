@@ -5,9 +5,11 @@
 //! | [`e2e`] | run the suites and report |
 //! | [`manifests`] | render the chart |
 //! | [`cluster`] | an embedded cluster to work on |
+//! | [`bench`] | how fast the embedded cluster is |
 //! | [`cli`] | what can be typed |
 //! | [`exit`] | what the exit codes mean |
 
+mod bench;
 mod cli;
 mod cluster;
 mod e2e;

@@ -1,0 +1,189 @@
+//! How long six nodes take from the install of a release to `cluster_state:ok` on every one of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use harness::cluster::{Cluster, EmbeddedOptions, EmbeddedProvider, PortForward};
+use harness::report::EventSink;
+use harness::secret::Password;
+use harness::timeline::Timeline;
+use harness::trial::context::is_server;
+use harness::trial::{Context, Environment, Profile, TrialId};
+use harness::valkey::cluster_info::ClusterInfo;
+use harness::valkey::{Connection, Dialer, dial_and_connect};
+use harness::wait::{self, Expectation, Verdict, conditions};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::Api;
+use kube::api::PostParams;
+use kube::runtime::watcher;
+use manifests::release::CLIENT_PORT;
+use manifests::{Mode, Variant};
+use serde_json::json;
+
+use super::bare::BareCluster;
+use super::table::{Figure, Target, Unit};
+use super::{Bench, PATIENCE};
+
+/// What Kubernetes may add to what Valkey needs.
+const TARGET_TIMES: f64 = 1.3;
+
+/// How often a node is asked. Short beside the second that a formation takes; six nodes are asked at the same time.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Takes the measurement.
+pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
+    let mut deployment = Deployment::start(bench).await?;
+    let formed = deployment.install_until_ok().await;
+    let rendered = deployment.rendered();
+    deployment.finish().await?;
+    let (formed, rendered) = (formed?, rendered?);
+    let bare = BareCluster::new(&bench.binaries, &rendered)?;
+    let floor = bare.form().await.context("the bare servers did not form a cluster")?;
+    Ok(vec![Figure {
+        name: "six-node formation",
+        unit: Unit::Milliseconds,
+        measured: formed.as_secs_f64() * 1_000.0,
+        floor: floor.as_secs_f64() * 1_000.0,
+        floor_is: "six bare servers with the same configuration on loopback, and valkey-cli --cluster create",
+        target: Target::TimesFloor(TARGET_TIMES),
+    }])
+}
+
+/// A release in cluster mode with the fast profile, on a cluster of its own.
+pub(super) struct Deployment {
+    provider: EmbeddedProvider,
+    namespace: String,
+    context: Context,
+}
+
+impl Deployment {
+    /// Starts the cluster; nothing is installed yet.
+    pub(super) async fn start(bench: &Bench) -> Result<Self> {
+        let provider = EmbeddedProvider::start(EmbeddedOptions {
+            name: bench.run.clone(),
+            image_store: bench.store.clone(),
+            images: bench.images.clone(),
+            lasting: None,
+        });
+        let provider = provider.await?;
+        let environment = Environment {
+            client: provider.client(),
+            capabilities: provider.capabilities().clone(),
+            run: bench.run.clone(),
+            profile: Profile::Fast,
+            seed: 0,
+            keep: false,
+            evidence: std::env::temp_dir(),
+            events: EventSink::silent(),
+        };
+        let id = TrialId {
+            suite: "bench",
+            scenario: "formation",
+            mode: Mode::Cluster,
+            variant: Variant::Rpm,
+        };
+        let namespace = id.namespace(&bench.run);
+        let object: Namespace =
+            serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a literal namespace");
+        let namespaces: Api<Namespace> = Api::all(provider.client());
+        namespaces.create(&PostParams::default(), &object).await.context("the namespace was refused")?;
+        let context = Context::new(environment, id, namespace.clone(), Timeline::default());
+        Ok(Self {
+            provider,
+            namespace,
+            context,
+        })
+    }
+
+    /// Installs, and waits until every promise holds.
+    pub(super) async fn install_and_settle(&mut self) -> Result<()> {
+        self.context.install(self.context.values()).await?;
+        self.context.healthy().await?;
+        Ok(())
+    }
+
+    /// Installs; how long it took until the last node said ok, which is before the init Job has ended.
+    async fn install_until_ok(&mut self) -> Result<Duration> {
+        let values = self.context.values();
+        let nodes = usize::try_from(values.cluster.replicas).context("a count of pods is not negative")?;
+        let (client, password) = (self.context.client(), self.context.password());
+        let pods: Api<Pod> = Api::namespaced(client.clone(), &self.namespace);
+        let dialer: Arc<dyn Dialer> = Arc::new(PortForward::new(client, &self.namespace, CLIENT_PORT));
+        let begun = Instant::now();
+        let ok = async {
+            let names = running(&pods, nodes).await?;
+            all_ok(&dialer, &names, &password).await?;
+            anyhow::Ok(begun.elapsed())
+        };
+        let installed = async { anyhow::Ok(self.context.install(values).await?) };
+        let (took, _) = tokio::try_join!(ok, installed)?;
+        Ok(took)
+    }
+
+    /// The `valkey.conf` that the servers read.
+    fn rendered(&self) -> Result<String> {
+        let password = manifests::Password::from_entropy(&[0; 2 * manifests::password::GENERATED_LENGTH]);
+        let release = manifests::Release::install("vk", &self.namespace).with_password(password);
+        let rendered = manifests::render(&release, &self.context.values())?;
+        let data = rendered.config_map.data.unwrap_or_default();
+        data.get("valkey.conf").cloned().context("the ConfigMap has no valkey.conf")
+    }
+
+    /// Takes the cluster down.
+    pub(super) async fn finish(self) -> Result<()> {
+        Ok(Box::new(self.provider).finish().await?)
+    }
+}
+
+/// Waits until all server pods run, and returns their names.
+async fn running(pods: &Api<Pod>, count: usize) -> Result<Vec<String>> {
+    let what = Expectation::new("the server pods", "to run", PATIENCE);
+    let names = wait::objects(pods, watcher::Config::default(), what, |pods: &BTreeMap<String, Pod>| {
+        let servers = pods.iter().filter(|(_, pod)| is_server(pod) && conditions::is_running(pod));
+        let names: Vec<String> = servers.map(|(name, _)| name.clone()).collect();
+        if names.len() == count {
+            Verdict::Ready(names)
+        } else {
+            Verdict::NotYet(format!("{} of {count} run", names.len()))
+        }
+    });
+    Ok(names.await?)
+}
+
+/// Waits until every server says `cluster_state:ok`.
+pub(super) async fn all_ok(dialer: &Arc<dyn Dialer>, names: &[String], password: &Password) -> Result<()> {
+    let each = names.iter().map(|name| async move {
+        let connection = answers(dialer, name, password).await?;
+        says_ok(connection, name).await
+    });
+    futures::future::try_join_all(each).await.map(drop)
+}
+
+/// Waits until a server answers.
+pub(super) async fn answers(dialer: &Arc<dyn Dialer>, name: &str, password: &Password) -> Result<Connection> {
+    let what = Expectation::new(name, "to answer", PATIENCE);
+    let connected = wait::poll(what, INTERVAL, || async {
+        match dial_and_connect(dialer.as_ref(), name, Some(password)).await {
+            Ok(connection) => Verdict::Ready(connection),
+            Err(error) => Verdict::NotYet(error.to_string()),
+        }
+    });
+    Ok(connected.await?)
+}
+
+async fn says_ok(connection: Connection, name: &str) -> Result<()> {
+    let what = Expectation::new(name, "to say cluster_state:ok", PATIENCE);
+    let ok = wait::poll(what, INTERVAL, || async {
+        let mut connection = connection.clone();
+        let answer = redis::cmd("CLUSTER").arg("INFO").query_async::<String>(&mut connection).await;
+        match answer.map(|text| ClusterInfo::parse(&text)) {
+            Ok(Ok(info)) if info.is_ok() => Verdict::Ready(()),
+            Ok(Ok(info)) => Verdict::NotYet(format!("cluster_state:{}", info.cluster_state)),
+            Ok(Err(error)) => Verdict::Never(error.to_string()),
+            Err(error) => Verdict::NotYet(error.to_string()),
+        }
+    });
+    Ok(ok.await?)
+}

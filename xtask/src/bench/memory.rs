@@ -1,0 +1,131 @@
+//! What the supervisor and its helpers keep resident once a release in cluster mode is deployed. Containers do not
+//! count: what they keep is Valkey's.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Bench;
+use super::formation::Deployment;
+use super::table::{Figure, Target, Unit};
+
+/// What a laptop with 8 GiB does not notice.
+const TARGET_MIB: f64 = 100.0;
+
+const KIB_PER_MIB: f64 = 1024.0;
+
+/// Takes the measurement.
+pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
+    let mut deployment = Deployment::start(bench).await?;
+    let healthy = deployment.install_and_settle().await;
+    let processes = processes().context("processes cannot be listed");
+    deployment.finish().await?;
+    healthy?;
+    let own = std::process::id();
+    let executable = fs::read_link("/proc/self/exe").context("this executable has no path")?;
+    let resident = of_supervisor(&processes?, own, &executable);
+    ensure!(!resident.is_empty(), "the supervisor's processes cannot be found");
+    for (pid, kib) in &resident {
+        tracing::debug!(pid, kib, "resident");
+    }
+    // The outermost process only waits for PID 1: the same executable, with nothing done.
+    let waiting = resident.values().next().copied().unwrap_or_default();
+    #[expect(clippy::cast_precision_loss, reason = "kibibytes of memory are far below 2^52")]
+    let mebibytes = |kib: u64| kib as f64 / KIB_PER_MIB;
+    Ok(vec![Figure {
+        name: "supervisor memory",
+        unit: Unit::Mebibytes,
+        measured: mebibytes(resident.values().sum()),
+        floor: mebibytes(waiting),
+        floor_is: "the supervisor's outer process, which is this executable and only waits",
+        target: Target::AtMost(TARGET_MIB),
+    }])
+}
+
+/// A process as /proc tells of it.
+#[derive(Debug, Clone)]
+struct Process {
+    parent: u32,
+    executable: PathBuf,
+    resident_kib: u64,
+}
+
+/// Every process that can be looked at. Those that end meanwhile are left out.
+fn processes() -> std::io::Result<BTreeMap<u32, Process>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let executable = fs::read_link(entry.path().join("exe")).unwrap_or_default();
+        let (Some(parent), Some(resident_kib)) = (field(&status, "PPid"), field(&status, "VmRSS")) else {
+            continue;
+        };
+        let parent = u32::try_from(parent).unwrap_or_default();
+        found.insert(pid, Process { parent, executable, resident_kib });
+    }
+    Ok(found)
+}
+
+/// A number of /proc/PID/status; sizes there are in kibibytes.
+fn field(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// The resident kibibytes of each process beneath `own` that runs the same executable, the parent first: what runs
+/// another one is a container.
+fn of_supervisor(all: &BTreeMap<u32, Process>, own: u32, executable: &Path) -> BTreeMap<u32, u64> {
+    let beneath = |mut pid: u32| {
+        // A parent can be missing when it ended between two looks.
+        while let Some(process) = all.get(&pid) {
+            if process.parent == own {
+                return true;
+            }
+            pid = process.parent;
+        }
+        false
+    };
+    let same = |process: &Process| process.executable == executable;
+    all.iter()
+        .filter(|(pid, process)| same(process) && beneath(**pid))
+        .map(|(pid, process)| (*pid, process.resident_kib))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_from_the_status() {
+        let status = "Name:\txtask\nPPid:\t12\nVmHWM:\t   99 kB\nVmRSS:\t   5120 kB\n";
+        assert_eq!(field(status, "VmRSS"), Some(5_120));
+        assert_eq!(field(status, "PPid"), Some(12));
+        assert_eq!(field("Name:\tkthreadd\n", "VmRSS"), None);
+    }
+
+    #[test]
+    fn containers_and_strangers_do_not_count() {
+        let process = |parent, executable: &str, resident_kib| Process {
+            parent,
+            executable: executable.into(),
+            resident_kib,
+        };
+        let all = BTreeMap::from([
+            (10, process(1, "/xtask", 1)),
+            (11, process(10, "/xtask", 2)),
+            (12, process(11, "/xtask", 4)),
+            (13, process(12, "/usr/bin/valkey-server", 8)),
+            (14, process(12, "/xtask", 16)),
+            (15, process(1, "/xtask", 32)),
+            (16, process(99, "/xtask", 64)),
+        ]);
+        let resident = of_supervisor(&all, 10, Path::new("/xtask"));
+        assert_eq!(resident, BTreeMap::from([(11, 2), (12, 4), (14, 16)]));
+    }
+}

@@ -1,0 +1,140 @@
+//! `cargo xtask bench`: how fast the embedded cluster is, as ratios against floors measured in the same run.
+//!
+//! | module | row |
+//! |---|---|
+//! | [`ready`] | from nothing to a cluster that serves |
+//! | [`pods`] | from a pod's creation to Running |
+//! | [`delivery`] | from a write to every watcher |
+//! | [`memory`] | what the supervisor keeps resident |
+//! | [`formation`] | from install to a formed six-node cluster; [`bare`] is its floor |
+//! | [`stats`] | percentiles |
+//! | [`table`] | figures, their targets, and how they are printed |
+//!
+//! A report for people, not a timed test: a target that is missed is said and changes no exit code, since the same
+//! machine may be busy with other things. What cannot be measured at all is the environment's fault.
+
+mod bare;
+mod delivery;
+mod formation;
+mod memory;
+mod pods;
+mod ready;
+mod stats;
+mod table;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use embedded_cluster::supervisor::{EmbeddedCluster, Options};
+use harness::cluster::embedded::start_error;
+use harness::images::Provenance;
+use scenarios::session::{new_run_id, prepare_images};
+use tokio::process::Command;
+
+use crate::cli::{BenchArgs, BenchRow};
+use crate::exit;
+use table::Figure;
+
+/// Bounds whatever is waited for, so that a measurement that cannot be taken ends. A hundred times what it should take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What every row measures with.
+struct Bench {
+    /// The folder of the image store.
+    store: PathBuf,
+    /// What is in it.
+    images: Vec<Provenance>,
+    /// `valkey-server` and `valkey-cli` outside of any image, for the floors.
+    binaries: harness::images::stand_in::Binaries,
+    /// The name of the run's clusters.
+    run: String,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+    let figures = runtime.block_on(measure(&args))?;
+    print!("{}", table::render(&figures));
+    if let Some(file) = &args.json {
+        let text = serde_json::to_string_pretty(&table::to_json(&figures)).context("figures are plain data")?;
+        std::fs::write(file, text + "\n").with_context(|| format!("{} cannot be written", file.display()))?;
+    }
+    Ok(ExitCode::from(exit::QUALIFIED))
+}
+
+async fn measure(args: &BenchArgs) -> Result<Vec<Figure>> {
+    let bench = Bench::prepare(args).await?;
+    if cfg!(debug_assertions) {
+        eprintln!("note: this is a development build, the one that `cargo xtask` runs");
+    }
+    let mut figures = Vec::new();
+    for row in args.rows() {
+        let mut runs = Vec::new();
+        for round in 1..=args.repeat {
+            eprintln!("measuring {} ({round} of {})", row.name(), args.repeat);
+            runs.push(bench.row(row).await.with_context(|| format!("{} cannot be measured", row.name()))?);
+        }
+        figures.extend(table::medians(runs));
+    }
+    Ok(figures)
+}
+
+impl Bench {
+    async fn prepare(args: &BenchArgs) -> Result<Self> {
+        let (store, images) = prepare_images(&args.image_source).await?;
+        let binaries = tokio::task::spawn_blocking(harness::images::host_binaries)
+            .await
+            .context("looking for valkey-server panicked")?
+            .context("there is no valkey-server for the floors")?;
+        Ok(Self {
+            store,
+            images,
+            binaries,
+            run: new_run_id(),
+        })
+    }
+
+    async fn row(&self, row: BenchRow) -> Result<Vec<Figure>> {
+        match row {
+            BenchRow::ClusterReady => ready::measure(self).await,
+            BenchRow::PodRunning => pods::measure(self).await,
+            BenchRow::WatchDelivery => delivery::measure(self).await,
+            BenchRow::SupervisorMemory => memory::measure(self).await,
+            BenchRow::Formation => formation::measure(self).await,
+        }
+    }
+
+    async fn cluster(&self) -> Result<EmbeddedCluster> {
+        let options = Options::new(&self.run, &self.store);
+        Ok(EmbeddedCluster::start(options).await.map_err(start_error)?)
+    }
+}
+
+/// `program` in new namespaces of the kinds that a cluster or a pod has, with nothing else done.
+fn isolated(program: &Path, argument: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--net", "--pid", "--uts", "--ipc", "--fork"]);
+    if !is_root() {
+        command.arg("--map-root-user");
+    }
+    command.arg("--").arg(program).arg(argument);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// Whether a cluster needs no user namespace here, as its supervisor decides it.
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+/// How long `command` takes from its start to its successful end.
+async fn timed(mut command: Command) -> Result<Duration> {
+    let begun = std::time::Instant::now();
+    let status = command.status().await.context("the floor's program cannot be run")?;
+    let took = begun.elapsed();
+    anyhow::ensure!(status.success(), "the floor's program failed: {status}");
+    Ok(took)
+}

@@ -182,7 +182,8 @@ impl BenchArgs {
     /// The rows to measure, in their own order, each once.
     pub(crate) fn rows(&self) -> Vec<BenchRow> {
         let all = BenchRow::value_variants().iter().copied();
-        all.filter(|row| self.only.is_empty() || self.only.contains(row)).collect()
+        all.filter(|row| self.only.is_empty() || self.only.contains(row))
+            .collect()
     }
 }
 
@@ -204,7 +205,8 @@ pub(crate) enum BenchRow {
 impl BenchRow {
     /// As it is typed.
     pub(crate) fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 }
 
@@ -237,7 +239,14 @@ mod tests {
             }
         };
         assert_eq!(rows(&[]), BenchRow::value_variants());
-        let some = ["--only", "formation", "--only", "cluster-ready", "--only", "formation"];
+        let some = [
+            "--only",
+            "formation",
+            "--only",
+            "cluster-ready",
+            "--only",
+            "formation",
+        ];
         assert_eq!(rows(&some), [BenchRow::ClusterReady, BenchRow::Formation]);
     }
 }

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use futures::future::BoxFuture;
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use super::formation::{all_ok, answers};
+use super::formation::{Formed, all_ok, answers};
 
 /// How many servers: the chart's default for cluster mode.
 const NODES: u8 = 6;
@@ -48,20 +48,24 @@ impl BareCluster {
         })
     }
 
-    /// How long they take from the start of the first to the ok of the last.
-    pub(super) async fn form(&self) -> Result<Duration> {
+    /// How long they take, from the start of the first.
+    pub(super) async fn form(&self) -> Result<Formed> {
         let dialer: Arc<dyn Dialer> = Arc::new(Loopback);
         let names: Vec<String> = (1..=NODES).map(|node| address(node).to_string()).collect();
         let begun = Instant::now();
-        let servers = names.iter().map(|name| self.start(name)).collect::<Result<Vec<Child>>>()?;
+        let servers = names
+            .iter()
+            .map(|name| self.start(name))
+            .collect::<Result<Vec<Child>>>()?;
         let up = names.iter().map(|name| answers(&dialer, name, &self.password));
         futures::future::try_join_all(up).await?;
+        let up = begun.elapsed();
         tokio::try_join!(self.create(&names), all_ok(&dialer, &names, &self.password))?;
-        let took = begun.elapsed();
+        let ok = begun.elapsed();
         for mut server in servers {
             server.kill().await.context("a bare server does not end")?;
         }
-        Ok(took)
+        Ok(Formed { up, ok })
     }
 
     fn start(&self, name: &str) -> Result<Child> {
@@ -69,8 +73,11 @@ impl BareCluster {
         fs::create_dir(&folder).context("a server's folder cannot be made")?;
         let file = folder.join("valkey.conf");
         // The password is in a file and not in the arguments, which every user of the machine can read.
-        fs::write(&file, configuration(&self.configuration, name, &folder, self.password.expose()))
-            .context("a server's configuration cannot be written")?;
+        fs::write(
+            &file,
+            configuration(&self.configuration, name, &folder, self.password.expose()),
+        )
+        .context("a server's configuration cannot be written")?;
         Command::new(&self.server)
             .arg(&file)
             .stdin(Stdio::null())
@@ -92,7 +99,10 @@ impl BareCluster {
             .await
             .context("valkey-cli cannot be run")?;
         let said = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success(), "valkey-cli --cluster create failed:\n{said}");
+        ensure!(
+            output.status.success(),
+            "valkey-cli --cluster create failed:\n{said}"
+        );
         Ok(())
     }
 }
@@ -119,7 +129,9 @@ fn address(node: u8) -> Ipv4Addr {
 /// `given`, with everything that says where the server is replaced.
 fn configuration(given: &str, address: &str, folder: &Path, password: &str) -> String {
     let directive = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
-    let kept = given.lines().filter(|line| !OF_THE_PLACE.contains(&directive(line).as_str()));
+    let kept = given
+        .lines()
+        .filter(|line| !OF_THE_PLACE.contains(&directive(line).as_str()));
     let own = [
         format!("dir \"{}\"", folder.display()),
         format!("bind {address}"),
@@ -142,13 +154,20 @@ mod tests {
             cluster-node-timeout 3000\n";
         let expected = "port 6379\nappendonly yes\ncluster-node-timeout 3000\ndir \"/tmp/x\"\nbind 127.64.0.1\n\
             cluster-announce-ip 127.64.0.1\nrequirepass pw\nmasterauth pw\n";
-        assert_eq!(configuration(given, "127.64.0.1", Path::new("/tmp/x"), "pw"), expected);
+        assert_eq!(
+            configuration(given, "127.64.0.1", Path::new("/tmp/x"), "pw"),
+            expected
+        );
     }
 
     #[test]
     fn every_server_has_a_loopback_address_of_its_own() {
         let addresses: std::collections::BTreeSet<Ipv4Addr> = (1..=NODES).map(address).collect();
         assert_eq!(addresses.len(), usize::from(NODES));
-        assert!(addresses.iter().all(|address| address.is_loopback() && *address != Ipv4Addr::LOCALHOST));
+        assert!(
+            addresses
+                .iter()
+                .all(|address| address.is_loopback() && *address != Ipv4Addr::LOCALHOST)
+        );
     }
 }

@@ -39,7 +39,8 @@ const TARGET_MS: f64 = 5.0;
 
 const NAMESPACE: &str = "default";
 const NAME: &str = "bench";
-const FLOOR: &str = "the same bytes over 100 plain TCP connections on loopback, written by a task that is asked over another";
+const FLOOR: &str =
+    "the same bytes over 100 plain TCP connections on loopback, written by a task that is asked over another";
 
 /// Takes the measurement.
 pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
@@ -65,7 +66,10 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
 async fn watched(client: &Client) -> Result<Vec<Duration>> {
     let objects: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
     let first = serde_json::from_value(json!({"metadata": {"name": NAME}})).expect("a literal object");
-    let first = objects.create(&PostParams::default(), &first).await.context("the object was refused")?;
+    let first = objects
+        .create(&PostParams::default(), &first)
+        .await
+        .context("the object was refused")?;
     let revision = first.resource_version().context("the object has no revision")?;
     let (arrived, mut arrivals) = mpsc::unbounded_channel();
     let mut watchers = JoinSet::new();
@@ -73,13 +77,19 @@ async fn watched(client: &Client) -> Result<Vec<Duration>> {
         let request = Request::new(ConfigMap::url_path(&(), Some(NAMESPACE)))
             .watch(&WatchParams::default(), &revision)
             .context("a watch is a request")?;
-        let lines = client.request_stream(request).await.context("the watch was refused")?;
+        let lines = client
+            .request_stream(request)
+            .await
+            .context("the watch was refused")?;
         watchers.spawn(note_lines(Box::pin(lines), arrived.clone()));
     }
     drop(arrived);
     rounds(&mut arrivals, async |round| {
         let patch = Patch::Merge(event(round));
-        objects.patch(NAME, &PatchParams::default(), &patch).await.context("the write was refused")?;
+        objects
+            .patch(NAME, &PatchParams::default(), &patch)
+            .await
+            .context("the write was refused")?;
         Ok(())
     })
     .await
@@ -93,7 +103,11 @@ fn event(round: usize) -> Value {
 /// Tells when each line was complete, until the stream ends or nobody listens.
 async fn note_lines(mut lines: impl AsyncBufRead + Unpin, arrived: mpsc::UnboundedSender<Instant>) {
     let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
+    while lines
+        .read_until(b'\n', &mut line)
+        .await
+        .is_ok_and(|length| length > 0)
+    {
         if arrived.send(Instant::now()).is_err() {
             return;
         }
@@ -103,7 +117,9 @@ async fn note_lines(mut lines: impl AsyncBufRead + Unpin, arrived: mpsc::Unbound
 
 /// The floor: whoever asks makes one task write the same bytes to everybody.
 async fn fanned_out() -> Result<Vec<Duration>> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("no port can be listened on")?;
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .context("no port can be listened on")?;
     let address = listener.local_addr().context("the listener has no address")?;
     let (arrived, mut arrivals) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
@@ -124,10 +140,14 @@ async fn fanned_out() -> Result<Vec<Duration>> {
 }
 
 async fn pair(listener: &TcpListener, address: std::net::SocketAddr) -> Result<(TcpStream, TcpStream)> {
-    let near = TcpStream::connect(address).await.context("loopback does not connect")?;
+    let near = TcpStream::connect(address)
+        .await
+        .context("loopback does not connect")?;
     let (far, _) = listener.accept().await.context("loopback does not connect")?;
     for stream in [&near, &far] {
-        stream.set_nodelay(true).context("small writes cannot be sent at once")?;
+        stream
+            .set_nodelay(true)
+            .context("small writes cannot be sent at once")?;
     }
     Ok((near, far))
 }
@@ -157,11 +177,15 @@ async fn rounds(
         let sent = Instant::now();
         write(round).await?;
         let mut seen = Vec::with_capacity(WATCHERS);
-        tokio::time::timeout(PATIENCE, arrivals.recv_many(&mut seen, WATCHERS)).await.context("no event arrived")?;
+        tokio::time::timeout(PATIENCE, arrivals.recv_many(&mut seen, WATCHERS))
+            .await
+            .context("no event arrived")?;
         while seen.len() < WATCHERS {
             let missing = WATCHERS - seen.len();
             let more = tokio::time::timeout(PATIENCE, arrivals.recv_many(&mut seen, missing));
-            let more = more.await.with_context(|| format!("{missing} watchers saw nothing"))?;
+            let more = more
+                .await
+                .with_context(|| format!("{missing} watchers saw nothing"))?;
             ensure!(more > 0, "the watchers ended");
         }
         if round >= WARM_UP {

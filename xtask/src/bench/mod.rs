@@ -59,7 +59,8 @@ pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
     let figures = runtime.block_on(measure(&args))?;
     print!("{}", table::render(&figures));
     if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&table::to_json(&figures)).context("figures are plain data")?;
+        let text =
+            serde_json::to_string_pretty(&table::to_json(&figures)).context("figures are plain data")?;
         std::fs::write(file, text + "\n").with_context(|| format!("{} cannot be written", file.display()))?;
     }
     Ok(ExitCode::from(exit::QUALIFIED))
@@ -75,7 +76,12 @@ async fn measure(args: &BenchArgs) -> Result<Vec<Figure>> {
         let mut runs = Vec::new();
         for round in 1..=args.repeat {
             eprintln!("measuring {} ({round} of {})", row.name(), args.repeat);
-            runs.push(bench.row(row).await.with_context(|| format!("{} cannot be measured", row.name()))?);
+            runs.push(
+                bench
+                    .row(row)
+                    .await
+                    .with_context(|| format!("{} cannot be measured", row.name()))?,
+            );
         }
         figures.extend(table::medians(runs));
     }
@@ -133,7 +139,10 @@ fn is_root() -> bool {
 /// How long `command` takes from its start to its successful end.
 async fn timed(mut command: Command) -> Result<Duration> {
     let begun = std::time::Instant::now();
-    let status = command.status().await.context("the floor's program cannot be run")?;
+    let status = command
+        .status()
+        .await
+        .context("the floor's program cannot be run")?;
     let took = begun.elapsed();
     anyhow::ensure!(status.success(), "the floor's program failed: {status}");
     Ok(took)

@@ -24,7 +24,12 @@ const FLOOR: &str = "valkey-server, run with --version by unshare(1) in new name
 
 /// Takes the measurement.
 pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
-    let image = bench.images.first().context("the store has no image")?.reference.clone();
+    let image = bench
+        .images
+        .first()
+        .context("the store has no image")?
+        .reference
+        .clone();
     let cluster = bench.cluster().await?;
     let pods: Api<Pod> = Api::namespaced(cluster.client(), "default");
     let (mut starts, mut floors) = (Vec::new(), Vec::new());
@@ -41,7 +46,10 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
         floor_is: FLOOR,
         target: Target::AtMost(TARGET_MS),
     };
-    Ok(vec![figure("pod running, median", 50.0), figure("pod running, p95", 95.0)])
+    Ok(vec![
+        figure("pod running, median", 50.0),
+        figure("pod running, p95", 95.0),
+    ])
 }
 
 /// Creates a pod, measures until a client that watches sees it Running, and removes it again.
@@ -50,7 +58,9 @@ async fn run_one(pods: &Api<Pod>, name: &str, image: &str) -> Result<Duration> {
     // The watch is there before the pod is, so that its own set-up is not measured.
     let events = pods.watch(&watch, "0").await.context("pods cannot be watched")?;
     let begun = Instant::now();
-    pods.create(&PostParams::default(), &pod(name, image)).await.context("the pod was refused")?;
+    pods.create(&PostParams::default(), &pod(name, image))
+        .await
+        .context("the pod was refused")?;
     let what = Expectation::new(format!("pod {name}"), "to run", PATIENCE);
     let verdicts = events.map(|event| Ok(judge(event)));
     let took = wait::until(what, verdicts).await.map(|()| begun.elapsed())?;
@@ -78,7 +88,9 @@ fn judge(event: kube::Result<WatchEvent<Pod>>) -> Verdict<()> {
 
 /// Pods come one after the other: the next one must not share the machine with the end of the last.
 async fn remove(pods: &Api<Pod>, name: &str) -> Result<()> {
-    pods.delete(name, &DeleteParams::default().grace_period(0)).await.context("the pod cannot be deleted")?;
+    pods.delete(name, &DeleteParams::default().grace_period(0))
+        .await
+        .context("the pod cannot be deleted")?;
     let what = Expectation::new(format!("pod {name}"), "to be gone", PATIENCE);
     let gone = wait::object(pods, name, what, |pod: Option<&Pod>| match pod {
         None => Verdict::Ready(()),

@@ -75,7 +75,12 @@ impl Figure {
 /// One figure out of those of several runs: the run whose ratio is the middle one, so that a figure and its floor
 /// are of the same moment.
 pub(super) fn medians(runs: Vec<Vec<Figure>>) -> Vec<Figure> {
-    let names: Vec<&str> = runs.first().into_iter().flatten().map(|figure| figure.name).collect();
+    let names: Vec<&str> = runs
+        .first()
+        .into_iter()
+        .flatten()
+        .map(|figure| figure.name)
+        .collect();
     let all: Vec<Figure> = runs.into_iter().flatten().collect();
     let middle = |name: &str| {
         let same: Vec<&Figure> = all.iter().filter(|figure| figure.name == name).collect();
@@ -89,8 +94,15 @@ pub(super) fn medians(runs: Vec<Vec<Figure>>) -> Vec<Figure> {
 /// The table for people, with what each floor is beneath it.
 pub(super) fn render(figures: &[Figure]) -> String {
     let head = ["", "measured", "floor", "ratio", "target", ""].map(str::to_owned);
-    let rows: Vec<[String; 6]> = std::iter::once(head).chain(figures.iter().map(Figure::cells)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let rows: Vec<[String; 6]> = std::iter::once(head)
+        .chain(figures.iter().map(Figure::cells))
+        .collect();
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..6).map(width).collect();
     let mut text = String::new();
     for row in &rows {
@@ -98,7 +110,11 @@ pub(super) fn render(figures: &[Figure]) -> String {
         for column in 1..6 {
             let (cell, width) = (&row[column], widths[column]);
             // Numbers to the right, words to the left.
-            let padded = if column < 4 { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
+            let padded = if column < 4 {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:<width$}")
+            };
             line = format!("{line}  {padded}");
         }
         text.push_str(line.trim_end());
@@ -109,7 +125,8 @@ pub(super) fn render(figures: &[Figure]) -> String {
     for figure in figures.iter().filter(|figure| !figure.floor_is.is_empty()) {
         if !said.contains(&figure.floor_is) {
             said.push(figure.floor_is);
-            writeln!(text, "  {}: {}", figure.name, figure.floor_is).expect("writing to a string does not fail");
+            writeln!(text, "  {}: {}", figure.name, figure.floor_is)
+                .expect("writing to a string does not fail");
         }
     }
     text

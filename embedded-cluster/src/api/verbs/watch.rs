@@ -31,7 +31,9 @@ const BOOKMARK_PERIOD: Duration = Duration::from_secs(15);
 /// `GET …?watch=1`.
 pub(crate) fn watch(store: &Arc<Store>, ctx: Context) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
-    let stream = futures::stream::unfold(Watcher::start(store, ctx, accept.form)?, |mut watcher| async {
+    // Boxed, since the stream moves its state in and out again for every event.
+    let watcher = Box::new(Watcher::start(store, ctx, accept.form)?);
+    let stream = futures::stream::unfold(watcher, |mut watcher| async {
         watcher
             .next()
             .await

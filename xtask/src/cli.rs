@@ -44,7 +44,7 @@ impl Command {
             Self::E2e(args) => e2e::run(args),
             Self::Manifests(args) => manifests::run(&args),
             Self::Cluster(command) => cluster::run(command),
-            Self::Bench(args) => bench::run(args),
+            Self::Bench(args) => bench::run(&args),
         }
     }
 }

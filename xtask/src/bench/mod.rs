@@ -54,9 +54,9 @@ struct Bench {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
-    let figures = runtime.block_on(measure(&args))?;
+    let figures = runtime.block_on(measure(args))?;
     print!("{}", table::render(&figures));
     if let Some(file) = &args.json {
         let text =

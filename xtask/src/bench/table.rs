@@ -93,7 +93,7 @@ pub(super) fn medians(runs: Vec<Vec<Figure>>) -> Vec<Figure> {
 
 /// The table for people, with what each floor is beneath it.
 pub(super) fn render(figures: &[Figure]) -> String {
-    let head = ["", "measured", "floor", "ratio", "target", ""].map(str::to_owned);
+    let head = ["figure", "measured", "floor", "ratio", "target", ""].map(str::to_owned);
     let rows: Vec<[String; 6]> = std::iter::once(head)
         .chain(figures.iter().map(Figure::cells))
         .collect();
@@ -215,10 +215,10 @@ mod tests {
             figure(7.0, 3.5, Target::None),
         ];
         let expected = "\
-       measured    floor  ratio  target
-a row    187 ms  12.3 ms  15.19  ≤ 250 ms   met
-a row   7.00 ms  0.50 ms  14.00  ≤ 5.00 ms  missed
-a row   7.00 ms  3.50 ms   2.00  -          -
+figure  measured    floor  ratio  target
+a row     187 ms  12.3 ms  15.19  ≤ 250 ms   met
+a row    7.00 ms  0.50 ms  14.00  ≤ 5.00 ms  missed
+a row    7.00 ms  3.50 ms   2.00  -          -
 
 floors:
   a row: the least there is

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -68,24 +69,27 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
 
 /// Looks many times, each time at the resident kibibytes of every process of the supervisor.
 async fn look() -> Result<Vec<BTreeMap<u32, u64>>> {
-    let executable = fs::read_link("/proc/self/exe").context("this executable has no path")?;
+    let executable = identity(Path::new("/proc/self")).context("this executable cannot be found")?;
     let mut ticker = tokio::time::interval(INTERVAL);
     let mut looks = Vec::with_capacity(LOOKS);
     for _ in 0..LOOKS {
         ticker.tick().await;
         let all = processes().context("processes cannot be listed")?;
-        let resident = of_supervisor(&all, std::process::id(), &executable);
+        let resident = of_supervisor(&all, std::process::id(), executable);
         ensure!(!resident.is_empty(), "the supervisor's processes cannot be found");
         looks.push(resident);
     }
     Ok(looks)
 }
 
+/// Device and inode of an executable. Its path does not do: it reads differently from other mount namespaces.
+type Executable = (u64, u64);
+
 /// A process as /proc tells of it.
 #[derive(Debug, Clone)]
 struct Process {
     parent: u32,
-    executable: PathBuf,
+    executable: Executable,
     resident_kib: u64,
 }
 
@@ -98,7 +102,7 @@ fn processes() -> std::io::Result<BTreeMap<u32, Process>> {
             continue;
         };
         let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-        let executable = fs::read_link(entry.path().join("exe")).unwrap_or_default();
+        let executable = identity(&entry.path()).unwrap_or_default();
         let (Some(parent), Some(resident_kib)) = (field(&status, "PPid"), field(&status, "VmRSS")) else {
             continue;
         };
@@ -115,6 +119,11 @@ fn processes() -> std::io::Result<BTreeMap<u32, Process>> {
     Ok(found)
 }
 
+fn identity(process: &Path) -> std::io::Result<Executable> {
+    let file = fs::metadata(process.join("exe"))?;
+    Ok((file.dev(), file.ino()))
+}
+
 /// A number of /proc/PID/status; sizes there are in kibibytes.
 fn field(status: &str, name: &str) -> Option<u64> {
     let line = status
@@ -125,7 +134,7 @@ fn field(status: &str, name: &str) -> Option<u64> {
 
 /// The resident kibibytes of each process beneath `own` that runs the same executable, the parent first: what runs
 /// another one is a container.
-fn of_supervisor(all: &BTreeMap<u32, Process>, own: u32, executable: &Path) -> BTreeMap<u32, u64> {
+fn of_supervisor(all: &BTreeMap<u32, Process>, own: u32, executable: Executable) -> BTreeMap<u32, u64> {
     let beneath = |mut pid: u32| {
         // A parent can be missing when it ended between two looks.
         while let Some(process) = all.get(&pid) {
@@ -157,21 +166,21 @@ mod tests {
 
     #[test]
     fn containers_and_strangers_do_not_count() {
-        let process = |parent, executable: &str, resident_kib| Process {
+        let process = |parent, inode, resident_kib| Process {
             parent,
-            executable: executable.into(),
+            executable: (1, inode),
             resident_kib,
         };
         let all = BTreeMap::from([
-            (10, process(1, "/xtask", 1)),
-            (11, process(10, "/xtask", 2)),
-            (12, process(11, "/xtask", 4)),
-            (13, process(12, "/usr/bin/valkey-server", 8)),
-            (14, process(12, "/xtask", 16)),
-            (15, process(1, "/xtask", 32)),
-            (16, process(99, "/xtask", 64)),
+            (10, process(1, 7, 1)),
+            (11, process(10, 7, 2)),
+            (12, process(11, 7, 4)),
+            (13, process(12, 8, 8)),
+            (14, process(12, 7, 16)),
+            (15, process(1, 7, 32)),
+            (16, process(99, 7, 64)),
         ]);
-        let resident = of_supervisor(&all, 10, Path::new("/xtask"));
+        let resident = of_supervisor(&all, 10, (1, 7));
         assert_eq!(resident, BTreeMap::from([(11, 2), (12, 4), (14, 16)]));
     }
 }

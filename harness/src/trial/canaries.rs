@@ -22,7 +22,7 @@ impl Context {
         let step = self.steps.begin("write a key into every slot");
         let written = self.each_canary(Canary::write).await;
         self.steps.end(step, written.is_ok());
-        conclude("every canary to be acknowledged", written?)
+        conclude("every canary to be acknowledged", &written?)
     }
 
     /// Reads every canary back through the pod that owns its slot now.
@@ -30,7 +30,7 @@ impl Context {
         let step = self.steps.begin("read the key of every slot");
         let read = self.each_canary(Canary::read).await;
         self.steps.end(step, read.is_ok());
-        conclude("every canary to be there unchanged", read?)
+        conclude("every canary to be there unchanged", &read?)
     }
 
     /// Sends one command per slot to its owner, and returns the slots whose answer was not the right one.
@@ -132,7 +132,7 @@ impl Wrong {
     }
 }
 
-fn conclude(expected: &str, wrong: Vec<Wrong>) -> Result<(), TrialError> {
+fn conclude(expected: &str, wrong: &[Wrong]) -> Result<(), TrialError> {
     if wrong.is_empty() {
         return Ok(());
     }
@@ -186,9 +186,8 @@ mod tests {
 
     #[test]
     fn a_failure_counts_all_and_names_a_few() {
-        let error = conclude("x", (0..9).map(Wrong::unowned).collect())
-            .unwrap_err()
-            .to_string();
+        let wrong: Vec<Wrong> = (0..9).map(Wrong::unowned).collect();
+        let error = conclude("x", &wrong).unwrap_err().to_string();
         assert!(error.contains("9 of 16384"), "{error}");
         assert!(
             error.contains("slot 4 on nobody") && !error.contains("slot 5 on"),

@@ -26,10 +26,22 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("starts_serves_and_stops", starts_serves_and_stops),
         trial("two_at_once_do_not_meet", two_at_once_do_not_meet),
-        trial("a_request_without_the_token_is_unauthorized", a_request_without_the_token_is_unauthorized),
-        trial("sigkill_of_the_host_program_leaves_nothing", sigkill_of_the_host_program_leaves_nothing),
-        trial("a_lasting_cluster_goes_up_and_down", a_lasting_cluster_goes_up_and_down),
-        trial("a_killed_lasting_cluster_is_noticed", a_killed_lasting_cluster_is_noticed),
+        trial(
+            "a_request_without_the_token_is_unauthorized",
+            a_request_without_the_token_is_unauthorized,
+        ),
+        trial(
+            "sigkill_of_the_host_program_leaves_nothing",
+            sigkill_of_the_host_program_leaves_nothing,
+        ),
+        trial(
+            "a_lasting_cluster_goes_up_and_down",
+            a_lasting_cluster_goes_up_and_down,
+        ),
+        trial(
+            "a_killed_lasting_cluster_is_noticed",
+            a_killed_lasting_cluster_is_noticed,
+        ),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -49,7 +61,9 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 async fn start(name: &str, images: &Path) -> EmbeddedCluster {
-    EmbeddedCluster::start(Options::new(name, images)).await.expect("the cluster starts")
+    EmbeddedCluster::start(Options::new(name, images))
+        .await
+        .expect("the cluster starts")
 }
 
 fn starts_serves_and_stops(images: &Path) {
@@ -57,7 +71,16 @@ fn starts_serves_and_stops(images: &Path) {
         let cluster = start("one", images).await;
         let pid = cluster.pid();
         let namespaces = Api::<Namespace>::all(cluster.client());
-        assert_eq!(namespaces.get("default").await.expect("the default namespace").metadata.name.as_deref(), Some("default"));
+        assert_eq!(
+            namespaces
+                .get("default")
+                .await
+                .expect("the default namespace")
+                .metadata
+                .name
+                .as_deref(),
+            Some("default")
+        );
         assert!(!descendants(pid).is_empty());
         cluster.stop().await;
         assert_eq!(descendants(pid), Vec::<u32>::new());
@@ -67,9 +90,16 @@ fn starts_serves_and_stops(images: &Path) {
 fn two_at_once_do_not_meet(images: &Path) {
     runtime().block_on(async {
         let (one, two) = tokio::join!(start("one", images), start("two", images));
-        let mark: Namespace = serde_json::from_value(serde_json::json!({"metadata": {"name": "mark"}})).expect("plain");
-        Api::<Namespace>::all(one.client()).create(&Default::default(), &mark).await.expect("created");
-        let seen = Api::<Namespace>::all(two.client()).get_opt("mark").await.expect("asked");
+        let mark: Namespace =
+            serde_json::from_value(serde_json::json!({"metadata": {"name": "mark"}})).expect("plain");
+        Api::<Namespace>::all(one.client())
+            .create(&Default::default(), &mark)
+            .await
+            .expect("created");
+        let seen = Api::<Namespace>::all(two.client())
+            .get_opt("mark")
+            .await
+            .expect("asked");
         assert!(seen.is_none(), "the second cluster sees the first one's objects");
         tokio::join!(one.stop(), two.stop());
     });
@@ -80,10 +110,14 @@ fn a_request_without_the_token_is_unauthorized(images: &Path) {
         let cluster = start("one", images).await;
         let mut kubeconfig = cluster.access().kubeconfig();
         kubeconfig.auth_infos[0].auth_info = Some(Default::default());
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a config");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+            .await
+            .expect("a config");
         let stranger = kube::Client::try_from(config).expect("a client");
         let refused = Api::<Namespace>::all(stranger).list(&Default::default()).await;
-        let Err(kube::Error::Api(status)) = refused else { panic!("expected a Status, got {refused:?}") };
+        let Err(kube::Error::Api(status)) = refused else {
+            panic!("expected a Status, got {refused:?}")
+        };
         assert_eq!((status.code, status.reason.as_str()), (401, "Unauthorized"));
         cluster.stop().await;
     });
@@ -92,10 +126,20 @@ fn a_request_without_the_token_is_unauthorized(images: &Path) {
 fn sigkill_of_the_host_program_leaves_nothing(images: &Path) {
     let own = std::env::current_exe().expect("this binary");
     let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
-    let mut holder = Command::new(own).arg(HOLD).arg(images).stdout(Stdio::piped()).spawn().expect("spawned");
+    let mut holder = Command::new(own)
+        .arg(HOLD)
+        .arg(images)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("spawned");
     let mut line = String::new();
-    BufReader::new(holder.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-    let supervisor: u32 = line.trim().parse().unwrap_or_else(|_| panic!("expected a process ID, got {line:?}"));
+    BufReader::new(holder.stdout.take().expect("piped"))
+        .read_line(&mut line)
+        .expect("a line");
+    let supervisor: u32 = line
+        .trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("expected a process ID, got {line:?}"));
     let before = descendants(supervisor);
     assert!(!before.is_empty(), "the supervisor has no PID 1");
 
@@ -103,10 +147,17 @@ fn sigkill_of_the_host_program_leaves_nothing(images: &Path) {
     holder.wait().expect("reaped");
     let deadline = Instant::now() + REMOVAL;
     while before.iter().chain([&supervisor]).any(|pid| alive(*pid)) {
-        assert!(Instant::now() < deadline, "still running: {:?}", descendants(supervisor));
+        assert!(
+            Instant::now() < deadline,
+            "still running: {:?}",
+            descendants(supervisor)
+        );
         std::thread::yield_now();
     }
-    assert_eq!(std::fs::read_to_string("/proc/self/mounts").expect("mounts"), mounts);
+    assert_eq!(
+        std::fs::read_to_string("/proc/self/mounts").expect("mounts"),
+        mounts
+    );
 }
 
 fn a_lasting_cluster_goes_up_and_down(images: &Path) {
@@ -116,7 +167,8 @@ fn a_lasting_cluster_goes_up_and_down(images: &Path) {
     cluster.up(&options).expect("up");
     let pid = cluster.pid().expect("it runs");
     assert!(matches!(cluster.up(&options), Err(LastingError::Running { .. })));
-    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(cluster.kubeconfig()).expect("a kubeconfig"));
+    let mode =
+        std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(cluster.kubeconfig()).expect("a kubeconfig"));
     assert_eq!(mode & 0o777, 0o600);
     let pid = u32::try_from(pid).expect("positive");
     let inside = descendants(pid);
@@ -136,7 +188,9 @@ fn a_killed_lasting_cluster_is_noticed(images: &Path) {
     // This process is its parent: until reaped, the dead supervisor still has its process ID.
     nix::sys::wait::waitpid(pid, None).expect("reaped");
     assert_eq!(cluster.pid(), None);
-    cluster.up(&options).expect("up again over what the dead one left");
+    cluster
+        .up(&options)
+        .expect("up again over what the dead one left");
     cluster.down().expect("down");
 }
 
@@ -160,7 +214,11 @@ fn descendants(pid: u32) -> Vec<u32> {
         if let Ok(mut file) = std::fs::File::open(format!("/proc/{parent}/task/{parent}/children")) {
             file.read_to_string(&mut children).expect("readable");
         }
-        open.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        open.extend(
+            children
+                .split_whitespace()
+                .filter_map(|child| child.parse::<u32>().ok()),
+        );
         if parent != pid {
             found.push(parent);
         }
@@ -170,12 +228,18 @@ fn descendants(pid: u32) -> Vec<u32> {
 
 /// Whether the process exists and is more than a zombie.
 fn alive(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('Z'))
+    })
 }
 
 /// Names of the host's network interfaces.
 fn interfaces() -> Vec<String> {
     let text = std::fs::read_to_string("/proc/net/dev").expect("readable");
-    text.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
+    text.lines()
+        .skip(2)
+        .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()))
+        .collect()
 }

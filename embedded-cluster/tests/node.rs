@@ -76,10 +76,10 @@ fn main() -> ExitCode {
     let code = conclusion.exit_code();
     drop(dir);
     // The cluster is a child of this process, tied to its life.
-    if let Some(cluster) = CLUSTER.get() {
-        if conclusion.num_failed > 0 {
-            eprintln!("{}", cluster.log());
-        }
+    if let Some(cluster) = CLUSTER.get()
+        && conclusion.num_failed > 0
+    {
+        eprintln!("{}", cluster.log());
     }
     code
 }
@@ -622,6 +622,7 @@ fn pods(client: &Client) -> Api<Pod> {
 }
 
 /// A pod with one container `c`, which has these fields.
+#[expect(clippy::needless_pass_by_value, reason = "every caller writes a literal")]
 fn pod(name: &str, container: Value) -> Value {
     let mut full = json!({"name": "c", "image": host_image::NAME});
     for (key, value) in container.as_object().into_iter().flatten() {

@@ -100,7 +100,12 @@ fn peers_find_each_other_on_new_addresses() {
         })
     });
     servers.until_formed(6);
-    assert_eq!(servers.intact_keys(500), 500, "{}", servers.cli(0, &["cluster", "nodes"]));
+    assert_eq!(
+        servers.intact_keys(500),
+        500,
+        "{}",
+        servers.cli(0, &["cluster", "nodes"])
+    );
     drop(introducers);
 }
 

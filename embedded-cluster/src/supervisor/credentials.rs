@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -39,7 +40,9 @@ impl Credentials {
     pub(super) fn generate(cluster: &str) -> Result<Self, CredentialsError> {
         let authority_key = KeyPair::generate()?;
         let mut authority = CertificateParams::new(Vec::new())?;
-        authority.distinguished_name.push(DnType::CommonName, format!("{cluster} authority"));
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, format!("{cluster} authority"));
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate_authority = authority.self_signed(&authority_key)?.pem();
@@ -47,7 +50,9 @@ impl Credentials {
 
         let server_key = KeyPair::generate()?;
         let mut server = CertificateParams::new(SERVER_NAMES.map(String::from))?;
-        server.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+        server
+            .distinguished_name
+            .push(DnType::CommonName, "kube-apiserver");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let certificate = server.signed_by(&server_key, &issuer)?;
 
@@ -60,7 +65,15 @@ impl Credentials {
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
 
         // Two version 4 UUIDs: 244 random bits.
-        let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-        Ok(Self { certificate_authority, token, tls })
+        let token = format!(
+            "{}{}",
+            uuid::Uuid::new_v4().simple(),
+            uuid::Uuid::new_v4().simple()
+        );
+        Ok(Self {
+            certificate_authority,
+            token,
+            tls,
+        })
     }
 }

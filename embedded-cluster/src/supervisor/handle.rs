@@ -97,7 +97,9 @@ pub struct EmbeddedCluster {
 
 impl std::fmt::Debug for EmbeddedCluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EmbeddedCluster").field("access", &self.access).finish_non_exhaustive()
+        f.debug_struct("EmbeddedCluster")
+            .field("access", &self.access)
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,9 +108,17 @@ impl EmbeddedCluster {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let started = tokio::task::spawn_blocking(move || Supervisor::start(&options, Life::Tied))
             .await
-            .map_err(|e| StartError::Silent { ended: "start panicked".into(), log: e.to_string() })??;
+            .map_err(|e| StartError::Silent {
+                ended: "start panicked".into(),
+                log: e.to_string(),
+            })??;
         let client = client_for(&started.access).await?;
-        Ok(Self { access: started.access, client, log: started.log, process: started.process })
+        Ok(Self {
+            access: started.access,
+            client,
+            log: started.log,
+            process: started.process,
+        })
     }
 
     /// A client that may do everything.
@@ -180,7 +190,10 @@ impl Supervisor {
             Life::Tied => Stdio::piped(),
             Life::Lasting(log) => Stdio::from(log),
         };
-        let program = options.executable.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+        let program = options
+            .executable
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
         let mut child = Command::new(&program)
             .arg0("embedded-cluster")
             .arg(SUPERVISOR_ARGUMENT)
@@ -188,11 +201,17 @@ impl Supervisor {
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
-            .map_err(|source| StartError::Spawn { program: program.display().to_string(), source })?;
+            .map_err(|source| StartError::Spawn {
+                program: program.display().to_string(),
+                source,
+            })?;
         let stdin = child.stdin.take().expect("stdin is piped");
         let stdout = child.stdout.take().expect("stdout is piped");
         let log = child.stderr.take().map(LogTail::follow).unwrap_or_default();
-        let mut process = Self { child, lifeline: Some(stdin) };
+        let mut process = Self {
+            child,
+            lifeline: Some(stdin),
+        };
         let request = Request {
             name: options.name.clone(),
             port: options.port,
@@ -213,7 +232,11 @@ impl Supervisor {
         }
     }
 
-    fn await_ready(&mut self, stdout: std::process::ChildStdout, log: &LogTail) -> Result<Access, StartError> {
+    fn await_ready(
+        &mut self,
+        stdout: std::process::ChildStdout,
+        log: &LogTail,
+    ) -> Result<Access, StartError> {
         let (replies, received) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -222,7 +245,10 @@ impl Supervisor {
                 }
             }
         });
-        let silent = |ended: &str| StartError::Silent { ended: ended.into(), log: log.text() };
+        let silent = |ended: &str| StartError::Silent {
+            ended: ended.into(),
+            log: log.text(),
+        };
         loop {
             use std::sync::mpsc::RecvTimeoutError;
             let line = received.recv_timeout(START_DEADLINE).map_err(|e| match e {
@@ -235,10 +261,18 @@ impl Supervisor {
                     self.tell("mapped");
                 }
                 Ok(Reply::Ready(access)) => return Ok(access),
-                Ok(Reply::Failed { what, cause, permission: true }) => {
+                Ok(Reply::Failed {
+                    what,
+                    cause,
+                    permission: true,
+                }) => {
                     return Err(StartError::Permission { what, cause });
                 }
-                Ok(Reply::Failed { what, cause, permission: false }) => {
+                Ok(Reply::Failed {
+                    what,
+                    cause,
+                    permission: false,
+                }) => {
                     return Err(StartError::Step { what, cause });
                 }
                 Err(_) => return Err(silent(&format!("answered {line:?}"))),

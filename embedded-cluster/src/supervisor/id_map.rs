@@ -26,9 +26,16 @@ fn map_one(program: &str, file: &str, pid: u32, own: u32) -> Result<(), StartErr
     };
     let text = std::fs::read_to_string(file).map_err(|e| refused(format!("{file}: {e}")))?;
     let uid = nix::unistd::geteuid();
-    let name = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
-    let (first, count) = subordinate_range(&text, name.as_deref(), uid.as_raw())
-        .ok_or_else(|| refused(format!("{file} grants no range to user {}", name.as_deref().unwrap_or("?"))))?;
+    let name = nix::unistd::User::from_uid(uid)
+        .ok()
+        .flatten()
+        .map(|user| user.name);
+    let (first, count) = subordinate_range(&text, name.as_deref(), uid.as_raw()).ok_or_else(|| {
+        refused(format!(
+            "{file} grants no range to user {}",
+            name.as_deref().unwrap_or("?")
+        ))
+    })?;
     let output = Command::new(Path::new(program))
         .args([pid, 0, own, 1, 1, first, count].map(|number| number.to_string()))
         .output()
@@ -59,13 +66,22 @@ mod tests {
     #[test]
     fn a_range_is_found_by_name_and_by_number() {
         let text = "alice:100000:65536\n1001:165536:65536\n";
-        assert_eq!(subordinate_range(text, Some("alice"), 1000), Some((100_000, 65_536)));
-        assert_eq!(subordinate_range(text, Some("bob"), 1001), Some((165_536, 65_536)));
+        assert_eq!(
+            subordinate_range(text, Some("alice"), 1000),
+            Some((100_000, 65_536))
+        );
+        assert_eq!(
+            subordinate_range(text, Some("bob"), 1001),
+            Some((165_536, 65_536))
+        );
         assert_eq!(subordinate_range(text, Some("carol"), 1002), None);
     }
 
     #[test]
     fn a_malformed_line_grants_nothing() {
-        assert_eq!(subordinate_range("alice:x:65536\nalice\n", Some("alice"), 1000), None);
+        assert_eq!(
+            subordinate_range("alice:x:65536\nalice\n", Some("alice"), 1000),
+            None
+        );
     }
 }

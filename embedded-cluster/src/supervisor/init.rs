@@ -1,7 +1,7 @@
 //! PID 1: puts API server, controllers, network and node together, and says when they are ready.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -25,33 +25,49 @@ const ADMINISTRATOR: &str = "kubernetes-admin";
 const WORKER_THREADS: usize = 2;
 
 /// Runs the cluster until the process is killed.
-pub(super) fn run(request: Request, listener: TcpListener, state_dir: PathBuf) -> Result<(), StepError> {
+pub(super) fn run(request: Request, listener: TcpListener, state_dir: &Path) -> Result<(), StepError> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("EMBEDDED_CLUSTER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,embedded_cluster=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .enable_all()
         .build()
         .map_err(|e| StepError::new("start the async runtime", e))?;
-    runtime.block_on(serve(request, listener, &state_dir))
+    runtime.block_on(serve(request, listener, state_dir))
 }
 
 async fn serve(request: Request, listener: TcpListener, state_dir: &Path) -> Result<(), StepError> {
     let reaper = Reaper::install().map_err(|e| StepError::new("install the reaper of processes", e))?;
     let credentials =
         Credentials::generate(&request.name).map_err(|e| StepError::new("make credentials", e))?;
-    let port = listener.local_addr().map_err(|e| StepError::new("read the API's address", e))?.port();
+    let port = listener
+        .local_addr()
+        .map_err(|e| StepError::new("read the API's address", e))?
+        .port();
     let images = ImageStore::open(&request.image_store).map_err(|e| {
-        StepError::new(format!("open the image store {}", request.image_store.display()), e)
+        StepError::new(
+            format!("open the image store {}", request.image_store.display()),
+            e,
+        )
     })?;
     let network = Network::setup(NetworkConfig::default())
         .await
         .map_err(|e| StepError::new("set up the pod network", e))?;
 
-    let mut tokens = vec![Token { secret: credentials.token.clone(), identity: Identity::admin(ADMINISTRATOR) }];
+    let mut tokens = vec![Token {
+        secret: credentials.token.clone(),
+        identity: Identity::admin(ADMINISTRATOR),
+    }];
     tokens.extend(request.restricted.iter().cloned());
-    let api = ApiServer::new(ApiConfig { tokens, ..ApiConfig::default() });
+    let api = ApiServer::new(ApiConfig {
+        tokens,
+        ..ApiConfig::default()
+    });
     let client = api.client();
     let stop = CancellationToken::new();
     let controllers = controllers::run(
@@ -91,5 +107,7 @@ async fn serve(request: Request, listener: TcpListener, state_dir: &Path) -> Res
         token: credentials.token,
     };
     say(&Reply::Ready(access)).map_err(|e| StepError::new("report readiness", e))?;
-    api.serve(listener, credentials.tls).await.map_err(|e| StepError::new("serve the API", e))
+    api.serve(listener, credentials.tls)
+        .await
+        .map_err(|e| StepError::new("serve the API", e))
 }

@@ -37,7 +37,10 @@ impl StepError {
         what: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { what: what.into(), source: source.into() }
+        Self {
+            what: what.into(),
+            source: source.into(),
+        }
     }
 }
 
@@ -66,7 +69,11 @@ pub(super) fn fail(error: &StepError) {
         next = source.source();
     }
     // Nobody left to tell is no further fault.
-    let _ = say(&Reply::Failed { what: error.what.clone(), cause, permission });
+    let _ = say(&Reply::Failed {
+        what: error.what.clone(),
+        cause,
+        permission,
+    });
 }
 
 /// Writes one reply line to the host program.
@@ -104,7 +111,10 @@ fn read_request() -> Result<Request, StepError> {
     let mut line = String::new();
     // Byte by byte up to the newline would be needed if more followed; nothing does but the ID-mapping answer,
     // which the host program sends only after it was asked.
-    io::stdin().lock().read_line(&mut line).map_err(|e| StepError::new("read the request", e))?;
+    io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|e| StepError::new("read the request", e))?;
     serde_json::from_str(&line).map_err(|e| StepError::new("understand the request", e))
 }
 
@@ -113,9 +123,15 @@ fn enter_user_namespace() -> Result<(), StepError> {
     unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| StepError::new("enter a new user namespace", e))?;
     say(&Reply::MapIds).map_err(|e| StepError::new("ask for an ID mapping", e))?;
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(|e| StepError::new("wait for the ID mapping", e))?;
+    io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|e| StepError::new("wait for the ID mapping", e))?;
     if answer.trim() != "mapped" {
-        return Err(StepError::new("wait for the ID mapping", "the host program gave up"));
+        return Err(StepError::new(
+            "wait for the ID mapping",
+            "the host program gave up",
+        ));
     }
     let root = nix::unistd::Uid::from_raw(0);
     let group = nix::unistd::Gid::from_raw(0);
@@ -149,13 +165,14 @@ fn become_init(request: Request, listener: TcpListener) -> Result<i32, StepError
 }
 
 fn run_as_init(request: Request, listener: TcpListener) -> Result<(), StepError> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| StepError::new("tie PID 1 to its parent", e))?;
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+        .map_err(|e| StepError::new("tie PID 1 to its parent", e))?;
     if request.lifeline {
         watch_lifeline()?;
     }
     let state_dir = mount_private_filesystems(&request)?;
     nix::unistd::sethostname(init::NODE_NAME).map_err(|e| StepError::new("set the host name", e))?;
-    init::run(request, listener, state_dir)
+    init::run(request, listener, &state_dir)
 }
 
 /// Ends PID 1, and with it the whole cluster, as soon as the host program's end of standard input is closed.
@@ -167,7 +184,10 @@ fn watch_lifeline() -> Result<(), StepError> {
         .spawn(|| {
             let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
             // PID 1 leaving takes every process of the namespace along; there is nothing to unwind.
-            #[expect(unsafe_code, reason = "exit without running atexit handlers of a runtime in use")]
+            #[expect(
+                unsafe_code,
+                reason = "exit without running atexit handlers of a runtime in use"
+            )]
             // SAFETY: `_exit` ends the process and touches none of its memory.
             unsafe {
                 libc::_exit(0)
@@ -188,16 +208,28 @@ fn mount_private_filesystems(request: &Request) -> Result<PathBuf, StepError> {
     mount(Some("proc"), "/proc", Some("proc"), flags, NONE).map_err(|e| StepError::new("mount /proc", e))?;
 
     let state_dir = state_mount_point(&request.image_store).ok_or_else(|| {
-        StepError::new("find a directory to mount the cluster's files on", STATE_MOUNT_POINTS.join(", "))
+        StepError::new(
+            "find a directory to mount the cluster's files on",
+            STATE_MOUNT_POINTS.join(", "),
+        )
     })?;
-    mount(Some("embedded-cluster"), &state_dir, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=0755"))
-        .map_err(|e| StepError::new(format!("mount a tmpfs on {}", state_dir.display()), e))?;
+    mount(
+        Some("embedded-cluster"),
+        &state_dir,
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID,
+        Some("mode=0755"),
+    )
+    .map_err(|e| StepError::new(format!("mount a tmpfs on {}", state_dir.display()), e))?;
     Ok(state_dir)
 }
 
 /// The first candidate that exists and whose covering hides neither the images nor this executable.
 fn state_mount_point(image_store: &Path) -> Option<PathBuf> {
-    let needed: Vec<PathBuf> = [Some(image_store.to_path_buf()), std::env::current_exe().ok()].into_iter().flatten().collect();
+    let needed: Vec<PathBuf> = [Some(image_store.to_path_buf()), std::env::current_exe().ok()]
+        .into_iter()
+        .flatten()
+        .collect();
     STATE_MOUNT_POINTS
         .iter()
         .map(PathBuf::from)

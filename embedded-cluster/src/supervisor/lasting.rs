@@ -65,7 +65,10 @@ impl LastingCluster {
     /// The cluster `name` among those kept under `directory`, running or not.
     pub fn named(name: impl Into<String>, directory: &Path) -> Self {
         let name = name.into();
-        Self { directory: directory.join(&name), name }
+        Self {
+            directory: directory.join(&name),
+            name,
+        }
     }
 
     /// Where its kubeconfig is, mode 0600.
@@ -87,7 +90,11 @@ impl LastingCluster {
     /// Starts it and leaves it running. Blocks until its API answers.
     pub fn up(&self, options: &Options) -> Result<(), LastingError> {
         if let Some(pid) = self.pid() {
-            return Err(LastingError::Running { name: self.name.clone(), pid, kubeconfig: self.kubeconfig() });
+            return Err(LastingError::Running {
+                name: self.name.clone(),
+                pid,
+                kubeconfig: self.kubeconfig(),
+            });
         }
         fs::DirBuilder::new()
             .recursive(true)
@@ -100,8 +107,14 @@ impl LastingCluster {
         // Until the record is written the supervisor is still ours, and an error below ends it.
         self.write(&self.kubeconfig(), kubeconfig.as_bytes())?;
         let pid = i32::try_from(started.process.id()).expect("a process ID fits a pid_t");
-        let record = Record { pid, start_time: start_time(pid).unwrap_or_default() };
-        self.write(&self.record(), &serde_json::to_vec(&record).expect("a record is plain data"))?;
+        let record = Record {
+            pid,
+            start_time: start_time(pid).unwrap_or_default(),
+        };
+        self.write(
+            &self.record(),
+            &serde_json::to_vec(&record).expect("a record is plain data"),
+        )?;
         started.process.release();
         Ok(())
     }
@@ -117,7 +130,9 @@ impl LastingCluster {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(files("remove", &self.directory, source)),
         }
-        running.map(drop).ok_or_else(|| LastingError::NotRunning(self.name.clone()))
+        running
+            .map(drop)
+            .ok_or_else(|| LastingError::NotRunning(self.name.clone()))
     }
 
     fn record(&self) -> PathBuf {
@@ -125,7 +140,9 @@ impl LastingCluster {
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> Result<(), LastingError> {
-        self.private_file(path)?.write_all(content).map_err(|source| files("write", path, source))
+        self.private_file(path)?
+            .write_all(content)
+            .map_err(|source| files("write", path, source))
     }
 
     fn private_file(&self, path: &Path) -> Result<fs::File, LastingError> {
@@ -140,7 +157,11 @@ impl LastingCluster {
 }
 
 fn files(what: &'static str, path: &Path, source: io::Error) -> LastingError {
-    LastingError::Files { what, path: path.to_path_buf(), source }
+    LastingError::Files {
+        what,
+        path: path.to_path_buf(),
+        source,
+    }
 }
 
 /// Ends a cluster and waits for it to be gone.
@@ -159,9 +180,15 @@ fn end(pid: i32) -> io::Result<()> {
         OwnedFd::from_raw_fd(i32::try_from(fd).expect("a descriptor fits an int"))
     };
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    let init = children.split_whitespace().next().and_then(|init| init.parse().ok());
+    let init = children
+        .split_whitespace()
+        .next()
+        .and_then(|init| init.parse().ok());
     kill(Pid::from_raw(init.unwrap_or(pid)), Signal::SIGKILL)?;
-    let mut wait = [nix::poll::PollFd::new(process.as_fd(), nix::poll::PollFlags::POLLIN)];
+    let mut wait = [nix::poll::PollFd::new(
+        process.as_fd(),
+        nix::poll::PollFlags::POLLIN,
+    )];
     nix::poll::poll(&mut wait, nix::poll::PollTimeout::from(10_000u16))?;
     Ok(())
 }

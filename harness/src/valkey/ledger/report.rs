@@ -71,7 +71,8 @@ pub struct Finding {
 }
 
 impl Verification {
-    pub(super) fn count(&mut self, spec: &LedgerSpec, index: u64, class: Class, record: Record) {
+    /// Counts key `index`, which was found to hold generation `held` (0 for none of them).
+    pub(super) fn count(&mut self, spec: &LedgerSpec, index: u64, class: Class, record: Record, held: u8) {
         *self.counts.entry(class).or_default() += 1;
         match class {
             Class::Lost | Class::Expired | Class::Unwritten => {}
@@ -84,8 +85,8 @@ impl Verification {
             return;
         }
         if matches!(class, Class::Lost | Class::Stale | Class::ExpiredEarly) {
-            // Confirmation is of the newest acknowledged generation, or of an older one that should still show.
-            if record.confirmed == record.acknowledged {
+            // A replica had a newer generation than the key holds now.
+            if record.confirmed > held {
                 self.confirmed_gone += 1;
             } else {
                 self.unconfirmed_gone += 1;
@@ -261,9 +262,9 @@ mod tests {
     fn losses_are_named_by_slots_and_former_owner() {
         let mut verification = Verification::default();
         for index in 9000..9010 {
-            verification.count(&spec(), index, Class::Lost, record(1));
+            verification.count(&spec(), index, Class::Lost, record(1), 0);
         }
-        verification.count(&spec(), 5, Class::Intact, record(1));
+        verification.count(&spec(), 5, Class::Intact, record(1), 0);
         verification.finish(&owners());
         let violations = verification.violations(0);
         assert_eq!(violations.len(), 1);
@@ -281,20 +282,45 @@ mod tests {
     #[test]
     fn unconfirmed_losses_count_against_the_budget_and_confirmed_ones_never_do() {
         let mut verification = Verification::default();
-        verification.count(&spec(), 1, Class::Lost, record(0));
-        verification.count(&spec(), 2, Class::Stale, record(0));
+        verification.count(&spec(), 1, Class::Lost, record(0), 0);
+        verification.count(&spec(), 2, Class::Stale, record(0), 0);
         verification.finish(&owners());
         assert_eq!(verification.violations(2), []);
         assert_eq!(verification.violations(1).len(), 2);
-        verification.count(&spec(), 3, Class::Lost, record(1));
+        verification.count(&spec(), 3, Class::Lost, record(1), 0);
         assert_eq!(verification.violations(99).len(), 2);
+        assert_eq!(
+            (verification.confirmed_gone, verification.unconfirmed_gone),
+            (1, 2)
+        );
+    }
+
+    #[test]
+    fn what_counts_is_the_newest_generation_a_replica_had() {
+        let second_unconfirmed = Record {
+            attempted: 2,
+            acknowledged: 2,
+            confirmed: 1,
+            refused: 0,
+        };
+        let mut verification = Verification::default();
+        verification.count(&spec(), 1, Class::Stale, second_unconfirmed, 1);
+        assert_eq!(
+            verification.confirmed_gone, 0,
+            "rolled back to what was confirmed"
+        );
+        verification.count(&spec(), 2, Class::Lost, second_unconfirmed, 0);
+        assert_eq!(
+            verification.confirmed_gone, 1,
+            "the confirmed first generation is gone, too"
+        );
     }
 
     #[test]
     fn a_mortal_key_lost_with_its_slot_did_not_expire_early() {
         let mut verification = Verification::default();
-        verification.count(&spec(), 5, Class::Lost, record(1));
-        verification.count(&spec(), 5 + 16384, Class::ExpiredEarly, record(1));
+        verification.count(&spec(), 5, Class::Lost, record(1), 0);
+        verification.count(&spec(), 5 + 16384, Class::ExpiredEarly, record(1), 0);
         verification.finish(&owners());
         assert_eq!(
             (verification.of(Class::Lost), verification.of(Class::ExpiredEarly)),

@@ -118,7 +118,11 @@ impl Job for Verifying<'_> {
                         now_ms,
                     };
                     let class = classify(record, found, lifetime);
-                    verification.count(&self.ledger.spec, index, class, record);
+                    let held = match found {
+                        Found::Generation(generation) => generation,
+                        Found::Absent | Found::Foreign => 0,
+                    };
+                    verification.count(&self.ledger.spec, index, class, record, held);
                     Fate::Done
                 }
                 (None, Some(error)) if position < batch.answered => fate_of(error).unwrap_or_else(|code| {

@@ -3,7 +3,6 @@
 
 use std::process::ExitCode;
 
-use harness::cluster::ClusterError;
 use harness::report::{RunReport, RunVerdict};
 use scenarios::selection::SelectionError;
 
@@ -23,16 +22,10 @@ pub(crate) const INTERRUPTED: u8 = 130;
 #[error("{0}")]
 pub(crate) struct UsageError(pub(crate) String);
 
-/// The code for an error that ended the command.
+/// The code for an error that ended the command: what is not the user's to retype is the environment's.
 pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
     let usage = error.is::<UsageError>() || error.is::<SelectionError>();
-    let environment = error
-        .chain()
-        .any(<dyn std::error::Error + 'static>::is::<ClusterError>);
-    ExitCode::from(match (usage, environment) {
-        (true, _) => USAGE,
-        (false, true | false) => ENVIRONMENT,
-    })
+    ExitCode::from(if usage { USAGE } else { ENVIRONMENT })
 }
 
 /// The code for a run that came to its end, or was interrupted.
@@ -42,5 +35,25 @@ pub(crate) fn code_of_run(report: &RunReport) -> u8 {
         (false, RunVerdict::Qualified) => QUALIFIED,
         (false, RunVerdict::NotQualified) => NOT_QUALIFIED,
         (false, RunVerdict::Inconclusive) => ENVIRONMENT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_machine_is_told_from_a_broken_chart_and_from_a_typing_error() {
+        let code = |error: anyhow::Error| format!("{:?}", code_of(&error));
+        let expected = |code: u8| format!("{:?}", ExitCode::from(code));
+        assert_eq!(code(UsageError("x".to_owned()).into()), expected(USAGE));
+        let machine = harness::cluster::ClusterError::NotPermitted {
+            detail: "x".to_owned(),
+        };
+        assert_eq!(code(machine.into()), expected(ENVIRONMENT));
+        assert_eq!(
+            code(std::io::Error::other("disk full").into()),
+            expected(ENVIRONMENT)
+        );
     }
 }

@@ -109,7 +109,7 @@ fn probe_needs_what_the_image_lacks(evidence: &Evidence) -> Option<String> {
 /// A headless Service that hides pods until they are ready deadlocks a cluster: no pod is ready before the cluster is formed,
 /// and it cannot be formed without names.
 fn names_are_not_published(evidence: &Evidence) -> Option<String> {
-    let has_slots = evidence
+    let forms_a_cluster = evidence
         .jobs
         .iter()
         .any(|job| job.name_any().contains("cluster-init"));
@@ -119,7 +119,7 @@ fn names_are_not_published(evidence: &Evidence) -> Option<String> {
             spec.cluster_ip.as_deref() == Some("None") && spec.publish_not_ready_addresses != Some(true)
         })
     })?;
-    has_slots.then(|| {
+    forms_a_cluster.then(|| {
         format!(
             "the headless Service {} does not publish the addresses of pods that are not ready \
              (publishNotReadyAddresses), so no pod has a name before the cluster is formed",
@@ -273,4 +273,128 @@ fn selects(service: &Service, pod: &Pod) -> bool {
         && selector
             .iter()
             .all(|(key, value)| pod.labels().get(key) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Event;
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    fn parse<T: DeserializeOwned>(yaml: &str) -> T {
+        serde_yaml::from_str(yaml).expect("the test's own YAML is what it says")
+    }
+
+    fn server(status: &str) -> Pod {
+        parse(&format!(
+            "{{metadata: {{name: vk-0, labels: {{app: vk}}, ownerReferences:
+                 [{{kind: StatefulSet, name: vk, uid: u, apiVersion: apps/v1}}]}},
+               spec: {{containers: [{{name: valkey, image: example/valkey:1, ports: [{{name: valkey, containerPort: 6379}}]}}]}},
+               status: {status}}}"
+        ))
+    }
+
+    fn crashing() -> Pod {
+        server(
+            "{containerStatuses: [{name: valkey, ready: false, restartCount: 2, image: x, imageID: x,
+               state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {exitCode: 1}}}]}",
+        )
+    }
+
+    #[test]
+    fn nothing_found_is_no_cause() {
+        assert_eq!(triage(&Evidence::default()), None);
+    }
+
+    #[test]
+    fn a_crash_is_the_cause_and_the_waiting_hook_its_consequence() {
+        let error =
+            "post-install hook vk-cluster-init failed while it waited for vk-0; its last words were: x";
+        let mut evidence = Evidence {
+            error: error.to_owned(),
+            pods: vec![server("{}")],
+            ..Evidence::default()
+        };
+        assert_eq!(
+            triage(&evidence).unwrap(),
+            "the hook vk-cluster-init waits for pod vk-0, which is Pending 0/1"
+        );
+        evidence.pods = vec![crashing()];
+        evidence.logs.insert(
+            "vk-0/valkey (previous)".into(),
+            "starting\n\nbad directive\n".into(),
+        );
+        assert_eq!(
+            triage(&evidence).unwrap(),
+            "the server of pod vk-0 crashes at start with exit code 1; its last words: starting / bad directive"
+        );
+    }
+
+    #[test]
+    fn a_probe_that_needs_a_shell_is_told_from_one_that_fails() {
+        let event = |message: &str| -> Event {
+            parse(&format!(
+                "{{metadata: {{}}, involvedObject: {{kind: Pod, name: vk-0}}, reason: Unhealthy, message: '{message}'}}"
+            ))
+        };
+        let errored =
+            "Readiness probe errored and resulted in unknown state: exec: \"sh\": executable file not found";
+        let evidence = Evidence {
+            events: vec![event(errored)],
+            ..Evidence::default()
+        };
+        assert_eq!(
+            triage(&evidence).unwrap(),
+            "the readiness probe of pod vk-0 cannot run \"sh\": the image has no shell"
+        );
+        let evidence = Evidence {
+            events: vec![event("Readiness probe failed: not ok")],
+            ..Evidence::default()
+        };
+        assert_eq!(triage(&evidence), None);
+    }
+
+    #[test]
+    fn services_that_lead_nowhere_or_to_the_wrong_pods_are_named() {
+        let service = |port: &str| -> Service {
+            parse(&format!(
+                "{{metadata: {{name: vk}}, spec: {{selector: {{app: vk}}, ports: [{{port: 6379, targetPort: {port}}}]}}}}"
+            ))
+        };
+        let mut evidence = Evidence {
+            pods: vec![server("{}")],
+            services: vec![service("valkey")],
+            ..Evidence::default()
+        };
+        assert_eq!(triage(&evidence), None);
+        evidence.services = vec![service("redis")];
+        assert!(
+            triage(&evidence)
+                .unwrap()
+                .contains("the port \"redis\", which pod vk-0 does not have")
+        );
+        evidence.services = vec![service("valkey")];
+        evidence
+            .pods
+            .push(parse("{metadata: {name: init-x, labels: {app: vk}}}"));
+        assert_eq!(
+            triage(&evidence).unwrap(),
+            "Service vk also sends clients to init-x, which is no server"
+        );
+    }
+
+    #[test]
+    fn a_headless_service_that_hides_pods_matters_only_to_a_cluster() {
+        let headless: Service = parse(
+            "{metadata: {name: vk-headless}, spec: {clusterIP: None, publishNotReadyAddresses: false}}",
+        );
+        let mut evidence = Evidence {
+            services: vec![headless],
+            ..Evidence::default()
+        };
+        assert_eq!(triage(&evidence), None);
+        evidence.jobs.push(parse("{metadata: {name: vk-cluster-init}}"));
+        assert!(triage(&evidence).unwrap().contains("publishNotReadyAddresses"));
+    }
 }

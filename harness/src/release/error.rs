@@ -66,7 +66,7 @@ pub enum ReleaseError {
         what: String,
         /// How the wait ended.
         #[source]
-        source: WaitError,
+        source: Box<WaitError>,
     },
 }
 

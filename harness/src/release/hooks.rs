@@ -55,7 +55,7 @@ async fn remove_earlier(release: &Release, hook: &Hook) -> Result<(), ReleaseErr
     });
     gone.await.map_err(|source| ReleaseError::Wait {
         what: format!("replace hook {name}"),
-        source,
+        source: Box::new(source),
     })
 }
 

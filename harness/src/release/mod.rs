@@ -167,7 +167,7 @@ impl Release {
             }
             Err(source) => ReleaseError::Wait {
                 what: "watch the release's pods".to_owned(),
-                source,
+                source: Box::new(source),
             },
         }
     }

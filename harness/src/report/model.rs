@@ -158,7 +158,7 @@ pub fn verdict<'a>(
     if failed > 0 {
         return (
             RunVerdict::NotQualified,
-            format!("{failed} of {total} trials failed"),
+            format!("{failed} of {} failed", trials(total)),
         );
     }
     let inconclusive = |because: String| (RunVerdict::Inconclusive, because);
@@ -169,12 +169,14 @@ pub fn verdict<'a>(
     }
     if broken > 0 {
         return inconclusive(format!(
-            "{broken} of {total} trials could not be run: the environment is at fault"
+            "{broken} of {} could not be run: the environment is at fault",
+            trials(total)
         ));
     }
     if invalid > 0 {
         return inconclusive(format!(
-            "{invalid} of {total} trials are invalid: their fault did not take place"
+            "{invalid} of {} invalid: the fault did not take place",
+            trials(total)
         ));
     }
     if passed == 0 {
@@ -185,7 +187,15 @@ pub fn verdict<'a>(
     } else {
         String::new()
     };
-    (RunVerdict::Qualified, format!("{passed} trials passed{skips}"))
+    (RunVerdict::Qualified, format!("{} passed{skips}", trials(passed)))
+}
+
+fn trials(count: usize) -> String {
+    if count == 1 {
+        "1 trial".to_owned()
+    } else {
+        format!("{count} trials")
+    }
 }
 
 #[cfg(test)]
@@ -234,7 +244,7 @@ mod tests {
         let (found, because) = verdict(&[Outcome::Passed, skipped()], false);
         assert_eq!(
             (found, because.as_str()),
-            (RunVerdict::Qualified, "1 trials passed, 1 skipped")
+            (RunVerdict::Qualified, "1 trial passed, 1 skipped")
         );
     }
 }

@@ -120,3 +120,71 @@ pub(super) fn trial_line(report: &TrialReport, style: Style) -> String {
         .unwrap_or_default();
     format!("{word} {took}  {}{why}", report.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cluster::Provenance;
+    use crate::report::model::tests_support::{report, trial};
+
+    #[test]
+    fn a_run_reads_as_lines() {
+        let failed = trial(
+            "formation",
+            "forms",
+            "cluster",
+            "rpm",
+            Outcome::Failed {
+                cause: Some("masterauth is not set".to_owned()),
+                message: "long story".to_owned(),
+            },
+        );
+        let passed = trial("formation", "forms", "standalone", "rpm", Outcome::Passed);
+        let provenance = Provenance {
+            provider: "embedded".into(),
+            kubernetes: "v1.37".into(),
+            ..Provenance::default()
+        };
+        let mut out = Vec::new();
+        let mut reporter = Plain::new(&mut out, Style::PLAIN);
+        for event in [
+            Event::RunStarted {
+                run: "r1".into(),
+                trials: 2,
+                jobs: 4,
+                profile: "fast".into(),
+            },
+            Event::Note {
+                text: "stand-in images".into(),
+            },
+            Event::ClusterReady {
+                provenance: Box::new(provenance),
+                took: Duration::from_millis(45),
+            },
+            Event::TrialStarted {
+                trial: passed.name.clone(),
+            },
+            Event::StepStarted {
+                trial: passed.name.clone(),
+                step: "install".into(),
+            },
+            Event::TrialFinished {
+                report: Box::new(passed.clone()),
+            },
+            Event::TrialFinished {
+                report: Box::new(failed.clone()),
+            },
+            Event::RunFinished {
+                report: Box::new(report(vec![passed, failed])),
+                folder: PathBuf::from("reports/r1"),
+                kept: None,
+            },
+        ] {
+            reporter.on(&event);
+        }
+        insta::assert_snapshot!(String::from_utf8(out).expect("reporters write text"));
+    }
+}

@@ -2,7 +2,6 @@
 //! slowest trials, the verdict.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -53,45 +52,46 @@ pub fn reproduce(trial: &TrialReport, report: &RunReport) -> String {
     )
 }
 
-/// Scenarios down, mode × variant across.
+/// Scenarios down and combinations across, both in the order in which they first occur.
 fn table(trials: &[TrialReport], style: Style) -> String {
-    let columns: BTreeSet<(&str, &str)> = trials
+    let row_of = |trial: &TrialReport| format!("{}::{}", trial.suite, trial.scenario);
+    let column_of = |trial: &TrialReport| format!("{}-{}", trial.mode, trial.variant);
+    let rows = distinct(trials.iter().map(row_of));
+    let columns = distinct(trials.iter().map(column_of));
+    let cells: BTreeMap<(String, String), &TrialReport> = trials
         .iter()
-        .map(|trial| (mode_rank(&trial.mode), trial.variant.as_str()))
+        .map(|trial| ((row_of(trial), column_of(trial)), trial))
         .collect();
-    let mut rows: BTreeMap<String, BTreeMap<(&str, &str), &TrialReport>> = BTreeMap::new();
-    for trial in trials {
-        let row = rows
-            .entry(format!("{}::{}", trial.suite, trial.scenario))
-            .or_default();
-        row.insert((mode_rank(&trial.mode), trial.variant.as_str()), trial);
-    }
-    let heads: Vec<String> = columns
-        .iter()
-        .map(|(mode, variant)| format!("{}-{variant}", mode.trim_start()))
-        .collect();
-    let first = rows.keys().map(String::len).max().unwrap_or(0);
+    let first = rows.iter().map(String::len).max().unwrap_or(0);
     let mut text = format!("{:first$}", "");
-    for head in &heads {
-        let _ = write!(text, "  {head}");
+    for column in &columns {
+        let _ = write!(text, "  {column}");
     }
     text.push('\n');
-    for (name, row) in &rows {
-        let _ = write!(text, "{name:first$}");
-        for (column, head) in columns.iter().zip(&heads) {
-            let cell = row
-                .get(column)
-                .map_or_else(|| style.faint(&pad("·", head)), |trial| cell(trial, head, style));
-            let _ = write!(text, "  {cell}");
+    for row in &rows {
+        let mut line = format!("{row:first$}");
+        for column in &columns {
+            let found = cells.get(&(row.clone(), column.clone()));
+            let shown = found.map_or_else(
+                || style.faint(&pad("·", column)),
+                |trial| cell(trial, column, style),
+            );
+            let _ = write!(line, "  {shown}");
         }
-        text.push('\n');
+        let _ = writeln!(text, "{}", line.trim_end());
     }
     text
 }
 
-/// Puts standalone before cluster, as people say it, while the set of columns stays ordered.
-fn mode_rank(mode: &str) -> &str {
-    if mode == "standalone" { " standalone" } else { mode }
+/// Each text once, in the order of first occurrence.
+fn distinct(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut seen = Vec::new();
+    for text in texts {
+        if !seen.contains(&text) {
+            seen.push(text);
+        }
+    }
+    seen
 }
 
 fn cell(trial: &TrialReport, head: &str, style: Style) -> String {

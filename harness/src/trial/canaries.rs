@@ -186,9 +186,8 @@ mod tests {
 
     #[test]
     fn a_failure_counts_all_and_names_a_few() {
-        let error = conclude("x", &(0..9).map(Wrong::unowned).collect::<Vec<_>>())
-            .unwrap_err()
-            .to_string();
+        let wrong: Vec<Wrong> = (0..9).map(Wrong::unowned).collect();
+        let error = conclude("x", &wrong).unwrap_err().to_string();
         assert!(error.contains("9 of 16384"), "{error}");
         assert!(
             error.contains("slot 4 on nobody") && !error.contains("slot 5 on"),

@@ -9,13 +9,13 @@ use crate::wait::WaitError;
 pub enum TrialError {
     /// The chart refuses the values.
     #[error("the values cannot be rendered")]
-    Render(#[from] manifests::RenderError),
+    Render(#[source] Box<manifests::RenderError>),
     /// A verb of the release failed.
     #[error(transparent)]
     Release(#[from] ReleaseError),
     /// Something did not come about in time.
     #[error(transparent)]
-    Wait(#[from] WaitError),
+    Wait(Box<WaitError>),
     /// Promises are broken, and stayed broken until the deadline.
     #[error("{} of the promises do not hold {waited}:{}", violations.len(), list(violations))]
     Unhealthy {
@@ -57,6 +57,18 @@ pub enum TrialError {
         #[source]
         source: crate::valkey::ConnectError,
     },
+}
+
+impl From<WaitError> for TrialError {
+    fn from(error: WaitError) -> Self {
+        Self::Wait(Box::new(error))
+    }
+}
+
+impl From<manifests::RenderError> for TrialError {
+    fn from(error: manifests::RenderError) -> Self {
+        Self::Render(Box::new(error))
+    }
 }
 
 impl TrialError {

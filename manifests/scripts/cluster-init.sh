@@ -6,7 +6,7 @@ log "all $REPLICAS pods answer"
 
 # A cluster that has all its slots and nodes is formed, whatever its roles are by now: after a failover pod 0 is
 # a replica, and that is as it should be.
-if survey "$REPLICAS" | judge "$REPLICAS" 'knows ok' >/dev/null; then
+if ask_all "$REPLICAS" | judge "$REPLICAS" 'knows ok' >/dev/null; then
   wait_for "$TIMEOUT_SECONDS" links_up "$REPLICAS"
   log "the cluster is formed, nothing to do"
   exit 0

@@ -133,15 +133,15 @@ meet() {
 
 # Conditions over the pods 0..N-1, each asked for its own view, over one connection for all questions.
 
-# survey N: for each pod a line "pod NAME" and what it says of the nodes, the cluster and its replication.
-survey() {
+# ask_all N: for each pod a line "pod NAME" and what it says of the nodes, the cluster and its replication.
+ask_all() {
   for i in $(ordinals "$1"); do
     echo "pod $HOST_PREFIX$i"
     printf 'CLUSTER NODES\nCLUSTER INFO\nINFO replication\n' | piped "$i" 2>&1
   done
 }
 
-# judge N PROMISES: reads a survey, prints the first promise that a pod's view breaks, and then fails.
+# judge N PROMISES: reads these answers, prints the first promise that a pod's view breaks, and then fails.
 #   knows  the view holds exactly N nodes, none of them in handshake, failed, without address or out of touch
 #   ok     cluster_state:ok, with all slots assigned and reachable
 #   links  a replica's link to its primary is up
@@ -158,7 +158,7 @@ judge() {
       if (promises ~ /links/ && role == "slave" && link != "up")
         broken("the replication link of pod " pod " to be up, it is " link)
     }
-    $1 == "pod" && NF == 2 { verdict(); pod = $2; nodes = 0; bad = state = slots = role = link = first = ""; next }
+    $1 == "pod" && NF == 2 { verdict(); asked++; pod = $2; nodes = 0; bad = state = slots = role = link = first = ""; next }
     { sub(/\r$/, "") }
     first == "" { first = $0 }
     NF >= 8 && length($1) == 40 { nodes++; flags = "," $3 ","
@@ -168,14 +168,16 @@ judge() {
     /^cluster_slots_ok:/ { slots = substr($0, 18) }
     /^role:/ { role = substr($0, 6) }
     /^master_link_status:/ { link = substr($0, 20) }
-    END { if (failed) exit 1; verdict() }'
+    END { if (failed) exit 1; verdict()
+      # Without answers nothing is broken, and nothing is shown either.
+      if (asked != n) broken("all " n " pods to be asked, " asked + 0 " were") }'
 }
 
-knows_all() { survey "$1" | judge "$1" knows; }
+knows_all() { ask_all "$1" | judge "$1" knows; }
 
-all_ok() { survey "$1" | judge "$1" ok; }
+all_ok() { ask_all "$1" | judge "$1" ok; }
 
-links_up() { survey "$1" | judge "$1" links; }
+links_up() { ask_all "$1" | judge "$1" links; }
 
 # whole N: every pod knows every other and says ok, and every replica is linked.
-whole() { survey "$1" | judge "$1" 'knows ok links'; }
+whole() { ask_all "$1" | judge "$1" 'knows ok links'; }

@@ -147,7 +147,8 @@ impl Preparation<'_> {
                     source: error @ PullError::NoNetwork { .. },
                     ..
                 }) => {
-                    self.unreachable = Some(chain(&error));
+                    tracing::info!(reference, error = chain(&error), "no network");
+                    self.unreachable = Some(error.to_string());
                 }
                 result => return result,
             }

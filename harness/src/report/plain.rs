@@ -78,7 +78,7 @@ pub(super) fn announcement(event: &Event) -> Option<String> {
     }
 }
 
-/// The line for an image, beneath that of the cluster.
+/// The line for an image, beneath that of the cluster. Why a stand-in serves, a note has said before.
 fn image_line(image: &images::Provenance) -> String {
     let what = if image.stand_in {
         "STAND-IN, qualifies the deployment and not the image"
@@ -90,15 +90,7 @@ fn image_line(image: &images::Provenance) -> String {
         .as_deref()
         .map(|version| format!(", server {version}"))
         .unwrap_or_default();
-    let reason = image
-        .reason
-        .as_deref()
-        .map(|reason| format!(" ({reason})"))
-        .unwrap_or_default();
-    format!(
-        "\n  {}: {what}{server}, {}{reason}",
-        image.reference, image.digest
-    )
+    format!("\n  {}: {what}{server}, {}", image.reference, image.digest)
 }
 
 /// The line that a finished trial gets.

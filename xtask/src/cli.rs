@@ -34,7 +34,7 @@ pub(crate) enum Command {
     /// Start, reach and remove an embedded cluster that outlives the command.
     #[command(subcommand)]
     Cluster(ClusterCommand),
-    /// Measure the embedded cluster, as ratios against floors measured in the same run.
+    /// Measure how fast the embedded cluster is, beside floors measured in the same run.
     Bench(BenchArgs),
 }
 
@@ -161,23 +161,61 @@ pub(crate) enum ClusterCommand {
     Kubeconfig(ClusterName),
 }
 
+/// The arguments of `bench`, as typed.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Only this row; may be repeated.
+    #[arg(long, value_enum, value_name = "ROW")]
+    only: Vec<BenchRow>,
+    /// Measure each row this many times, and show the run with the middle ratio.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) repeat: u16,
+    /// Write the figures to this file too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Where the images come from: auto, pull, stand-in or archive=PATH.
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    pub(crate) image_source: ImageSource,
+}
+
+impl BenchArgs {
+    /// The rows to measure, in their own order, each once.
+    pub(crate) fn rows(&self) -> Vec<BenchRow> {
+        let all = BenchRow::value_variants().iter().copied();
+        all.filter(|row| self.only.is_empty() || self.only.contains(row))
+            .collect()
+    }
+}
+
+/// What `bench` measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchRow {
+    /// From nothing to a cluster that serves.
+    ClusterReady,
+    /// From a pod's creation to Running.
+    PodRunning,
+    /// From a write to every one of 100 watchers.
+    WatchDelivery,
+    /// What the supervisor keeps resident.
+    SupervisorMemory,
+    /// From install to six nodes that say ok.
+    Formation,
+}
+
+impl BenchRow {
+    /// As it is typed.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
 /// Which cluster.
 #[derive(Debug, Args)]
 pub(crate) struct ClusterName {
     /// The cluster's name.
     #[arg(long, default_value = "valkey")]
     pub(crate) name: String,
-}
-
-/// The arguments of `bench`.
-#[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
-    /// How often each measurement is taken; the median is printed.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub(crate) repeat: u16,
-    /// Where the images come from: auto, pull, stand-in or archive=PATH.
-    #[arg(long, value_name = "SOURCE", default_value = "auto")]
-    pub(crate) image_source: ImageSource,
 }
 
 #[cfg(test)]
@@ -189,5 +227,26 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn bench_measures_what_was_asked_for_in_its_own_order() {
+        let rows = |typed: &[&str]| {
+            let words = ["xtask", "bench"].iter().chain(typed);
+            match Arguments::try_parse_from(words).map(|arguments| arguments.command) {
+                Ok(Command::Bench(args)) => args.rows(),
+                other => panic!("expected the arguments of bench, got {other:?}"),
+            }
+        };
+        assert_eq!(rows(&[]), BenchRow::value_variants());
+        let some = [
+            "--only",
+            "formation",
+            "--only",
+            "cluster-ready",
+            "--only",
+            "formation",
+        ];
+        assert_eq!(rows(&some), [BenchRow::ClusterReady, BenchRow::Formation]);
     }
 }

@@ -5,7 +5,7 @@
 //! | [`e2e`] | run the suites and report |
 //! | [`manifests`] | render the chart |
 //! | [`cluster`] | an embedded cluster to work on |
-//! | [`bench`] | how fast it is, as ratios against floors |
+//! | [`bench`] | how fast the embedded cluster is |
 //! | [`cli`] | what can be typed |
 //! | [`exit`] | what the exit codes mean |
 

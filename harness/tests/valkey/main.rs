@@ -1,6 +1,6 @@
 //! The harness's Valkey side against real servers on loopback.
 //!
-//! The servers come from `VALKEY_BIN_DIR` or `PATH`; without them the tests say so and prove nothing.
+//! The servers come from `PATH` or the cache of published binaries; without them the tests say so and prove nothing.
 
 mod clients;
 mod ledger;

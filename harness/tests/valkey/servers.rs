@@ -28,17 +28,14 @@ pub(crate) fn password() -> Password {
 
 /// Where a program of the server's distribution is, or why a test that needs it proves nothing.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let own = std::env::var_os("VALKEY_BIN_DIR").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = own
-        .into_iter()
-        .chain(std::env::split_paths(&path))
-        .map(|dir| dir.join(program))
-        .find(|p| p.is_file());
-    if found.is_none() {
-        eprintln!("skipped: there is no {program} in VALKEY_BIN_DIR or on PATH");
+    match harness::images::host_binaries() {
+        Ok(binaries) if program == "valkey-cli" => Some(binaries.cli),
+        Ok(binaries) => Some(binaries.server),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
     }
-    found
 }
 
 /// Servers called `valkey-0`, `valkey-1` …

@@ -1,111 +1,173 @@
-//! Six servers without Kubernetes: started on loopback, formed with `valkey-cli --cluster create`, ended.
+//! The floor of a formation: the same servers with the same configuration, bare on loopback, formed by
+//! `valkey-cli --cluster create`.
 
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Instant;
 
-use anyhow::{Context, ensure};
-use harness::images;
-use harness::valkey::connection::connect;
-use harness::wait::{self, Expectation, Verdict};
+use anyhow::{Context, Result, ensure};
+use futures::future::BoxFuture;
+use harness::images::stand_in::Binaries;
+use harness::secret::Password;
+use harness::valkey::{BoxedStream, Dialer};
+use manifests::release::CLIENT_PORT;
+use tempfile::TempDir;
 use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
 
-/// Ports that are neither Valkey's own nor, with 10000 more for the bus, in the range that the kernel hands out.
-const PORTS: std::ops::Range<u16> = 17_001..17_007;
+use super::formation::{Formed, all_ok, answers};
 
-/// How long the whole may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How many servers: the chart's default for cluster mode.
+const NODES: u8 = 6;
 
-/// How often a server is asked.
-const INTERVAL: Duration = Duration::from_millis(20);
+/// Directives that say where a server is, which bare servers say for themselves.
+const OF_THE_PLACE: [&str; 3] = ["dir", "bind", "cluster-config-file"];
 
-/// How long it takes from the start of the servers until every one of them calls the cluster ok.
-pub(super) async fn formation() -> anyhow::Result<Duration> {
-    let binaries = tokio::task::spawn_blocking(images::host_binaries).await??;
-    let folder = tempfile::tempdir().context("no temporary folder could be made")?;
-    let began = Instant::now();
-    let mut servers = Servers(Vec::new());
-    for port in PORTS {
-        let data = folder.path().join(port.to_string());
-        std::fs::create_dir(&data)?;
-        let mut server = Command::new(&binaries.server);
-        let port = port.to_string();
-        server.args([
-            "--port",
-            &port,
-            "--cluster-enabled",
-            "yes",
-            "--cluster-node-timeout",
-            "3000",
-        ]);
-        server
-            .args(["--appendonly", "yes", "--repl-diskless-sync-delay", "0", "--dir"])
-            .arg(&data);
-        server
+/// Six servers that are not started yet. They live in a folder that goes with this value.
+pub(super) struct BareCluster {
+    server: PathBuf,
+    cli: PathBuf,
+    configuration: String,
+    folder: TempDir,
+    password: Password,
+}
+
+impl BareCluster {
+    /// Servers that read `configuration`, a `valkey.conf`, but for what says where they are.
+    pub(super) fn new(binaries: &Binaries, configuration: &str) -> Result<Self> {
+        Ok(Self {
+            server: binaries.server.clone(),
+            cli: binaries.cli.clone(),
+            configuration: configuration.to_owned(),
+            folder: tempfile::tempdir().context("no temporary folder can be made")?,
+            password: Password::new("loopback"),
+        })
+    }
+
+    /// How long they take, from the start of the first.
+    pub(super) async fn form(&self) -> Result<Formed> {
+        let dialer: Arc<dyn Dialer> = Arc::new(Loopback);
+        let names: Vec<String> = (1..=NODES).map(|node| address(node).to_string()).collect();
+        let begun = Instant::now();
+        let servers = names
+            .iter()
+            .map(|name| self.start(name))
+            .collect::<Result<Vec<Child>>>()?;
+        let up = names.iter().map(|name| answers(&dialer, name, &self.password));
+        futures::future::try_join_all(up).await?;
+        let up = begun.elapsed();
+        tokio::try_join!(self.create(&names), all_ok(&dialer, &names, &self.password))?;
+        let ok = begun.elapsed();
+        for mut server in servers {
+            server.kill().await.context("a bare server does not end")?;
+        }
+        Ok(Formed { up, ok })
+    }
+
+    fn start(&self, name: &str) -> Result<Child> {
+        let folder = self.folder.path().join(name);
+        fs::create_dir(&folder).context("a server's folder cannot be made")?;
+        let file = folder.join("valkey.conf");
+        // The password is in a file and not in the arguments, which every user of the machine can read.
+        fs::write(
+            &file,
+            configuration(&self.configuration, name, &folder, self.password.expose()),
+        )
+        .context("a server's configuration cannot be written")?;
+        Command::new(&self.server)
+            .arg(&file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        servers
-            .0
-            .push(server.spawn().context("valkey-server does not start")?);
+            .kill_on_drop(true)
+            .spawn()
+            .context("valkey-server cannot be run")
     }
-    for port in PORTS {
-        says(port, "PING", "PONG").await?;
-    }
-    let mut create = tokio::process::Command::new(&binaries.cli);
-    create
-        .args(["--cluster", "create"])
-        .args(PORTS.map(|port| format!("127.0.0.1:{port}")));
-    create
-        .args(["--cluster-replicas", "1", "--cluster-yes"])
-        .stdin(Stdio::null());
-    let created = create.output().await.context("valkey-cli does not start")?;
-    ensure!(
-        created.status.success(),
-        "{}",
-        String::from_utf8_lossy(&created.stdout)
-    );
-    for port in PORTS {
-        says(port, "CLUSTER INFO", "cluster_state:ok").await?;
-    }
-    Ok(began.elapsed())
-}
 
-/// Servers that end with the value.
-struct Servers(Vec<Child>);
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        for server in &mut self.0 {
-            // A server that has ended by itself is ended.
-            let _ = server.kill();
-            let _ = server.wait();
-        }
+    async fn create(&self, names: &[String]) -> Result<()> {
+        let output = Command::new(&self.cli)
+            .args(["--cluster", "create"])
+            .args(names.iter().map(|name| format!("{name}:{CLIENT_PORT}")))
+            .args(["--cluster-replicas", "1", "--cluster-yes"])
+            .env("REDISCLI_AUTH", self.password.expose())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("valkey-cli cannot be run")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        ensure!(
+            output.status.success(),
+            "valkey-cli --cluster create failed:\n{said}"
+        );
+        Ok(())
     }
 }
 
-/// Asks until the answer has `words` in it.
-async fn says(port: u16, question: &'static str, words: &'static str) -> anyhow::Result<()> {
-    let what = Expectation::new(
-        format!("the server on port {port}"),
-        format!("to say {words}"),
-        PATIENCE,
-    );
-    let asked = wait::poll(what, INTERVAL, || async move {
-        match ask(port, question).await {
-            Ok(answer) if answer.contains(words) => Verdict::Ready(()),
-            Ok(answer) => Verdict::NotYet(answer),
-            Err(error) => Verdict::NotYet(error.to_string()),
-        }
-    });
-    Ok(asked.await?)
+/// Reaches servers by their loopback addresses.
+struct Loopback;
+
+impl Dialer for Loopback {
+    fn dial<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
+        Box::pin(async move {
+            let stream = TcpStream::connect((pod, CLIENT_PORT)).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as BoxedStream)
+        })
+    }
 }
 
-async fn ask(port: u16, question: &str) -> anyhow::Result<String> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let mut connection = connect(stream, None).await?;
-    let mut command = redis::Cmd::new();
-    question.split(' ').for_each(|word| {
-        command.arg(word);
-    });
-    Ok(command.query_async(&mut connection).await?)
+/// Loopback addresses that another process of this program does not use at the same time.
+fn address(node: u8) -> Ipv4Addr {
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    Ipv4Addr::new(127, 64 + high % 128, low, node)
+}
+
+/// `given`, with everything that says where the server is replaced.
+fn configuration(given: &str, address: &str, folder: &Path, password: &str) -> String {
+    let directive = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
+    let kept = given
+        .lines()
+        .filter(|line| !OF_THE_PLACE.contains(&directive(line).as_str()));
+    let own = [
+        format!("dir \"{}\"", folder.display()),
+        format!("bind {address}"),
+        format!("cluster-announce-ip {address}"),
+        format!("requirepass {password}"),
+        format!("masterauth {password}"),
+    ];
+    let mut text: String = kept.map(|line| format!("{line}\n")).collect();
+    text.extend(own.map(|line| line + "\n"));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_says_where_the_server_is_differs() {
+        let given = "port 6379\ndir /data\nbind 0.0.0.0\nappendonly yes\ncluster-config-file /data/nodes.conf\n\
+            cluster-node-timeout 3000\n";
+        let expected = "port 6379\nappendonly yes\ncluster-node-timeout 3000\ndir \"/tmp/x\"\nbind 127.64.0.1\n\
+            cluster-announce-ip 127.64.0.1\nrequirepass pw\nmasterauth pw\n";
+        assert_eq!(
+            configuration(given, "127.64.0.1", Path::new("/tmp/x"), "pw"),
+            expected
+        );
+    }
+
+    #[test]
+    fn every_server_has_a_loopback_address_of_its_own() {
+        let addresses: std::collections::BTreeSet<Ipv4Addr> = (1..=NODES).map(address).collect();
+        assert_eq!(addresses.len(), usize::from(NODES));
+        assert!(
+            addresses
+                .iter()
+                .all(|address| address.is_loopback() && *address != Ipv4Addr::LOCALHOST)
+        );
+    }
 }

@@ -1,92 +1,230 @@
-//! From `helm install` to a cluster of six that every node calls ok. The floor is the same servers, bare on loopback, and
-//! `valkey-cli --cluster create`.
+//! How long six nodes take from the install of a release to `cluster_state:ok` on every one of them.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness::images::ImageSource;
+use anyhow::{Context as _, Result};
+use harness::cluster::{Cluster, EmbeddedOptions, EmbeddedProvider, PortForward};
 use harness::report::EventSink;
-use harness::trial::{Profile, TrialId};
-use harness::valkey::ClusterObservation;
-use harness::wait::{self, Expectation, Verdict};
+use harness::secret::Password;
+use harness::timeline::Timeline;
+use harness::trial::observer::is_server;
+use harness::trial::{Context, Environment, Profile, TrialId};
+use harness::valkey::cluster_info::ClusterInfo;
+use harness::valkey::{Connection, Dialer, dial_and_connect};
+use harness::wait::{self, Expectation, Verdict, conditions};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::Api;
+use kube::api::PostParams;
+use kube::runtime::watcher;
+use manifests::release::CLIENT_PORT;
 use manifests::{Mode, Variant};
-use scenarios::Context;
-use scenarios::registry::Trial;
-use scenarios::scenario::{Scenario, everywhere, nothing};
-use scenarios::session::{Session, SessionOptions, new_run_id};
+use serde_json::json;
 
-use super::{Row, bare, median, milliseconds};
+use super::bare::BareCluster;
+use super::table::{Figure, Target, Unit};
+use super::{Bench, PATIENCE};
 
-/// The name under which the body puts what it measured into the report.
-const MEASUREMENT: &str = "formation_ms";
+/// What Kubernetes may add to what Valkey needs.
+const TARGET_TIMES: f64 = 1.3;
 
-/// How often every node is asked.
-const INTERVAL: Duration = Duration::from_millis(100);
+const FLOOR: &str =
+    "six bare servers with the same configuration on loopback, and valkey-cli --cluster create";
 
-/// Measures one formation after another, and as many bare ones.
-pub(super) async fn row(source: &ImageSource, repeat: usize) -> anyhow::Result<Row> {
-    let run = new_run_id();
-    let options = SessionOptions {
-        evidence: std::env::temp_dir().join(&run),
-        run,
-        image_source: source.clone(),
-        profile: Profile::Fast,
-        seed: 0,
-        keep: false,
+/// How often a node is asked. Short beside the second that a formation takes; six nodes are asked at the same time.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Takes the measurement.
+pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
+    let mut deployment = Deployment::start(bench).await?;
+    let formed = deployment.install_until_ok().await;
+    let rendered = deployment.rendered();
+    deployment.finish().await?;
+    let (formed, rendered) = (formed?, rendered?);
+    let bare = BareCluster::new(&bench.binaries, &rendered)?;
+    let floor = bare
+        .form()
+        .await
+        .context("the bare servers did not form a cluster")?;
+    let milliseconds = |duration: Duration| duration.as_secs_f64() * 1_000.0;
+    let figure = |name, part: fn(&Formed) -> Duration, target| Figure {
+        name,
+        unit: Unit::Milliseconds,
+        measured: milliseconds(part(&formed)),
+        floor: milliseconds(part(&floor)),
+        floor_is: FLOOR,
+        target,
     };
-    let session = Session::start(options, EventSink::silent()).await?;
-    let scenario = Scenario {
-        name: "formation",
-        fits: everywhere,
-        lacks: nothing,
-        body: |context| Box::pin(form(context)),
-    };
-    let id = TrialId {
-        suite: "bench",
-        scenario: scenario.name,
-        mode: Mode::Cluster,
-        variant: Variant::Rpm,
-    };
-    let trial = Trial { id, scenario };
-    let (mut measured, mut floors) = (Vec::new(), Vec::new());
-    for _ in 0..repeat {
-        let report = scenarios::runner::run_one(&trial, &session.environment).await;
-        let formed = report.measurements.get(MEASUREMENT);
-        let formed = formed.ok_or_else(|| anyhow::anyhow!("no cluster was formed: {:?}", report.outcome))?;
-        measured.push(Duration::from_secs_f64(formed / 1000.0));
-        floors.push(bare::formation().await?);
-    }
-    session.finish().await?;
-    Ok(Row {
-        what: "six nodes, install to ok everywhere",
-        unit: "ms",
-        measured: milliseconds(median(measured)),
-        floor: milliseconds(median(floors)),
-        floor_is: "the same servers bare on loopback",
-        goal: "within 1.3 × of the floor".to_owned(),
-    })
+    Ok(vec![
+        figure(
+            "six-node formation",
+            |formed| formed.ok,
+            Target::TimesFloor(TARGET_TIMES),
+        ),
+        figure("of which to six servers", |formed| formed.up, Target::None),
+    ])
 }
 
-/// Installs while looking: the init Job goes on after every node says ok, and that is not part of this figure.
-async fn form(context: &mut Context) -> anyhow::Result<()> {
-    let began = Instant::now();
-    let values = context.values();
-    let observer = context.observer(&values);
-    let budget = context.environment().deadlines.hook;
-    let what = Expectation::new("the cluster", "to be called ok by every node", budget);
-    let ok = wait::poll(what, INTERVAL, || async {
-        match observer.observe().await {
-            Ok(seen) if all_ok(&seen) => Verdict::Ready(began.elapsed()),
-            Ok(_) => Verdict::NotYet("not every node says ok".to_owned()),
+/// How a formation went, both from its beginning.
+pub(super) struct Formed {
+    /// When every server was there: as pods, all running; bare, all answering.
+    pub(super) up: Duration,
+    /// When the last of them said ok.
+    pub(super) ok: Duration,
+}
+
+/// A release in cluster mode with the fast profile, on a cluster of its own.
+pub(super) struct Deployment {
+    provider: EmbeddedProvider,
+    namespace: String,
+    context: Context,
+}
+
+impl Deployment {
+    /// Starts the cluster; nothing is installed yet.
+    pub(super) async fn start(bench: &Bench) -> Result<Self> {
+        let provider = EmbeddedProvider::start(EmbeddedOptions {
+            name: bench.run.clone(),
+            image_store: bench.store.clone(),
+            images: bench.images.clone(),
+            lasting: None,
+        });
+        let provider = provider.await?;
+        let environment = Environment {
+            client: provider.client(),
+            capabilities: provider.capabilities().clone(),
+            run: bench.run.clone(),
+            profile: Profile::Fast,
+            deadlines: Profile::Fast.deadlines(),
+            seed: 0,
+            keep: false,
+            evidence: std::env::temp_dir(),
+            events: EventSink::silent(),
+        };
+        let id = TrialId {
+            suite: "bench",
+            scenario: "formation",
+            mode: Mode::Cluster,
+            variant: Variant::Rpm,
+        };
+        let namespace = id.namespace(&bench.run);
+        let object: Namespace =
+            serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a literal namespace");
+        let namespaces: Api<Namespace> = Api::all(provider.client());
+        namespaces
+            .create(&PostParams::default(), &object)
+            .await
+            .context("the namespace was refused")?;
+        let context = Context::new(environment, id, namespace.clone(), Timeline::default());
+        Ok(Self {
+            provider,
+            namespace,
+            context,
+        })
+    }
+
+    /// Installs, and waits until every promise holds.
+    pub(super) async fn install_and_settle(&mut self) -> Result<()> {
+        self.context.install(self.context.values()).await?;
+        self.context.healthy().await?;
+        Ok(())
+    }
+
+    /// Installs. The last node says ok before the init Job ends, and what follows is not measured.
+    async fn install_until_ok(&mut self) -> Result<Formed> {
+        let values = self.context.values();
+        let nodes = usize::try_from(values.cluster.replicas).context("a count of pods is not negative")?;
+        let (client, password) = (self.context.client(), self.context.password());
+        let pods: Api<Pod> = Api::namespaced(client.clone(), &self.namespace);
+        let dialer: Arc<dyn Dialer> = Arc::new(PortForward::new(client, &self.namespace, CLIENT_PORT));
+        let begun = Instant::now();
+        let ok = async {
+            let names = running(&pods, nodes).await?;
+            let up = begun.elapsed();
+            all_ok(&dialer, &names, &password).await?;
+            let ok = begun.elapsed();
+            anyhow::Ok(Formed { up, ok })
+        };
+        let installed = async { anyhow::Ok(self.context.install(values).await?) };
+        let (formed, _) = tokio::try_join!(ok, installed)?;
+        Ok(formed)
+    }
+
+    /// The `valkey.conf` that the servers read.
+    fn rendered(&self) -> Result<String> {
+        let password = manifests::Password::from_entropy(&[0; 2 * manifests::password::GENERATED_LENGTH]);
+        let release = manifests::Release::install("vk", &self.namespace).with_password(password);
+        let rendered = manifests::render(&release, &self.context.values())?;
+        let data = rendered.config_map.data.unwrap_or_default();
+        data.get("valkey.conf")
+            .cloned()
+            .context("the ConfigMap has no valkey.conf")
+    }
+
+    /// Takes the cluster down.
+    pub(super) async fn finish(self) -> Result<()> {
+        Ok(Box::new(self.provider).finish().await?)
+    }
+}
+
+/// Waits until all server pods run, and returns their names.
+async fn running(pods: &Api<Pod>, count: usize) -> Result<Vec<String>> {
+    let what = Expectation::new("the server pods", "to run", PATIENCE);
+    let names = wait::objects(
+        pods,
+        watcher::Config::default(),
+        what,
+        |pods: &BTreeMap<String, Pod>| {
+            let servers = pods
+                .iter()
+                .filter(|(_, pod)| is_server(pod) && conditions::is_running(pod));
+            let names: Vec<String> = servers.map(|(name, _)| name.clone()).collect();
+            if names.len() == count {
+                Verdict::Ready(names)
+            } else {
+                Verdict::NotYet(format!("{} of {count} run", names.len()))
+            }
+        },
+    );
+    Ok(names.await?)
+}
+
+/// Waits until every server says `cluster_state:ok`.
+pub(super) async fn all_ok(dialer: &Arc<dyn Dialer>, names: &[String], password: &Password) -> Result<()> {
+    let each = names.iter().map(|name| async move {
+        let connection = answers(dialer, name, password).await?;
+        says_ok(connection, name).await
+    });
+    futures::future::try_join_all(each).await.map(drop)
+}
+
+/// Waits until a server answers.
+pub(super) async fn answers(dialer: &Arc<dyn Dialer>, name: &str, password: &Password) -> Result<Connection> {
+    let what = Expectation::new(name, "to answer", PATIENCE);
+    let connected = wait::poll(what, INTERVAL, || async {
+        match dial_and_connect(dialer.as_ref(), name, Some(password)).await {
+            Ok(connection) => Verdict::Ready(connection),
             Err(error) => Verdict::NotYet(error.to_string()),
         }
     });
-    let (installed, formed) = tokio::join!(context.install(values), ok);
-    installed?;
-    context.measure(MEASUREMENT, milliseconds(formed?));
-    Ok(())
+    Ok(connected.await?)
 }
 
-fn all_ok(seen: &ClusterObservation) -> bool {
-    let states = seen.answered().filter_map(|(_, view)| view.cluster_info.as_ref());
-    seen.pods.len() == 6 && states.filter(|info| info.cluster_state == "ok").count() == 6
+async fn says_ok(connection: Connection, name: &str) -> Result<()> {
+    let what = Expectation::new(name, "to say cluster_state:ok", PATIENCE);
+    let ok = wait::poll(what, INTERVAL, || async {
+        let mut connection = connection.clone();
+        let answer = redis::cmd("CLUSTER")
+            .arg("INFO")
+            .query_async::<String>(&mut connection)
+            .await;
+        match answer.map(|text| ClusterInfo::parse(&text)) {
+            Ok(Ok(info)) if info.is_ok() => Verdict::Ready(()),
+            Ok(Ok(info)) => Verdict::NotYet(format!("cluster_state:{}", info.cluster_state)),
+            Ok(Err(error)) => Verdict::Never(error.to_string()),
+            Err(error) => Verdict::NotYet(error.to_string()),
+        }
+    });
+    Ok(ok.await?)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
 use super::read;
 use crate::api::content::{Accept, Form, metadata_only};
@@ -30,7 +31,9 @@ const BOOKMARK_PERIOD: Duration = Duration::from_secs(15);
 /// `GET …?watch=1`.
 pub(crate) fn watch(store: &Arc<Store>, ctx: Context) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
-    let stream = futures::stream::unfold(Watcher::start(store, ctx, accept.form)?, |mut watcher| async {
+    // Boxed, since the stream moves its state in and out again for every event.
+    let watcher = Box::new(Watcher::start(store, ctx, accept.form)?);
+    let stream = futures::stream::unfold(watcher, |mut watcher| async {
         watcher
             .next()
             .await
@@ -55,7 +58,8 @@ struct Watcher {
     queue: VecDeque<Bytes>,
     changed: watch::Receiver<u64>,
     bookmarks: Option<Interval>,
-    deadline: Instant,
+    /// One timer for the whole watch: making one for every pause costs more than the pause does.
+    deadline: Pin<Box<Sleep>>,
     ended: bool,
     /// A table's columns are only sent once.
     columns_sent: bool,
@@ -79,7 +83,8 @@ impl Watcher {
             bookmarked: 0,
             queue: VecDeque::new(),
             bookmarks,
-            deadline: Instant::now() + timeout,
+            // The end of a watch is an agreed time, not a wait for a condition.
+            deadline: Box::pin(tokio::time::sleep_until(Instant::now() + timeout)),
             ended: false,
             columns_sent: false,
             ctx,
@@ -182,8 +187,7 @@ impl Watcher {
                 false
             }
             () = tick(self.bookmarks.as_mut()) => true,
-            // The end of a watch is an agreed time, not a wait for a condition.
-            () = tokio::time::sleep_until(self.deadline) => {
+            () = self.deadline.as_mut() => {
                 self.ended = true;
                 self.bookmarks.is_some()
             }

@@ -1,6 +1,6 @@
 //! Real valkey servers on loopback addresses, and the chart's scripts run against them as the Jobs would.
 //!
-//! A server is "pod i" at `127.NET.HOST.i:6379`. The binaries come from `VALKEY_BIN_DIR` or `PATH`; without
+//! A server is "pod i" at `127.NET.HOST.i:6379`. The binaries come from `PATH` or the cache of published ones; without
 //! them the tests say so and pass, because they then show nothing.
 
 use std::collections::BTreeMap;
@@ -38,13 +38,22 @@ pub(crate) struct Servers {
 impl Servers {
     /// Starts servers 0..count, or explains why it cannot.
     pub(crate) fn start(count: u32) -> Option<Self> {
-        let Some(bin) = find_binaries() else {
-            eprintln!("skipped: no valkey-server and valkey-cli in VALKEY_BIN_DIR or PATH");
-            return None;
+        let binaries = match harness::images::host_binaries() {
+            Ok(binaries) => binaries,
+            Err(error) => {
+                eprintln!("skipped: {error}");
+                return None;
+            }
         };
         let network = 2 + u8::try_from(std::process::id() % 250).expect("below 250");
         let host = SETS.fetch_add(1, Ordering::Relaxed) * LIVES;
         let dir = tempfile::tempdir().expect("a temporary directory");
+        // The two programs may come from two packages; the scripts look for them on PATH.
+        let bin = dir.path().join("bin");
+        fs::create_dir(&bin).expect("a folder");
+        for (name, program) in [("valkey-server", &binaries.server), ("valkey-cli", &binaries.cli)] {
+            std::os::unix::fs::symlink(program, bin.join(name)).expect("a link");
+        }
         let mut servers = Self {
             bin,
             dir,
@@ -383,13 +392,4 @@ fn text(output: &Output) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
-}
-
-fn find_binaries() -> Option<PathBuf> {
-    let given = std::env::var_os("VALKEY_BIN_DIR").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = given.into_iter().chain(std::env::split_paths(&path));
-    let mut complete =
-        places.filter(|dir| dir.join("valkey-server").exists() && dir.join("valkey-cli").exists());
-    complete.next()
 }

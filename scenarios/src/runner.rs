@@ -7,14 +7,14 @@ use std::time::Instant;
 use futures::StreamExt;
 use harness::cluster::Provenance;
 use harness::report::model::{SCHEMA_VERSION, verdict};
-use harness::report::{Event, Outcome, RunReport, TrialReport};
+use harness::report::{Event, RunReport, TrialReport};
 use harness::trial::{Environment, run};
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::Trial;
 
 /// Runs `trials`, at most `jobs` at a time, until all have ended or `stop` is cancelled. The result is in the order of
-/// `trials`; one that had not ended is broken, with that reason.
+/// `trials`; one that had not ended by then is skipped, with that reason.
 pub async fn run_trials(
     trials: &[Trial],
     environment: &Environment,
@@ -33,12 +33,8 @@ pub async fn run_trials(
     while let Some((index, report)) = running.next().await {
         ended.insert(index, report);
     }
-    let unfinished = |trial: &Trial| TrialReport {
-        outcome: Outcome::Broken {
-            reason: "the run was interrupted before it ended".to_owned(),
-        },
-        ..run::skipped(&trial.id, String::new())
-    };
+    let unfinished =
+        |trial: &Trial| run::skipped(&trial.id, "the run was interrupted before its end".to_owned());
     trials
         .iter()
         .enumerate()

@@ -1,6 +1,9 @@
 //! What a person meets at the command line: exit codes, and messages that say how to go on.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
 
 fn xtask(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -115,4 +118,87 @@ fn a_machine_without_namespaces_is_at_fault_and_gets_the_three_ways_out() {
     for way in ["run as root", "allow user namespaces", "virtual machine"] {
         assert!(text.contains(way), "{way:?} is missing: {text}");
     }
+}
+
+#[test]
+fn a_run_that_passes_exits_0_and_its_report_lists_its_trials() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut command = xtask(&[
+        "e2e",
+        "--scenario",
+        "formation::forms::standalone-rpm",
+        "--seed",
+        "7",
+        "--report",
+    ]);
+    let (code, text) = finish(command.arg(folder.path()));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("QUALIFIED: 1 trial passed"), "{text}");
+    let report = report_in(folder.path());
+    assert_eq!(report["verdict"], "qualified");
+    assert_eq!(report["seed"], 7);
+    assert_eq!(report["trials"][0]["name"], "formation::forms::standalone-rpm");
+    assert_eq!(report["trials"][0]["outcome"]["status"], "passed");
+    assert_eq!(report["trials"][0]["steps"][0]["name"], "install");
+    let images = report["provenance"]["images"]
+        .as_array()
+        .expect("the report names its images");
+    assert!(images.iter().all(|image| {
+        image["digest"]
+            .as_str()
+            .is_some_and(|digest| digest.starts_with("sha256:"))
+    }));
+}
+
+#[test]
+fn an_interrupted_run_ends_soon_leaves_no_process_and_writes_what_it_knows() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut command = xtask(&["e2e", "--scenario", "nine_nodes", "--report"]);
+    let mut run = command
+        .arg(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command was just built");
+    let stdout = BufReader::new(run.stdout.take().expect("standard output is piped"));
+    let mut lines = stdout.lines().map_while(Result::ok);
+    let ready = lines.find(|line| line.starts_with("cluster: "));
+    assert!(ready.is_some(), "the run ended before its cluster was ready");
+    let supervisors = children_of(run.id());
+    assert!(!supervisors.is_empty(), "a run has a supervisor");
+    let killed = Command::new("kill")
+        .args(["-INT", &run.id().to_string()])
+        .status();
+    assert!(killed.expect("kill is everywhere").success());
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(
+        run.wait().expect("a child can be waited for").code(),
+        Some(130),
+        "{rest:?}"
+    );
+    let report = report_in(folder.path());
+    assert_eq!(
+        (&report["verdict"], &report["interrupted"]),
+        (&"inconclusive".into(), &true.into())
+    );
+    for supervisor in &supervisors {
+        let gone = !std::path::Path::new("/proc").join(supervisor).exists();
+        assert!(gone, "supervisor {supervisor} outlived the run");
+    }
+}
+
+/// The processes that any thread of this process has started.
+fn children_of(pid: u32) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a running process has threads");
+    let lists = threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
+}
+
+#[track_caller]
+fn report_in(folder: &std::path::Path) -> Value {
+    let text = std::fs::read_to_string(folder.join("report.json")).expect("the run wrote its report");
+    serde_json::from_str(&text).expect("the report is JSON")
 }

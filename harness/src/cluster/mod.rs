@@ -102,5 +102,6 @@ pub const WAYS_OUT: &str = "\
 the embedded cluster needs Linux namespaces. Three ways out:
   1. run as root (or with sudo), inside a container with `--privileged`;
   2. allow user namespaces: `sysctl -w user.max_user_namespaces=15000`, and on Ubuntu 24.04 and later also
-     `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`;
+     `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`; the user also needs a range of IDs (package uidmap,
+     `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`);
   3. run it on a Linux virtual machine or CI runner that allows one of these.";

@@ -23,8 +23,8 @@ pub fn render(report: &RunReport, folder: &Path, kept: Option<&str>, style: Styl
     // That an interrupted run's trials did not end is said once, by the verdict.
     let telling = |outcome: &Outcome| match outcome {
         Outcome::Passed => false,
-        Outcome::Broken { .. } => !report.interrupted,
-        Outcome::Failed { .. } | Outcome::Skipped { .. } | Outcome::Invalid { .. } => true,
+        Outcome::Skipped { .. } => !report.interrupted,
+        Outcome::Failed { .. } | Outcome::Invalid { .. } | Outcome::Broken { .. } => true,
     };
     for trial in report.trials.iter().filter(|trial| telling(&trial.outcome)) {
         text.push_str(&details(trial, report, folder, style));

@@ -425,3 +425,37 @@ fn files_and_sets_win_in_helms_order() {
     assert_eq!(values.node_selector["kubernetes.io/os"], "linux");
     assert_eq!(values.tolerations[0].key.as_deref(), Some("dedicated"));
 }
+
+/// A script is several files in one: a function defined twice would be replaced without a word.
+#[test]
+fn no_script_defines_a_function_twice() {
+    fn scripts(value: &serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::String(text) if text.contains("set -u\n") => found.push(text.clone()),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| scripts(item, found)),
+            serde_json::Value::Object(fields) => fields.values().for_each(|field| scripts(field, found)),
+            _ => {}
+        }
+    }
+    let rendered = rendered("mode=cluster");
+    let mut found = Vec::new();
+    let hooks = rendered.hooks.iter().map(manifests::Hook::to_value);
+    rendered
+        .objects()
+        .into_iter()
+        .chain(hooks)
+        .for_each(|object| scripts(&object, &mut found));
+    assert_eq!(found.len(), 4, "the peers' container and three Jobs");
+    for script in found {
+        let mut names: Vec<&str> = script
+            .lines()
+            .filter_map(|line| line.split_once("() {"))
+            .map(|(name, _)| name)
+            .filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+            .collect();
+        assert!(names.len() > 10, "too few functions: {names:?}");
+        names.sort_unstable();
+        let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+        assert!(twice.is_empty(), "defined twice: {twice:?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! One session for all tests of a process: it starts with the first test that needs it, and ends with the process.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use harness::images::ImageSource;
@@ -14,18 +15,20 @@ use crate::session::{Session, SessionOptions, new_run_id};
 /// The runtime and the session that the tests of this process share.
 pub struct SharedSession {
     runtime: Runtime,
+    folder: PathBuf,
     session: OnceLock<Result<Session, String>>,
 }
 
 impl SharedSession {
-    /// A session that has not started yet.
+    /// A session that has not started yet. Evidence of failures goes below `folder`.
     ///
     /// # Panics
     /// When the operating system does not give this process its threads.
-    pub fn new() -> Self {
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
         let runtime = Runtime::new().expect("a process that cannot have threads cannot run tests");
         Self {
             runtime,
+            folder: folder.into(),
             session: OnceLock::new(),
         }
     }
@@ -55,7 +58,7 @@ impl SharedSession {
     fn start(&self) -> Result<Session, String> {
         let run = new_run_id();
         let options = SessionOptions {
-            evidence: std::env::temp_dir().join(&run),
+            evidence: self.folder.join(&run),
             run,
             image_source: ImageSource::Auto,
             profile: Profile::Fast,
@@ -66,11 +69,5 @@ impl SharedSession {
             .runtime
             .block_on(Session::start(options, EventSink::silent()));
         started.map_err(|error| run::format_error(&error.into()))
-    }
-}
-
-impl Default for SharedSession {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -199,7 +199,7 @@ fn main() -> ExitCode {
     embedded_cluster::supervisor::reexec();
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let shared = Arc::new(SharedSession::new());
+    let shared = Arc::new(SharedSession::new(env!("CARGO_TARGET_TMPDIR")));
     let tests = MUTATIONS
         .into_iter()
         .map(|mutation| {

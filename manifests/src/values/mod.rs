@@ -4,6 +4,7 @@
 //! - [`sections`]: the nested tables; [`probe`]: the three probes;
 //! - [`parameters`]: every parameter with its kind and range, as data;
 //! - [`input`]: files and `--set` merged over the defaults into `Values`;
+//! - [`kind`], [`syntax`], [`combinations`]: what single values, texts and several values together may be;
 //! - [`merge`], [`set`]: Helm's rules for the two; [`validation`], [`error`]: all errors at once.
 
 mod combinations;
@@ -16,6 +17,7 @@ mod probe;
 mod sections;
 mod set;
 mod strict;
+mod syntax;
 mod validation;
 
 use k8s_openapi::api::core::v1::{Affinity, PodSecurityContext, SecurityContext, Toleration};
@@ -30,6 +32,7 @@ pub use sections::{
     Auth, Cluster, Config, Image, Mode, Pdb, Persistence, Rbac, Resources, Service, ServiceAccount,
     Standalone, StatefulSetValues, Variant,
 };
+pub(crate) use syntax::is_label_value;
 
 use crate::release::StringMap;
 use sections::{container_security_context, pod_security_context};

@@ -76,8 +76,8 @@ pub const PARAMETERS: &[Parameter] = &[
             "volatile-ttl",
         ]),
     ),
-    documented("config.bind", Kind::Line),
-    documented("config.extraFlags", Kind::Line),
+    documented("config.bind", Kind::Addresses),
+    documented("config.extraFlags", Kind::Flags),
     documented("config.customConfig", Kind::Text),
     documented("cluster.replicas", NODES),
     documented("cluster.replicasPerPrimary", Kind::Integer { min: 0, max: 999 }),
@@ -114,7 +114,10 @@ pub const PARAMETERS: &[Parameter] = &[
     documented("containerSecurityContext.readOnlyRootFilesystem", Kind::Boolean),
     documented("containerSecurityContext.allowPrivilegeEscalation", Kind::Boolean),
     undocumented("containerSecurityContext.capabilities", Kind::Capabilities),
-    documented("containerSecurityContext.capabilities.drop", Kind::Words),
+    documented(
+        "containerSecurityContext.capabilities.drop",
+        Kind::CapabilityNames,
+    ),
     documented(
         "service.type",
         Kind::Word(&["ClusterIP", "NodePort", "LoadBalancer"]),

@@ -6,6 +6,7 @@
 //! | [`connection`] | clients get in, with the password and only with it |
 //! | [`security`] | containers run as declared |
 //! | [`persistence`] | data outlives pods |
+//! | [`conformance`] | a chart on disk: every parameter changes what it should, and nothing else |
 //! | [`scenario`] | what a scenario is, and how one is registered |
 //! | [`registry`] | every suite, and the trials that follow from them |
 //! | [`selection`] | which trials a person asked for |
@@ -15,6 +16,7 @@
 //!
 //! A new scenario is an async function over a [`Context`] and one line in its file's `SUITE`.
 
+pub mod conformance;
 pub mod connection;
 pub mod formation;
 pub mod persistence;

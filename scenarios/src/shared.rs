@@ -64,6 +64,7 @@ impl SharedSession {
             profile: Profile::Fast,
             seed: 0,
             keep: false,
+            chart: None,
         };
         let started = self
             .runtime

@@ -1,10 +1,12 @@
 //! Manifests as Helm sees them: anything with the annotation `helm.sh/hook` is a hook, the rest are resources.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
 use serde_json::Value;
 
+use super::chart::ValuesFile;
 use super::error::ReleaseError;
 
 /// The annotation that makes an object a hook.
@@ -31,6 +33,8 @@ pub struct Bundle {
     pub resources: Vec<Object>,
     /// What runs at certain moments.
     pub hooks: Vec<Hook>,
+    /// The values that a chart on disk rendered all this from.
+    pub values: Option<Arc<ValuesFile>>,
 }
 
 impl Bundle {
@@ -167,8 +171,10 @@ pub enum HookEvent {
     PostDelete,
     /// On `helm test`.
     Test,
-    /// Before and after a rollback; known, and never run here.
-    Rollback,
+    /// Before a rollback.
+    PreRollback,
+    /// After a rollback.
+    PostRollback,
 }
 
 impl HookEvent {
@@ -182,7 +188,8 @@ impl HookEvent {
             Self::PreDelete => "pre-delete",
             Self::PostDelete => "post-delete",
             Self::Test => "test",
-            Self::Rollback => "rollback",
+            Self::PreRollback => "pre-rollback",
+            Self::PostRollback => "post-rollback",
         }
     }
 
@@ -196,7 +203,8 @@ impl HookEvent {
             "post-delete" => Some(Self::PostDelete),
             // `test-success` is Helm 2's name for it, still accepted.
             "test" | "test-success" => Some(Self::Test),
-            "pre-rollback" | "post-rollback" => Some(Self::Rollback),
+            "pre-rollback" => Some(Self::PreRollback),
+            "post-rollback" => Some(Self::PostRollback),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! What Helm does, for whatever manifests it is given: install, upgrade, test and uninstall, with hooks in weight order
+//! What Helm does, for whatever manifests it is given: install, upgrade, rollback, test and uninstall, with hooks in weight order
 //! and their delete policies. Claims made by StatefulSets are left behind, as Helm leaves them.
 //!
 //! | module | what is in it |
@@ -8,19 +8,22 @@
 //! | `apply` | server-side apply, deletion, and what exists already |
 //! | `hooks` | running the hooks of one event |
 //! | [`follow`] | a hook's output, read while it runs: Helm deletes the Job when it succeeds |
+//! | [`chart`] | the same verbs for a chart on disk, through the `helm` program |
 //! | [`error`] | why a verb failed |
 //!
-//! What Helm's own storage does (revision Secrets, history, rollback) is not here. Patches are server-side apply, as
+//! What Helm's own storage does (revision Secrets, history) is not here. Patches are server-side apply, as
 //! Helm 4 does by default: the API server merges what the release says with what others have set, and takes away what a
 //! new revision no longer says. That is the three-way merge, without a second copy of its rules.
 
 mod apply;
 pub mod bundle;
+pub mod chart;
 pub mod error;
 pub mod follow;
 mod hooks;
 pub mod order;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -28,6 +31,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 
 pub use bundle::{Bundle, Hook, HookEvent, Object};
+pub use chart::{Chart, ChartError};
 pub use error::ReleaseError;
 pub use follow::HookOutput;
 
@@ -45,6 +49,8 @@ pub struct Release {
     timeline: Timeline,
     timeout: Duration,
     deployed: Bundle,
+    history: Vec<Bundle>,
+    chart: Option<Arc<Chart>>,
 }
 
 impl Release {
@@ -58,7 +64,16 @@ impl Release {
             timeline,
             timeout,
             deployed: Bundle::default(),
+            history: Vec::new(),
+            chart: None,
         }
+    }
+
+    /// The same release, deployed by `helm` from a chart on disk.
+    #[must_use]
+    pub fn of_chart(mut self, chart: Option<Arc<Chart>>) -> Self {
+        self.chart = chart;
+        self
     }
 
     /// The release's name.
@@ -78,10 +93,16 @@ impl Release {
 
     /// `helm install`: pre-install hooks, resources, post-install hooks. Refuses to adopt an object that exists.
     pub async fn install(&mut self, bundle: Bundle) -> Result<Vec<HookOutput>, ReleaseError> {
+        if let Some(chart) = self.chart.clone() {
+            self.revise(bundle);
+            return self
+                .helm_deploy(&chart, [HookEvent::PreInstall, HookEvent::PostInstall])
+                .await;
+        }
         for object in &bundle.resources {
             apply::refuse_existing(&self.client, &self.namespace, object).await?;
         }
-        self.deployed = bundle;
+        self.revise(bundle);
         let mut outputs = self.run_hooks(HookEvent::PreInstall).await?;
         self.apply_all().await?;
         outputs.extend(self.run_hooks(HookEvent::PostInstall).await?);
@@ -91,24 +112,35 @@ impl Release {
     /// `helm upgrade`: pre-upgrade hooks, changed and new resources, deletion of those that are no longer there,
     /// post-upgrade hooks.
     pub async fn upgrade(&mut self, bundle: Bundle) -> Result<Vec<HookOutput>, ReleaseError> {
-        let before = std::mem::replace(&mut self.deployed, bundle);
-        let mut outputs = self.run_hooks(HookEvent::PreUpgrade).await?;
-        self.apply_all().await?;
-        for gone in before
-            .resources
-            .iter()
-            .filter(|object| self.deployed.find(object).is_none())
-        {
-            if !gone.is_kept() {
-                self.delete(gone).await?;
-            }
+        let events = [HookEvent::PreUpgrade, HookEvent::PostUpgrade];
+        if let Some(chart) = self.chart.clone() {
+            self.revise(bundle);
+            return self.helm_deploy(&chart, events).await;
         }
-        outputs.extend(self.run_hooks(HookEvent::PostUpgrade).await?);
-        Ok(outputs)
+        self.replace(bundle, events).await
+    }
+
+    /// `helm rollback`: what a revision deployed is deployed again, as a new revision, with the hooks of a rollback.
+    /// Revisions are counted from 1.
+    pub async fn rollback(&mut self, revision: u32) -> Result<Vec<HookOutput>, ReleaseError> {
+        let index = usize::try_from(revision)
+            .ok()
+            .and_then(|number| number.checked_sub(1));
+        let bundle = index.and_then(|index| self.history.get(index)).cloned();
+        let bundle = bundle.ok_or(ReleaseError::Revision(revision))?;
+        if let Some(chart) = self.chart.clone() {
+            self.revise(bundle);
+            return self.helm_rollback(&chart, revision).await;
+        }
+        self.replace(bundle, [HookEvent::PreRollback, HookEvent::PostRollback])
+            .await
     }
 
     /// `helm test`: the test hooks.
     pub async fn test(&self) -> Result<Vec<HookOutput>, ReleaseError> {
+        if let Some(chart) = &self.chart {
+            return self.helm_test(chart).await;
+        }
         self.run_hooks(HookEvent::Test).await
     }
 
@@ -134,6 +166,9 @@ impl Release {
 
     /// `helm uninstall`: resources in reverse order, hooks around them. Claims and failed hook Jobs stay.
     pub async fn uninstall(self) -> Result<(), ReleaseError> {
+        if let Some(chart) = &self.chart {
+            return self.helm_uninstall(chart).await;
+        }
         self.run_hooks(HookEvent::PreDelete).await?;
         for object in order::uninstall(&self.deployed.resources) {
             if !object.is_kept() {
@@ -170,6 +205,31 @@ impl Release {
                 source: Box::new(source),
             },
         }
+    }
+
+    /// A new revision, which is what is deployed from now on.
+    fn revise(&mut self, bundle: Bundle) -> Bundle {
+        self.history.push(bundle.clone());
+        std::mem::replace(&mut self.deployed, bundle)
+    }
+
+    async fn replace(
+        &mut self,
+        bundle: Bundle,
+        [before, after]: [HookEvent; 2],
+    ) -> Result<Vec<HookOutput>, ReleaseError> {
+        let old = self.revise(bundle);
+        let mut outputs = self.run_hooks(before).await?;
+        self.apply_all().await?;
+        let gone = old
+            .resources
+            .iter()
+            .filter(|object| self.deployed.find(object).is_none());
+        for object in gone.filter(|object| !object.is_kept()) {
+            self.delete(object).await?;
+        }
+        outputs.extend(self.run_hooks(after).await?);
+        Ok(outputs)
     }
 
     async fn apply_all(&self) -> Result<(), ReleaseError> {

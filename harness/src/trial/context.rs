@@ -15,7 +15,7 @@ use super::id::TrialId;
 use super::observer::Observer;
 use super::steps::Steps;
 use crate::cluster::PortForward;
-use crate::release::{Bundle, HookEvent, HookOutput, Release};
+use crate::release::{Bundle, HookEvent, HookOutput, Release, ReleaseError};
 use crate::secret::{Password, Redactor};
 use crate::timeline::Timeline;
 use crate::valkey::connection::dial_and_connect;
@@ -69,6 +69,11 @@ impl Context {
         }
     }
 
+    /// Which trial this is.
+    pub fn id(&self) -> &TrialId {
+        &self.id
+    }
+
     /// The mode of this trial.
     pub fn mode(&self) -> Mode {
         self.id.mode
@@ -113,7 +118,13 @@ impl Context {
     pub fn values(&self) -> Values {
         let mut values = Values::combination(self.id.mode, self.id.variant);
         self.environment.profile.apply(&mut values);
-        values
+        match &self.environment.chart {
+            None => values,
+            Some(chart) => chart
+                .overrides()
+                .apply(&values)
+                .expect("checked for every combination before the run"),
+        }
     }
 
     /// The values that are installed.
@@ -123,7 +134,7 @@ impl Context {
 
     /// Renders the chart and installs it, hooks included.
     pub async fn install(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
-        let bundle = self.render(&values)?;
+        let bundle = self.bundle(&values).await?;
         self.install_bundle(values, bundle).await
     }
 
@@ -142,6 +153,8 @@ impl Context {
             self.timeline.clone(),
             deadline,
         );
+        // Manifests that no chart rendered are deployed without it.
+        let release = release.of_chart(self.environment.chart.clone().filter(|_| bundle.values.is_some()));
         self.values = Some(values);
         let installed = self.release.insert(release).install(bundle).await;
         self.steps.end(step, installed.is_ok());
@@ -156,9 +169,23 @@ impl Context {
         Ok(Bundle::from_manifests(&rendered)?)
     }
 
+    /// What `values` render to: by the chart under test, or else by our own generator. A chart that would make a password
+    /// of its own is given the trial's.
+    async fn bundle(&self, values: &Values) -> Result<Bundle, TrialError> {
+        let Some(chart) = &self.environment.chart else {
+            return self.render(values);
+        };
+        let mut values = values.clone();
+        if values.needs_password() {
+            self.password.reveal().clone_into(&mut values.auth.password);
+        }
+        let rendered = chart.render(RELEASE_NAME, &self.namespace, &values).await;
+        Ok(rendered.map_err(|error| ReleaseError::Chart(Box::new(error)))?)
+    }
+
     /// Renders the chart anew and upgrades the release, hooks included.
     pub async fn upgrade(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
-        let bundle = self.render(&values)?;
+        let bundle = self.bundle(&values).await?;
         let step = self.steps.begin("upgrade");
         let release = self.release.as_mut().ok_or(TrialError::NotInstalled)?;
         let upgraded = release.upgrade(bundle).await;
@@ -169,7 +196,21 @@ impl Context {
 
     /// `helm test`.
     pub async fn helm_test(&mut self) -> Result<Vec<HookOutput>, TrialError> {
-        self.run_hooks(HookEvent::Test).await
+        let step = self.steps.begin("helm test");
+        let release = self.release.as_ref().ok_or(TrialError::NotInstalled)?;
+        let ran = release.test().await;
+        self.steps.end(step, ran.is_ok());
+        Ok(ran?)
+    }
+
+    /// `helm rollback` to a revision, of which `values` were the values.
+    pub async fn rollback(&mut self, revision: u32, values: Values) -> Result<Vec<HookOutput>, TrialError> {
+        let step = self.steps.begin(&format!("roll back to revision {revision}"));
+        let release = self.release.as_mut().ok_or(TrialError::NotInstalled)?;
+        let rolled_back = release.rollback(revision).await;
+        self.steps.end(step, rolled_back.is_ok());
+        self.values = Some(values);
+        Ok(rolled_back?)
     }
 
     /// Runs the hooks of one event again, as Helm would.

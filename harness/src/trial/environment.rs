@@ -1,11 +1,13 @@
 //! What all trials of a run share.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kube::Client;
 
 use super::profile::{Deadlines, Profile};
 use crate::cluster::Capabilities;
+use crate::release::Chart;
 use crate::report::EventSink;
 
 /// The label that every namespace of a run carries, with the run's identifier as its value.
@@ -30,6 +32,8 @@ pub struct Environment {
     pub keep: bool,
     /// Where evidence goes, a folder per trial.
     pub evidence: PathBuf,
+    /// The chart on disk that is under test; without one it is our own manifests.
+    pub chart: Option<Arc<Chart>>,
     /// Who is told what happens.
     pub events: EventSink,
 }

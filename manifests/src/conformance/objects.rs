@@ -97,6 +97,7 @@ fn normalised(mut object: Value) -> Value {
             }
         }
         Some("Secret") => decode(&mut object),
+        Some("StatefulSet") => untype_claims(&mut object),
         _ => {}
     }
     prune(&mut object);
@@ -131,6 +132,16 @@ fn decode(secret: &mut Value) {
         if let Some(text) = bytes.and_then(|ByteString(bytes)| String::from_utf8(bytes).ok()) {
             *value = Value::from(text);
         }
+    }
+}
+
+/// Whether a claim template says that it is one makes no difference.
+fn untype_claims(set: &mut Value) {
+    let claims = set
+        .pointer_mut("/spec/volumeClaimTemplates")
+        .and_then(Value::as_array_mut);
+    for claim in claims.into_iter().flatten().filter_map(Value::as_object_mut) {
+        claim.retain(|key, _| key != "apiVersion" && key != "kind");
     }
 }
 

@@ -5,6 +5,7 @@
 //! - [`parameters`]: every parameter with its kind and range, as data;
 //! - [`input`]: files and `--set` merged over the defaults into `Values`;
 //! - [`kind`], [`syntax`], [`combinations`]: what single values, texts and several values together may be;
+//! - [`overrides`]: what is set for a whole run of a chart, which may have parameters of its own;
 //! - [`merge`], [`set`]: Helm's rules for the two; [`validation`], [`error`]: all errors at once.
 
 mod combinations;
@@ -12,6 +13,7 @@ mod error;
 mod input;
 mod kind;
 mod merge;
+mod overrides;
 mod parameters;
 mod probe;
 mod sections;
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use error::{ValueError, ValuesError};
 pub use input::ValuesInput;
 pub use kind::Kind;
+pub use overrides::Overrides;
 pub use parameters::{PARAMETERS, Parameter};
 pub use probe::Probe;
 pub use sections::{

@@ -6,6 +6,8 @@
 //! | [`connection`] | clients get in, with the password and only with it |
 //! | [`security`] | containers run as declared |
 //! | [`persistence`] | data outlives pods |
+//! | [`upgrades`] | a release goes forward and back |
+//! | [`examples`] | the README's own values files, deployed |
 //! | [`conformance`] | a chart on disk: every parameter changes what it should, and nothing else |
 //! | [`scenario`] | what a scenario is, and how one is registered |
 //! | [`registry`] | every suite, and the trials that follow from them |
@@ -18,6 +20,7 @@
 
 pub mod conformance;
 pub mod connection;
+pub mod examples;
 pub mod formation;
 pub mod persistence;
 pub mod registry;
@@ -27,5 +30,6 @@ pub mod security;
 pub mod selection;
 pub mod session;
 pub mod shared;
+pub mod upgrades;
 
 pub use harness::trial::Context;

@@ -179,18 +179,19 @@ impl Release {
         Ok(())
     }
 
-    /// Resolves when a pod of the release (not of its hooks) gets into a state that does not heal; pends for ever
-    /// otherwise. For `select!` beside something that would wait in vain.
+    /// Resolves when a pod of the release gets into a state that does not heal; pends for ever otherwise. A hook's pod may
+    /// crash: its Job starts it a few times more. For `select!` beside something that would wait in vain.
     pub async fn doomed(&self) -> ReleaseError {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let config = watcher::Config::default().labels(&format!("app.kubernetes.io/instance={}", self.name));
         // A time that no trial reaches: the other branch of the select has the deadline.
         let what = Expectation::new("the release's pods", "to be doomed", Duration::from_secs(86_400));
         let seen = wait::objects(&pods, config, what, |pods| {
-            let doomed = pods.values().filter(|pod| !is_hook_pod(pod));
-            let found = doomed
-                .filter_map(|pod| Some((pod.clone(), conditions::doom(pod)?)))
-                .next();
+            let doom = |pod: &Pod| match is_hook_pod(pod) {
+                true => conditions::doom_of_hook(pod),
+                false => conditions::doom(pod),
+            };
+            let found = pods.values().find_map(|pod| Some((pod.clone(), doom(pod)?)));
             found.map_or_else(|| Verdict::NotYet("none".to_owned()), Verdict::Ready)
         });
         match seen.await {

@@ -74,6 +74,11 @@ impl Context {
         &self.id
     }
 
+    /// The release's name, the same in every trial.
+    pub fn release_name(&self) -> &'static str {
+        RELEASE_NAME
+    }
+
     /// The mode of this trial.
     pub fn mode(&self) -> Mode {
         self.id.mode
@@ -172,20 +177,34 @@ impl Context {
     /// What `values` render to: by the chart under test, or else by our own generator. A chart that would make a password
     /// of its own is given the trial's.
     async fn bundle(&self, values: &Values) -> Result<Bundle, TrialError> {
+        let mut values = values.clone();
+        if self.environment.chart.is_some() && values.needs_password() {
+            self.password.reveal().clone_into(&mut values.auth.password);
+        }
+        self.bundle_as_given(&values).await
+    }
+
+    /// The same, but a chart makes its own password when `values` have none.
+    pub(super) async fn bundle_as_given(&self, values: &Values) -> Result<Bundle, TrialError> {
         let Some(chart) = &self.environment.chart else {
             return self.render(values);
         };
-        let mut values = values.clone();
-        if values.needs_password() {
-            self.password.reveal().clone_into(&mut values.auth.password);
-        }
-        let rendered = chart.render(RELEASE_NAME, &self.namespace, &values).await;
+        let rendered = chart.render(RELEASE_NAME, &self.namespace, values).await;
         Ok(rendered.map_err(|error| ReleaseError::Chart(Box::new(error)))?)
     }
 
     /// Renders the chart anew and upgrades the release, hooks included.
     pub async fn upgrade(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
         let bundle = self.bundle(&values).await?;
+        self.upgrade_bundle(values, bundle).await
+    }
+
+    /// Upgrades to manifests that differ from what `values` render.
+    pub async fn upgrade_bundle(
+        &mut self,
+        values: Values,
+        bundle: Bundle,
+    ) -> Result<Vec<HookOutput>, TrialError> {
         let step = self.steps.begin("upgrade");
         let release = self.release.as_mut().ok_or(TrialError::NotInstalled)?;
         let upgraded = release.upgrade(bundle).await;

@@ -8,6 +8,7 @@
 //! | [`context`] | what a scenario acts through: install, observe, verify, exec |
 //! | [`observer`] | looking at a release without changing it |
 //! | [`health`] | waiting until every promise holds |
+//! | [`generated_password`] | a password that nobody gave, kept over an upgrade |
 //! | [`canaries`] | a key in every slot |
 //! | [`objects`] | what Kubernetes holds of the release |
 //! | [`inside`] | what a container looks like from inside |
@@ -21,7 +22,8 @@ pub mod context;
 pub mod environment;
 pub mod error;
 pub mod exec;
-pub mod health;
+pub mod generated_password;
+mod health;
 pub mod id;
 pub mod inside;
 pub mod objects;

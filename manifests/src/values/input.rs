@@ -42,7 +42,7 @@ impl ValuesInput {
     }
 
     /// Everything that was given, merged, before it is laid over anything.
-    pub(super) fn given(&self) -> Result<Value, ValuesError> {
+    pub(super) fn given(&self) -> Result<Map<String, Value>, ValuesError> {
         let mut given = Value::Object(Map::new());
         for (name, text) in &self.files {
             merge::overlay(&mut given, parse(name, text)?);
@@ -53,14 +53,17 @@ impl ValuesInput {
                 reason,
             })?;
         }
-        Ok(given)
+        match given {
+            Value::Object(given) => Ok(given),
+            _ => unreachable!("only tables are laid over a table, and every --set has a key"),
+        }
     }
 }
 
 /// Lays what was given over `base`, and checks the result.
-pub(super) fn resolve_over(base: &Values, given: Value) -> Result<Values, ValuesError> {
+pub(super) fn resolve_over(base: &Values, given: Map<String, Value>) -> Result<Values, ValuesError> {
     let mut tree = serde_json::to_value(base).expect("values are plain JSON");
-    merge::overlay(&mut tree, given);
+    merge::overlay(&mut tree, Value::Object(given));
     merge::delete_nulls(&mut tree);
     validation::normalise(&mut tree);
     let problems = validation::problems(&tree);

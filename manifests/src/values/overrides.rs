@@ -11,8 +11,8 @@ use super::{Values, merge};
 /// Values set for a run, on top of those of each trial.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
-    documented: Value,
-    others: Value,
+    documented: Map<String, Value>,
+    others: Map<String, Value>,
 }
 
 impl Overrides {
@@ -22,7 +22,7 @@ impl Overrides {
     /// A file that is not YAML, or a `--set` outside Helm's grammar.
     pub fn new(input: &ValuesInput) -> Result<Self, ValuesError> {
         let mut others = input.given()?;
-        let documented = take_documented("", &mut others).unwrap_or_else(|| Value::Object(Map::new()));
+        let documented = take_documented("", &mut others);
         Ok(Self { documented, others })
     }
 
@@ -36,9 +36,7 @@ impl Overrides {
 
     /// Lays what only the chart knows over a tree of values for it.
     pub fn extend(&self, tree: &mut Value) {
-        if self.others.is_object() {
-            merge::overlay(tree, self.others.clone());
-        }
+        merge::overlay(tree, Value::Object(self.others.clone()));
     }
 
     /// The paths of what only the chart knows, for the report.
@@ -50,46 +48,42 @@ impl Overrides {
     }
 }
 
-/// Moves the README's parameters out of `value`, which stands at `path`.
-fn take_documented(path: &str, value: &mut Value) -> Option<Value> {
-    let Value::Object(map) = value else {
-        return None;
-    };
+/// Moves the README's parameters out of a table, which stands at `path`.
+fn take_documented(path: &str, table: &mut Map<String, Value>) -> Map<String, Value> {
     let mut documented = Map::new();
-    for key in map.keys().cloned().collect::<Vec<_>>() {
-        let below = if path.is_empty() {
-            key.clone()
-        } else {
-            format!("{path}.{key}")
-        };
+    for key in table.keys().cloned().collect::<Vec<_>>() {
+        let below = below(path, &key);
         if find(&below).is_some() {
-            documented.extend(map.remove(&key).map(|value| (key, value)));
+            documented.extend(table.remove(&key).map(|value| (key, value)));
         } else if is_section(&below)
-            && let Some(inner) = map.get_mut(&key)
+            && let Some(Value::Object(inner)) = table.get_mut(&key)
         {
             let taken = take_documented(&below, inner);
-            if inner.as_object().is_some_and(Map::is_empty) {
-                map.remove(&key);
+            if inner.is_empty() {
+                table.remove(&key);
             }
-            documented.extend(taken.map(|taken| (key, taken)));
+            if !taken.is_empty() {
+                documented.insert(key, Value::Object(taken));
+            }
         }
     }
-    (!documented.is_empty()).then_some(Value::Object(documented))
+    documented
 }
 
-fn leaves(path: &str, value: &Value, found: &mut Vec<String>) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                let below = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
-                leaves(&below, value, found);
-            }
+fn leaves(path: &str, table: &Map<String, Value>, found: &mut Vec<String>) {
+    for (key, value) in table {
+        match value {
+            Value::Object(inner) => leaves(&below(path, key), inner, found),
+            _ => found.push(below(path, key)),
         }
-        _ => found.push(path.to_owned()),
+    }
+}
+
+fn below(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
     }
 }
 
@@ -105,7 +99,7 @@ mod tests {
             .file("f", "metrics: {enabled: true}\ncluster: {replicas: 8, own: 1}\n")
             .set("securityContext.fsGroupChangePolicy=Always,mode=cluster");
         let overrides = Overrides::new(&input).expect("well-formed");
-        assert_eq!(overrides.others(), ["cluster.own", "metrics.enabled"]);
+        assert_eq!(overrides.others(), ["metrics.enabled", "cluster.own"]);
         let values = overrides.apply(&Values::default()).expect("valid");
         assert_eq!(values.cluster.replicas, 8);
         assert_eq!(

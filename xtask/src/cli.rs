@@ -220,6 +220,8 @@ pub(crate) enum BenchRow {
     SupervisorMemory,
     /// From install to six nodes that say ok.
     Formation,
+    /// From values to objects.
+    Render,
 }
 
 impl BenchRow {

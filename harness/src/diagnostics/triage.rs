@@ -187,8 +187,7 @@ fn job_pods_in_service(evidence: &Evidence) -> Option<String> {
 fn replicas_cannot_authenticate(evidence: &Evidence) -> Option<String> {
     let seen = evidence.observation.as_ref()?;
     seen.answered().find_map(|(pod, view)| {
-        let unable = view.primary_auth_set == Some(false) && view.password_required == Some(true);
-        (unable && view.replication.link_up == Some(false)).then(|| {
+        view.is_locked_out().then(|| {
             format!(
                 "replica {pod} cannot sync from its primary, which wants a password: masterauth is not set"
             )

@@ -3,9 +3,7 @@
 
 use super::evidence::Evidence;
 use crate::release::HookEvent;
-
-/// What the name of the Job that forms the cluster ends with (chart README, "Chart Structure").
-const INIT_JOB: &str = "cluster-init";
+use crate::release::bundle::INIT_JOB;
 
 /// Every server of a cluster knows only itself.
 pub(super) fn never_formed(evidence: &Evidence) -> Option<String> {

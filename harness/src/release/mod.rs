@@ -41,6 +41,10 @@ use crate::wait::{self, Expectation, Verdict, conditions};
 /// Helm's own default for how long one hook may take.
 pub const HELM_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// How long hooks may take where a headless Service hides the pods that are not ready yet, besides the time in which pods
+/// can become ready: as long as the largest of our own formations.
+const HIDDEN_NAMES: Duration = Duration::from_secs(20);
+
 /// One release in one namespace.
 pub struct Release {
     client: Client,
@@ -154,6 +158,7 @@ impl Release {
                 biased;
                 output = run => output?,
                 doomed = self.doomed() => return Err(doomed),
+                hidden = self.names_stay_hidden(event) => return Err(hidden),
             };
             outputs.push(output);
         }
@@ -231,6 +236,34 @@ impl Release {
         }
         outputs.extend(self.run_hooks(after).await?);
         Ok(outputs)
+    }
+
+    /// Resolves when hooks that come before the pods are ready look for names that are only given to ready ones; pends for
+    /// ever otherwise.
+    async fn names_stay_hidden(&self, event: HookEvent) -> ReleaseError {
+        let Some(service) = self
+            .deployed
+            .hides_unready_pods()
+            .filter(|_| event == HookEvent::PostInstall)
+        else {
+            return std::future::pending().await;
+        };
+        // Not at once: pods whose readiness does not depend on the cluster get their names in this time.
+        let patience = HIDDEN_NAMES + self.deployed.readiness_delay();
+        let what = Expectation::new(format!("{} hooks", event.name()), "to end", patience);
+        let waited: Result<(), _> = wait::poll(what, patience, || async {
+            Verdict::NotYet(format!("Service {service} names only pods that are ready"))
+        })
+        .await;
+        match waited {
+            Err(source) => ReleaseError::Wait {
+                what: format!(
+                    "form a cluster of pods without names: the headless Service {service} has publishNotReadyAddresses false"
+                ),
+                source: Box::new(source),
+            },
+            Ok(()) => std::future::pending().await,
+        }
     }
 
     async fn apply_all(&self) -> Result<(), ReleaseError> {

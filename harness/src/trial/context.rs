@@ -11,6 +11,7 @@ use manifests::{Mode, Values, Variant};
 
 use super::environment::Environment;
 use super::error::TrialError;
+use super::hopeless::{UNABLE_TO_SYNC, hopeless};
 use super::id::TrialId;
 use super::observer::Observer;
 use super::steps::Steps;
@@ -160,10 +161,15 @@ impl Context {
         );
         // Manifests that no chart rendered are deployed without it.
         let release = release.of_chart(self.environment.chart.clone().filter(|_| bundle.values.is_some()));
+        let observer = self.observer(&values);
         self.values = Some(values);
-        let installed = self.release.insert(release).install(bundle).await;
+        let installed = tokio::select! {
+            biased;
+            installed = self.release.insert(release).install(bundle) => installed.map_err(TrialError::from),
+            hopeless = hopeless(&observer, &[UNABLE_TO_SYNC]) => Err(hopeless),
+        };
         self.steps.end(step, installed.is_ok());
-        Ok(installed?)
+        installed
     }
 
     /// The objects that `values` render to, for this trial's release.

@@ -9,22 +9,13 @@ use kube::Api;
 
 use super::context::Context;
 use super::error::TrialError;
+use super::hopeless::{UNABLE_TO_SYNC, UNFORMED, hopeless};
 use crate::checks::{self, Check, Moment, Violation};
 use crate::valkey::ClusterObservation;
 use crate::wait::{self, Expectation, Verdict, conditions};
 
 /// How often to look. An observation of six nodes costs tens of milliseconds; half a second leaves the machine to them.
 const INTERVAL: Duration = Duration::from_millis(500);
-
-/// How long servers may know nobody after the hooks have ended, before it is taken for what it will stay. A formation by
-/// other means than a hook, such as a container beside each server, takes a few seconds.
-const STRANGERS: Duration = Duration::from_secs(10);
-
-/// How often to look for that: seldom, as it is for the rare case.
-const STRANGERS_INTERVAL: Duration = Duration::from_secs(2);
-
-/// A time that no trial reaches: the other branch of the select has the deadline.
-const NEVER: Duration = Duration::from_secs(86_400);
 
 /// How long to keep looking at promises after the pods have failed to become ready: they say why.
 const LAST_LOOK: Duration = Duration::from_secs(2);
@@ -35,10 +26,11 @@ impl Context {
     pub async fn healthy(&mut self) -> Result<ClusterObservation, TrialError> {
         let step = self.steps.begin("become healthy");
         let release = self.release().ok_or(TrialError::NotInstalled)?;
+        let observer = self.observer(self.installed_values()?);
         let healthy = tokio::select! {
             biased;
             doomed = release.doomed() => Err(doomed.into()),
-            unformed = self.stay_unformed() => Err(unformed),
+            hopeless = hopeless(&observer, &[UNFORMED, UNABLE_TO_SYNC]) => Err(hopeless),
             healthy = self.become_healthy() => healthy,
         };
         let took = self.steps.end(step, healthy.is_ok());
@@ -66,32 +58,6 @@ impl Context {
         });
         self.steps.end(step, verified.is_ok());
         verified
-    }
-
-    /// Resolves when every server has known nobody but itself for a while, although the hooks of the release have ended;
-    /// pends for ever otherwise. Nothing is left that would bring them together.
-    async fn stay_unformed(&self) -> TrialError {
-        let since: Mutex<Option<tokio::time::Instant>> = Mutex::default();
-        let never = Expectation::new("the servers", "to stay strangers", NEVER);
-        let unformed = wait::poll(never, STRANGERS_INTERVAL, || async {
-            let seen = self.observe().await.ok().filter(ClusterObservation::is_unformed);
-            let mut since = since.lock().expect("no code panics while it holds the moment");
-            let Some(seen) = seen else {
-                *since = None;
-                return Verdict::NotYet("some know each other, or do not answer".to_owned());
-            };
-            if since.get_or_insert_with(tokio::time::Instant::now).elapsed() < STRANGERS {
-                return Verdict::NotYet("none knows any other".to_owned());
-            }
-            Verdict::Ready(checks::run(&seen, Moment::Settled))
-        });
-        match unformed.await {
-            Ok(violations) => TrialError::Unhealthy {
-                waited: format!("and no server has known any other for {} s", STRANGERS.as_secs()),
-                violations,
-            },
-            Err(error) => error.into(),
-        }
     }
 
     async fn become_healthy(&self) -> Result<ClusterObservation, TrialError> {

@@ -8,6 +8,7 @@
 //! | [`context`] | what a scenario acts through: install, observe, verify, exec |
 //! | [`observer`] | looking at a release without changing it |
 //! | [`health`] | waiting until every promise holds |
+//! | `hopeless` | states of the servers that do not heal by waiting |
 //! | [`generated_password`] | a password that nobody gave, kept over an upgrade |
 //! | [`canaries`] | a key in every slot |
 //! | [`objects`] | what Kubernetes holds of the release |
@@ -24,6 +25,7 @@ pub mod error;
 pub mod exec;
 pub mod generated_password;
 mod health;
+mod hopeless;
 pub mod id;
 pub mod inside;
 pub mod objects;

@@ -35,6 +35,7 @@ pub fn trials() -> Vec<Trial> {
             name: name(&parameter),
             fits: everywhere,
             lacks: nothing,
+            long: false,
             body: |context| Box::pin(changes_exactly(context)),
         },
     };

@@ -82,8 +82,8 @@ async fn custom(context: &mut Context) -> Result<()> {
 async fn deploy(context: &mut Context, values: Values) -> Result<()> {
     context.install(values).await?;
     context.healthy().await?;
-    context.write_canaries().await?;
-    context.verify_canaries().await?;
+    context.write_data().await?;
+    context.verify_data().await?;
     Ok(())
 }
 

@@ -6,6 +6,8 @@
 //! | [`connection`] | clients get in, with the password and only with it |
 //! | [`security`] | containers run as declared |
 //! | [`persistence`] | data outlives pods |
+//! | [`scaling`] | pods come and go, every key stays |
+//! | [`rotation`] | passwords change, every key stays |
 //! | [`upgrades`] | a release goes forward and back |
 //! | [`examples`] | the README's own values files, deployed |
 //! | [`conformance`] | a chart on disk: every parameter changes what it should, and nothing else |
@@ -24,7 +26,9 @@ pub mod examples;
 pub mod formation;
 pub mod persistence;
 pub mod registry;
+pub mod rotation;
 pub mod runner;
+pub mod scaling;
 pub mod scenario;
 pub mod security;
 pub mod selection;

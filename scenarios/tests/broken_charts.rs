@@ -266,7 +266,7 @@ fn run(shared: &SharedSession, helm: &Helm, broken: Broken) -> Result<(), Failed
     let chart =
         Chart::open(copy.path(), helm.clone(), Overrides::default())?.on_cluster(&shared.kubeconfig()?)?;
     let report = shared.run(&trial(broken)?, |environment| {
-        environment.chart = Some(Arc::new(chart))
+        environment.chart = Some(Arc::new(chart));
     })?;
     let acted = Duration::from_millis(report.steps.iter().map(|step| step.duration_ms).sum());
     if acted > RECOGNISED {
@@ -306,6 +306,7 @@ fn trial(broken: Broken) -> Result<Trial, Failed> {
         name,
         fits: everywhere,
         lacks: nothing,
+        long: false,
         body,
     };
     Ok(Trial { id, scenario })

@@ -33,7 +33,6 @@ const JOBS_PER_PROCESSOR: usize = 2;
 /// What was typed, resolved to what it means here.
 struct Plan {
     trials: Vec<Trial>,
-    jobs: usize,
     folder: PathBuf,
     session: SessionOptions,
 }
@@ -84,17 +83,15 @@ impl Plan {
         match args.cluster {
             ClusterKind::Embedded => {}
         }
+        let jobs = args.jobs.map_or(processors * JOBS_PER_PROCESSOR, usize::from);
         Ok(Self {
-            jobs: args
-                .jobs
-                .map_or(processors * JOBS_PER_PROCESSOR, usize::from)
-                .min(trials.len()),
             trials,
             session: SessionOptions {
                 run,
                 image_source: args.image_source,
                 profile: args.profile.into(),
                 seed: args.seed.unwrap_or_else(seed_of_now),
+                jobs,
                 keep: args.keep,
                 chart: None,
                 evidence: folder.join("evidence"),
@@ -109,7 +106,7 @@ async fn execute(plan: Plan, events: EventSink) -> anyhow::Result<u8> {
     events.send(Event::RunStarted {
         run: plan.session.run.clone(),
         trials: plan.trials.len(),
-        jobs: plan.jobs,
+        jobs: plan.session.jobs.min(plan.trials.len()),
         profile: plan.session.profile.name().to_owned(),
     });
     let stop = stop_on_signal(&events)?;
@@ -123,7 +120,7 @@ async fn execute(plan: Plan, events: EventSink) -> anyhow::Result<u8> {
         session = starting => session?,
         () = stop.cancelled() => return Ok(exit::INTERRUPTED),
     };
-    let trials = runner::run_trials(&plan.trials, &session.environment, plan.jobs, &stop).await;
+    let trials = runner::run_trials(&plan.trials, &session.environment, &stop).await;
     let interrupted = stop.is_cancelled();
     let provenance = session.cluster().provenance().clone();
     let report = runner::report(started, &session.environment, provenance, trials, interrupted);

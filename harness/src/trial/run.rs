@@ -13,7 +13,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 
 use super::context::Context;
-use super::environment::{Environment, RUN_LABEL};
+use super::environment::{Environment, RUN_LABEL, Turn};
 use super::error::TrialError;
 use super::id::TrialId;
 use crate::diagnostics;
@@ -28,6 +28,7 @@ pub type Body = for<'a> fn(&'a mut Context) -> BoxFuture<'a, anyhow::Result<()>>
 /// Runs one trial to its end, whatever that is, and tells the environment's listeners of it.
 pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialReport {
     let name = id.to_string();
+    let turn = environment.turns.take().await;
     environment
         .events
         .send(Event::TrialStarted { trial: name.clone() });
@@ -39,7 +40,7 @@ pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialRe
             let reason = format!("namespace {namespace} could not be created: {error}");
             report.outcome = Outcome::Broken { reason };
         }
-        Ok(()) => run_in(id, environment, &namespace, &timeline, body, &mut report).await,
+        Ok(()) => run_in(id, environment, &namespace, &timeline, turn, body, &mut report).await,
     }
     report.duration_ms = timeline.elapsed_ms();
     environment.events.send(Event::TrialFinished {
@@ -61,6 +62,7 @@ async fn run_in(
     environment: &Environment,
     namespace: &str,
     timeline: &Timeline,
+    turn: Turn,
     body: Body,
     report: &mut TrialReport,
 ) {
@@ -71,6 +73,7 @@ async fn run_in(
         namespace.to_owned(),
         timeline.clone(),
     );
+    context.turn = Some(turn);
     let ended = AssertUnwindSafe(body(&mut context)).catch_unwind().await;
     let failure = match ended {
         Ok(Ok(())) => None,
@@ -83,6 +86,13 @@ async fn run_in(
     report.steps = context.take_steps();
     report.measurements = context.take_measurements();
     report.outcome = Outcome::Passed;
+    if failure.is_none()
+        && let Err(problem) = context.discard_data()
+    {
+        report.cleanup.push(format!(
+            "the record of the trial's data could not be removed: {problem}"
+        ));
+    }
     if let Some(TrialError::NotJudged(reason)) = failure.as_ref().and_then(|error| error.downcast_ref()) {
         report.outcome = Outcome::Skipped {
             reason: reason.clone(),
@@ -110,8 +120,10 @@ async fn run_in(
 /// An environment that failed is told from a deployment that did.
 fn outcome(context: &Context, error: &anyhow::Error, evidence: &diagnostics::Evidence) -> Outcome {
     let message = context.redact(&format_error(error));
-    if let Some(TrialError::Invalid(_)) = error.downcast_ref() {
-        return Outcome::Invalid { reason: message };
+    match error.downcast_ref() {
+        Some(TrialError::Invalid(_)) => return Outcome::Invalid { reason: message },
+        Some(TrialError::Journal(_)) => return Outcome::Broken { reason: message },
+        _ => {}
     }
     if let Some(fault) = environment_fault(error) {
         return Outcome::Broken {

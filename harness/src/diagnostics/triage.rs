@@ -93,23 +93,7 @@ fn pod_fits_nowhere(evidence: &Evidence) -> Option<String> {
 }
 
 fn probe_needs_what_the_image_lacks(evidence: &Evidence) -> Option<String> {
-    evidence.events.iter().find_map(|event| {
-        let message = event.message.as_deref()?;
-        let program = message.split("exec: \"").nth(1)?.split('"').next()?;
-        if !message.contains("probe errored") || !message.contains("not found") {
-            return None;
-        }
-        let probe = message.split(' ').next()?.to_lowercase();
-        let pod = event.involved_object.name.as_deref()?;
-        let why = if program == "sh" {
-            "the image has no shell"
-        } else {
-            "the image does not have it"
-        };
-        Some(format!(
-            "the {probe} probe of pod {pod} cannot run {program:?}: {why}"
-        ))
-    })
+    evidence.events.iter().find_map(conditions::probe_without_program)
 }
 
 /// A headless Service that hides pods until they are ready deadlocks a cluster: no pod is ready before the cluster is formed,

@@ -215,13 +215,10 @@ impl Context {
         self.bundle_as_given(&values).await
     }
 
-    /// The same, but a chart makes its own password when `values` have none. An upgrade finds the password that there is.
+    /// The same, but a chart makes its own password when `values` have none.
     pub(super) async fn bundle_as_given(&self, values: &Values) -> Result<Bundle, TrialError> {
         let Some(chart) = &self.environment.chart else {
-            return match self.release {
-                None => self.render(values),
-                Some(_) => self.render_upgrade(values).await,
-            };
+            return self.render(values);
         };
         let rendered = chart.render(RELEASE_NAME, &self.namespace, values).await;
         Ok(rendered.map_err(|error| ReleaseError::Chart(Box::new(error)))?)
@@ -229,7 +226,7 @@ impl Context {
 
     /// Renders the chart anew and upgrades the release, hooks included.
     pub async fn upgrade(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
-        let bundle = self.bundle(&values).await?;
+        let bundle = self.render_upgrade(&values).await?;
         self.upgrade_bundle(values, bundle).await
     }
 

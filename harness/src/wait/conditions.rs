@@ -4,7 +4,7 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::ResourceExt;
 
 use super::Verdict;
@@ -51,6 +51,25 @@ pub fn doom(pod: &Pod) -> Option<String> {
 /// Why a hook's pod will not run. That it crashes is for its Job to judge; that it cannot even be started does not heal.
 pub fn doom_of_hook(pod: &Pod) -> Option<String> {
     doom(pod).filter(|doom| !doom.contains("CrashLoopBackOff"))
+}
+
+/// A probe that cannot run, as the kubelet's event about it says: the image does not have its program.
+pub fn probe_without_program(event: &Event) -> Option<String> {
+    let message = event.message.as_deref()?;
+    let program = message.split("exec: \"").nth(1)?.split('"').next()?;
+    if !message.contains("probe errored") || !message.contains("not found") {
+        return None;
+    }
+    let probe = message.split(' ').next()?.to_lowercase();
+    let pod = event.involved_object.name.as_deref()?;
+    let why = if program == "sh" {
+        "the image has no shell"
+    } else {
+        "the image does not have it"
+    };
+    Some(format!(
+        "the {probe} probe of pod {pod} cannot run {program:?}: {why}"
+    ))
 }
 
 /// How the pod looks, in the words of `kubectl get pods`: `Running 0/1, CrashLoopBackOff, 2 restarts`.

@@ -24,7 +24,7 @@ pub(crate) struct UsageError(pub(crate) String);
 
 /// The code for an error that ended the command: what is not the user's to retype is the environment's.
 pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
-    let usage = error.is::<UsageError>() || error.is::<SelectionError>();
+    let usage = error.is::<UsageError>() || error.is::<SelectionError>() || crate::report::is_usage(error);
     ExitCode::from(if usage { USAGE } else { ENVIRONMENT })
 }
 

@@ -8,7 +8,7 @@ use redis::Value;
 use super::context::Context;
 use super::error::TrialError;
 use crate::checks::Violation;
-use crate::valkey::{ClusterObservation, slots};
+use crate::valkey::{ClusterObservation, ledger, slots};
 
 /// How many keys go into one pipeline: a few hundred kilobytes at most, and few round trips.
 const BATCH: usize = 2048;
@@ -30,7 +30,9 @@ impl Context {
         let step = self.steps.begin("read the key of every slot");
         let read = self.each_canary(Canary::read).await;
         self.steps.end(step, read.is_ok());
-        conclude("every canary to be there unchanged", &read?)
+        conclude("every canary to be there unchanged", &read?)?;
+        self.record_kept([ledger::report::CHECK]);
+        Ok(())
     }
 
     /// Sends one command per slot to its owner, and returns the slots whose answer was not the right one.

@@ -16,6 +16,7 @@ use super::observer::Observer;
 use super::steps::Steps;
 use crate::cluster::PortForward;
 use crate::release::{Bundle, HookEvent, HookOutput, Release};
+use crate::report::TrialRecord;
 use crate::secret::{Password, Redactor};
 use crate::timeline::Timeline;
 use crate::valkey::connection::dial_and_connect;
@@ -39,6 +40,7 @@ pub struct Context {
     values: Option<Values>,
     pub(super) steps: Steps,
     measurements: BTreeMap<String, f64>,
+    pub(super) record: TrialRecord,
 }
 
 impl Context {
@@ -66,6 +68,7 @@ impl Context {
             values: None,
             steps,
             measurements: BTreeMap::new(),
+            record: TrialRecord::default(),
         }
     }
 
@@ -142,6 +145,7 @@ impl Context {
             self.timeline.clone(),
             deadline,
         );
+        self.record_values(&values);
         self.values = Some(values);
         let installed = self.release.insert(release).install(bundle).await;
         self.steps.end(step, installed.is_ok());
@@ -163,6 +167,7 @@ impl Context {
         let release = self.release.as_mut().ok_or(TrialError::NotInstalled)?;
         let upgraded = release.upgrade(bundle).await;
         self.steps.end(step, upgraded.is_ok());
+        self.record_values(&values);
         self.values = Some(values);
         Ok(upgraded?)
     }
@@ -242,6 +247,14 @@ impl Context {
 
     pub(super) fn take_steps(&mut self) -> Vec<crate::report::StepReport> {
         self.steps.take()
+    }
+
+    pub(super) fn take_record(&mut self) -> TrialRecord {
+        std::mem::take(&mut self.record)
+    }
+
+    pub(super) fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     pub(super) fn take_measurements(&mut self) -> BTreeMap<String, f64> {

@@ -36,6 +36,10 @@ impl Context {
             reason = "a trial lasts less than 2^53 milliseconds"
         )]
         self.measure("healthy_ms", took as f64);
+        if let Ok(seen) = &healthy {
+            self.record_kept(checks::OBSERVATION_CHECKS.iter().map(|(name, _)| *name));
+            self.record_slot_map(&self.steps.before_last(), seen);
+        }
         healthy
     }
 
@@ -54,6 +58,10 @@ impl Context {
             })
         });
         self.steps.end(step, verified.is_ok());
+        if let Ok(seen) = &verified {
+            self.record_kept(checks.iter().filter_map(|check| checks::name_of(*check)));
+            self.record_slot_map(name, seen);
+        }
         verified
     }
 

@@ -26,6 +26,15 @@ use crate::release::Hook;
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
+/// The checks behind [`Context::verify_objects`].
+const OBJECT_CHECKS: [&str; 5] = [
+    services::NAME,
+    disruption_budget::NAME,
+    restarts::NAME,
+    persistence::NAME,
+    logs::NAME,
+];
+
 impl Context {
     /// Fails unless Services, budget, restarts, volumes and logs are as promised.
     pub async fn verify_objects(&mut self) -> Result<(), TrialError> {
@@ -40,6 +49,9 @@ impl Context {
             })
         });
         self.steps.end(step, verdict.is_ok());
+        if verdict.is_ok() {
+            self.record_kept(OBJECT_CHECKS);
+        }
         verdict
     }
 
@@ -56,6 +68,7 @@ impl Context {
         let violations = password::check(&attempts);
         self.steps.end(step, violations.is_empty());
         if violations.is_empty() {
+            self.record_kept([password::NAME]);
             return Ok(());
         }
         Err(TrialError::Unhealthy {

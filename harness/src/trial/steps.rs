@@ -62,6 +62,12 @@ impl Steps {
         duration_ms
     }
 
+    /// The act before the step that ended last, in a few words: what that one waited for the effects of.
+    pub(super) fn before_last(&self) -> String {
+        let before = self.steps.iter().rev().nth(1);
+        before.map_or_else(|| "the start".to_owned(), |step| step.name.clone())
+    }
+
     /// Every step that has ended.
     pub(super) fn take(&mut self) -> Vec<StepReport> {
         std::mem::take(&mut self.steps)

@@ -1,7 +1,7 @@
 //! `cargo xtask e2e`: select, run, report.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -12,7 +12,7 @@ use harness::report::journal::Journal;
 use harness::report::plain::Plain;
 use harness::report::progress::Progress;
 use harness::report::style::Style;
-use harness::report::{Event, EventSink, Reporter, RunReport, RunVerdict, file, markdown, outputs};
+use harness::report::{Event, EventSink, Reporter, RunReport, RunVerdict, file, history, markdown, outputs};
 use scenarios::registry::{self, Trial};
 use scenarios::runner::{self, Started};
 use scenarios::selection::{Selection, select};
@@ -119,7 +119,10 @@ async fn execute(plan: Plan, started: Started, begun: RunReport, events: EventSi
     let interrupted = stop.is_cancelled();
     let provenance = session.cluster().provenance().clone();
     let mut report = runner::ended(begun, started, provenance, trials, interrupted);
-    report.baseline = plan.baseline.map(|before| Baseline::new(&before, &report, true));
+    report.baseline = match plan.baseline {
+        Some(before) => Some(Baseline::new(&before, &report, true)),
+        None => run_before(&plan.folder, &report).map(|before| Baseline::new(&before, &report, false)),
+    };
     let written = outputs::write_all(&report, &plan.folder).and_then(|()| step_summary(&report));
     if report.verdict != RunVerdict::Qualified
         && let Some(log) = session.cluster().log()
@@ -133,6 +136,18 @@ async fn execute(plan: Plan, started: Started, begun: RunReport, events: EventSi
     finished(&events, report, plan.folder, kept);
     written?;
     Ok(code)
+}
+
+/// The newest run of the same kind in the folder that this run's folder is in, if there is one.
+fn run_before(folder: &Path, report: &RunReport) -> Option<RunReport> {
+    let (runs, _) = history::read_all(folder.parent()?).ok()?;
+    let same_kind = |run: &&RunReport| {
+        run.run != report.run
+            && !run.interrupted
+            && run.profile == report.profile
+            && run.provenance.provider == report.provenance.provider
+    };
+    runs.iter().rfind(same_kind).cloned()
 }
 
 /// Adds the summary to that of the GitHub Actions step that this runs in, if it does.

@@ -9,7 +9,7 @@ use harness::report::journal::RecoverError;
 use harness::report::merge::MergeError;
 use harness::report::schema::{SCHEMA_FILE, schema};
 use harness::report::style::Style;
-use harness::report::{RunReport, baseline, journal, merge, outputs, summary};
+use harness::report::{RunReport, baseline, history, html, journal, merge, outputs, summary};
 
 use crate::exit;
 
@@ -29,6 +29,17 @@ pub(crate) enum ReportCommand {
     Show {
         /// The report.
         report: PathBuf,
+    },
+    /// Open a report's page in the browser ($BROWSER, or xdg-open); prints its path where there is none.
+    Open {
+        /// The report.
+        report: PathBuf,
+    },
+    /// Pass rates, flakes and durations over many runs, as a table and as a page with plots.
+    History {
+        /// The folder that the runs' folders are in.
+        #[arg(default_value = "reports")]
+        reports: PathBuf,
     },
     /// Make a partial, inconclusive report of a run that was killed.
     Recover {
@@ -60,6 +71,8 @@ pub(crate) fn run(command: ReportCommand) -> anyhow::Result<ExitCode> {
         ReportCommand::Merge(args) => merge_reports(&args)?,
         ReportCommand::Diff { before, after } => diff(&before, &after)?,
         ReportCommand::Show { report } => show(&report)?,
+        ReportCommand::Open { report } => open(&report)?,
+        ReportCommand::History { reports } => write_history(&reports)?,
         ReportCommand::Recover { folder } => recover(&folder)?,
         ReportCommand::Schema { check } => write_schema(check)?,
     };
@@ -99,6 +112,41 @@ fn show(path: &Path) -> anyhow::Result<u8> {
         path.parent().unwrap_or(Path::new("."))
     };
     print(&report, folder);
+    Ok(exit::QUALIFIED)
+}
+
+/// Writes the page anew, since it may be from an earlier version or from elsewhere without one, and opens it.
+fn open(path: &Path) -> anyhow::Result<u8> {
+    let report = file::read(path)?;
+    let folder = if path.is_dir() {
+        path
+    } else {
+        path.parent().unwrap_or(Path::new("."))
+    };
+    let page = folder.join(html::HTML_FILE);
+    file::write_whole(&page, |out| html::write(&report, out))?;
+    let browser = std::env::var("BROWSER").unwrap_or_else(|_| "xdg-open".to_owned());
+    let opened = std::process::Command::new(&browser).arg(&page).status();
+    if !opened.is_ok_and(|status| status.success()) {
+        eprintln!("{browser} does not open it; set BROWSER, or open it yourself:");
+    }
+    println!("{}", page.display());
+    Ok(exit::QUALIFIED)
+}
+
+fn write_history(reports: &Path) -> anyhow::Result<u8> {
+    let (runs, unreadable) = history::read_all(reports)?;
+    for error in unreadable {
+        eprintln!("left out: {error}");
+    }
+    if runs.is_empty() {
+        let nothing = format!("there is no report in the folders of {}", reports.display());
+        return Err(exit::UsageError(nothing).into());
+    }
+    let page = reports.join(history::HISTORY_FILE);
+    file::write_whole(&page, |out| history::write_html(&runs, out))?;
+    print!("{}", history::table(&history::histories(&runs)));
+    println!("{}", page.display());
     Ok(exit::QUALIFIED)
 }
 

@@ -48,7 +48,7 @@ pub mod topology;
 mod violation;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 
 use serde::{Deserialize, Serialize};
 pub use violation::Violation;

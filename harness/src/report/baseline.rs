@@ -164,7 +164,7 @@ pub fn changes(before: &RunReport, after: &RunReport) -> Changes {
         .filter(|name| !now.contains_key(*name))
         .cloned()
         .collect();
-    (changes.slower, changes.faster) = beyond_noise(pairs);
+    (changes.slower, changes.faster) = beyond_noise(&pairs);
     changes
 }
 
@@ -196,7 +196,7 @@ fn promise_changes(before: &TrialReport, after: &TrialReport) -> Vec<PromiseChan
 
 /// Tells slower and faster trials from noise. The two runs' machines may differ in speed: what all trials have in common is
 /// taken out (the median of the ratios), and the rest must exceed what is usual among them.
-fn beyond_noise(pairs: Vec<Pace>) -> (Vec<Pace>, Vec<Pace>) {
+fn beyond_noise(pairs: &[Pace]) -> (Vec<Pace>, Vec<Pace>) {
     let ratio = |pair: &Pace| (ms(pair.after_ms).max(1.0) / ms(pair.before_ms).max(1.0)).ln();
     let common = median(pairs.iter().map(ratio).collect());
     let spread = DEVIATION_PER_MAD * median(pairs.iter().map(|pair| (ratio(pair) - common).abs()).collect());

@@ -34,20 +34,16 @@ pub fn write(report: &RunReport, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The crate counts skipped tests as `disabled`; Surefire's schema has `skipped` for a suite, and nothing for all of them.
+/// Surefire's schema has the count of skipped tests for a suite, and none for all of them.
 fn in_surefires_words(line: &str) -> String {
-    let start = line.trim_start();
-    let Some((before, rest)) = line.split_once(" disabled=\"") else {
+    let Some((before, rest)) = line.split_once(" skipped=\"") else {
         return line.to_owned();
     };
-    if start.starts_with("<testsuites ") {
-        let after = rest.split_once('"').map_or("", |(_, after)| after);
-        return format!("{before}{after}");
+    if !line.starts_with("<testsuites ") {
+        return line.to_owned();
     }
-    if start.starts_with("<testsuite ") {
-        return format!("{before} skipped=\"{rest}");
-    }
-    line.to_owned()
+    let after = rest.split_once('"').map_or("", |(_, after)| after);
+    format!("{before}{after}")
 }
 
 fn suite(name: &str, trials: &[&TrialReport], report: &RunReport) -> TestSuite {

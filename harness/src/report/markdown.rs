@@ -241,7 +241,7 @@ fn html(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters
         .next()

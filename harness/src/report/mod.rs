@@ -25,6 +25,8 @@ pub mod baseline;
 pub mod deployment;
 pub mod event;
 pub mod file;
+pub mod history;
+pub mod html;
 pub mod journal;
 pub mod junit;
 pub mod markdown;

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use super::file::{self, ReportFileError, write_whole};
 use super::model::RunReport;
-use super::{junit, markdown};
+use super::{html, junit, markdown};
 
 /// Writes a report in one format.
 type Format = fn(&RunReport, &mut dyn Write) -> io::Result<()>;
 
 /// Every format beside `report.json`.
-const FORMATS: [(&str, Format); 3] = [
+const FORMATS: [(&str, Format); 4] = [
+    (html::HTML_FILE, html::write),
     (junit::JUNIT_FILE, junit::write),
     (markdown::SUMMARY_FILE, markdown::write_summary),
     (markdown::RELEASE_NOTE_FILE, markdown::write_release_note),

@@ -15,6 +15,7 @@ use super::context::Context;
 use super::environment::{Environment, RUN_LABEL};
 use super::error::TrialError;
 use super::id::TrialId;
+use crate::checks::{self, Moment};
 use crate::diagnostics;
 use crate::report::record::SlotMapReport;
 use crate::report::{Event, Outcome, TrialRecord, TrialReport};
@@ -131,6 +132,9 @@ fn record_failure(report: &mut TrialReport, error: &anyhow::Error, evidence: &di
         error.chain().find_map(|cause| cause.downcast_ref::<TrialError>())
     {
         record.broken(violations);
+    } else if let Some(seen) = &evidence.observation {
+        // Something else ended the trial; which promises do not hold at its end is worth knowing all the same.
+        record.broken(&checks::run(seen, Moment::Settled));
     }
     if let Some(seen) = &evidence.observation {
         let at_ms = evidence.timeline.last().map_or(0, |entry| entry.at_ms);

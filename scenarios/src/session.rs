@@ -6,7 +6,7 @@ use embedded_cluster::images::ImageStore;
 use harness::cluster::{Cluster, ClusterError, EmbeddedOptions, EmbeddedProvider, Kept};
 use harness::images::{self, ImageSource};
 use harness::report::{Event, EventSink};
-use harness::trial::{Environment, Profile};
+use harness::trial::{Environment, Profile, Turns};
 use manifests::password::GENERATED_LENGTH;
 use manifests::{Mode, Password, Values, Variant};
 use tokio::time::Instant;
@@ -25,6 +25,8 @@ pub struct SessionOptions {
     pub profile: Profile,
     /// The seed of everything random.
     pub seed: u64,
+    /// How many trials work at a time.
+    pub jobs: usize,
     /// Leave cluster and namespaces behind.
     pub keep: bool,
     /// Where evidence goes.
@@ -74,6 +76,7 @@ impl Session {
             seed: options.seed,
             keep: options.keep,
             evidence: options.evidence,
+            turns: Turns::new(options.jobs),
             events,
         };
         Ok(Self { cluster, environment })

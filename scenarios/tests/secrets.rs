@@ -152,6 +152,7 @@ fn run_and_report(shared: &SharedSession, folder: &Path) -> Result<RunReport> {
         profile: Profile::Fast,
         seed: 0,
         keep: false,
+        jobs: 1,
         evidence: folder.join("evidence"),
     };
     let begun = runner::begun(started, &options);
@@ -196,6 +197,7 @@ fn trial() -> Trial {
             name: "tells_everybody",
             fits: everywhere,
             lacks: nothing,
+            long: false,
             body: |context| Box::pin(tells_everybody(context)),
         },
     }

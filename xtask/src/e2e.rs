@@ -35,7 +35,6 @@ const JOBS_PER_PROCESSOR: usize = 2;
 /// What was typed, resolved to what it means here.
 struct Plan {
     trials: Vec<Trial>,
-    jobs: usize,
     folder: PathBuf,
     baseline: Option<RunReport>,
     session: SessionOptions,
@@ -82,11 +81,8 @@ impl Plan {
         match args.cluster {
             ClusterKind::Embedded => {}
         }
+        let jobs = args.jobs.map_or(processors * JOBS_PER_PROCESSOR, usize::from);
         Ok(Self {
-            jobs: args
-                .jobs
-                .map_or(processors * JOBS_PER_PROCESSOR, usize::from)
-                .min(trials.len()),
             trials,
             baseline: args.baseline.as_deref().map(file::read).transpose()?,
             session: SessionOptions {
@@ -94,6 +90,7 @@ impl Plan {
                 image_source: args.image_source,
                 profile: args.profile.into(),
                 seed: args.seed.unwrap_or_else(seed_of_now),
+                jobs,
                 keep: args.keep,
                 evidence: folder.join("evidence"),
             },
@@ -106,7 +103,7 @@ async fn execute(plan: Plan, started: Started, begun: RunReport, events: EventSi
     events.send(Event::RunStarted {
         run: plan.session.run.clone(),
         trials: plan.trials.len(),
-        jobs: plan.jobs,
+        jobs: plan.session.jobs.min(plan.trials.len()),
         profile: plan.session.profile.name().to_owned(),
     });
     let stop = stop_on_signal(&events)?;
@@ -115,7 +112,7 @@ async fn execute(plan: Plan, started: Started, begun: RunReport, events: EventSi
         session = starting => session?,
         () = stop.cancelled() => return Ok(exit::INTERRUPTED),
     };
-    let trials = runner::run_trials(&plan.trials, &session.environment, plan.jobs, &stop).await;
+    let trials = runner::run_trials(&plan.trials, &session.environment, &stop).await;
     let interrupted = stop.is_cancelled();
     let provenance = session.cluster().provenance().clone();
     let mut report = runner::ended(begun, started, provenance, trials, interrupted);

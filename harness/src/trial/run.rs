@@ -12,7 +12,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 
 use super::context::Context;
-use super::environment::{Environment, RUN_LABEL};
+use super::environment::{Environment, RUN_LABEL, Turn};
 use super::error::TrialError;
 use super::id::TrialId;
 use crate::checks::{self, Moment};
@@ -29,6 +29,7 @@ pub type Body = for<'a> fn(&'a mut Context) -> BoxFuture<'a, anyhow::Result<()>>
 /// Runs one trial to its end, whatever that is, and tells the environment's listeners of it.
 pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialReport {
     let name = id.to_string();
+    let turn = environment.turns.take().await;
     environment
         .events
         .send(Event::TrialStarted { trial: name.clone() });
@@ -41,7 +42,7 @@ pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialRe
             let reason = format!("namespace {namespace} could not be created: {error}");
             report.outcome = Outcome::Broken { reason };
         }
-        Ok(()) => run_in(id, environment, &namespace, &timeline, body, &mut report).await,
+        Ok(()) => run_in(id, environment, &namespace, &timeline, turn, body, &mut report).await,
     }
     report.duration_ms = timeline.elapsed_ms();
     report.record.started = Some(started);
@@ -64,6 +65,7 @@ async fn run_in(
     environment: &Environment,
     namespace: &str,
     timeline: &Timeline,
+    turn: Turn,
     body: Body,
     report: &mut TrialReport,
 ) {
@@ -74,6 +76,7 @@ async fn run_in(
         namespace.to_owned(),
         timeline.clone(),
     );
+    context.turn = Some(turn);
     let ended = AssertUnwindSafe(body(&mut context)).catch_unwind().await;
     let failure = match ended {
         Ok(Ok(())) => None,
@@ -87,6 +90,13 @@ async fn run_in(
     report.measurements = context.take_measurements();
     report.record = context.take_record();
     report.outcome = Outcome::Passed;
+    if failure.is_none()
+        && let Err(problem) = context.discard_data()
+    {
+        report.cleanup.push(format!(
+            "the record of the trial's data could not be removed: {problem}"
+        ));
+    }
     if let Some(error) = failure {
         timeline.record(Kind::Note, "trial", "failed; evidence is taken now");
         let evidence = diagnostics::collect(&context, &error).await;
@@ -113,8 +123,10 @@ async fn run_in(
 /// An environment that failed is told from a deployment that did.
 fn outcome(context: &Context, error: &anyhow::Error, evidence: &diagnostics::Evidence) -> Outcome {
     let message = context.redact(&format_error(error));
-    if let Some(TrialError::Invalid(_)) = error.downcast_ref() {
-        return Outcome::Invalid { reason: message };
+    match error.downcast_ref() {
+        Some(TrialError::Invalid(_)) => return Outcome::Invalid { reason: message },
+        Some(TrialError::Journal(_)) => return Outcome::Broken { reason: message },
+        _ => {}
     }
     if let Some(fault) = environment_fault(error) {
         return Outcome::Broken {

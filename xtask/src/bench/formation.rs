@@ -10,7 +10,7 @@ use harness::report::EventSink;
 use harness::secret::Password;
 use harness::timeline::Timeline;
 use harness::trial::observer::is_server;
-use harness::trial::{Context, Environment, Profile, TrialId};
+use harness::trial::{Context, Environment, Profile, TrialId, Turns};
 use harness::valkey::cluster_info::ClusterInfo;
 use harness::valkey::{Connection, Dialer, dial_and_connect};
 use harness::wait::{self, Expectation, Verdict, conditions};
@@ -98,6 +98,7 @@ impl Deployment {
             profile: Profile::Fast,
             deadlines: Profile::Fast.deadlines(),
             seed: 0,
+            turns: Turns::new(1),
             keep: false,
             evidence: std::env::temp_dir(),
             events: EventSink::silent(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::evidence::Evidence;
-use crate::valkey::cluster_nodes::Flag;
+use crate::valkey::cluster_nodes::{ClusterNode, Flag};
 use crate::valkey::slots::SlotSet;
 
 /// Slots whose owner is gone and that no replica has taken over, as most of the nodes that answered see it.
@@ -19,7 +19,7 @@ pub(super) fn slots_are_uncovered(evidence: &Evidence) -> Option<String> {
         let replicas: Vec<&str> = nodes
             .replicas_of(&owner.id)
             .filter(|replica| !replica.has(&Flag::Failed))
-            .map(|replica| replica.short_id())
+            .map(ClusterNode::short_id)
             .collect();
         let why = match replicas.as_slice() {
             [] => "with every replica that it had".to_owned(),

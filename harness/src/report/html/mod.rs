@@ -27,19 +27,28 @@ pub const HTML_FILE: &str = "report.html";
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
+/// Beyond this many bytes, trials come without their logs, so that the page stays below 2 MiB; the evidence has them.
+const LOGS_WITHIN: usize = 1024 * 1024;
+
 /// Nothing may be fetched, whatever a log line in the page says.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
 /// Writes the page.
 pub fn write(report: &RunReport, out: &mut dyn Write) -> io::Result<()> {
-    let mut emit = |markup: Markup| out.write_all(markup.into_string().as_bytes());
+    let mut written = 0;
+    let mut emit = |markup: Markup| {
+        let text = markup.into_string();
+        written += text.len();
+        out.write_all(text.as_bytes()).map(|()| written)
+    };
     emit(head(report))?;
     emit(overview::render(report))?;
     emit(filters(report))?;
     emit(PreEscaped("<div id=\"trials\">".to_owned()))?;
+    let mut size = 0;
     for trial in &report.trials {
-        emit(trial::render(trial, report))?;
+        size = emit(trial::render(trial, report, size < LOGS_WITHIN))?;
     }
     emit(PreEscaped("</div>".to_owned()))?;
     emit(overview::provenance(report))?;
@@ -48,7 +57,8 @@ pub fn write(report: &RunReport, out: &mut dyn Write) -> io::Result<()> {
         (PreEscaped("</main>"))
         script { (PreEscaped(SCRIPT)) }
         (PreEscaped("</body></html>\n"))
-    })
+    })?;
+    Ok(())
 }
 
 /// A page of another kind in the same clothes.

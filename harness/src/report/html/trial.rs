@@ -12,8 +12,8 @@ use crate::timeline::Entry;
 /// How many events of a failure are listed: the evidence has all of them.
 const EVENTS: usize = 300;
 
-/// The trial, unfolded when there is something to see to.
-pub(super) fn render(trial: &TrialReport, report: &RunReport) -> Markup {
+/// The trial, unfolded when there is something to see to; with its logs when the page has room for them.
+pub(super) fn render(trial: &TrialReport, report: &RunReport, with_logs: bool) -> Markup {
     let unfolded = matches!(
         trial.outcome,
         Outcome::Failed { .. } | Outcome::Invalid { .. } | Outcome::Broken { .. }
@@ -41,7 +41,7 @@ pub(super) fn render(trial: &TrialReport, report: &RunReport) -> Markup {
                 @for availability in &trial.record.availability { (gaps(availability)) }
                 @for fates in &trial.record.ledgers { (keys(fates)) }
                 (asserted(trial))
-                (evidence(trial, unfolded))
+                (evidence(trial, unfolded, with_logs))
             }
         }
     }
@@ -160,18 +160,21 @@ fn asserted(trial: &TrialReport) -> Markup {
     }
 }
 
-fn evidence(trial: &TrialReport, failed: bool) -> Markup {
+fn evidence(trial: &TrialReport, failed: bool, with_logs: bool) -> Markup {
     let record = &trial.record;
     html! {
         @if let Some(folder) = &trial.evidence {
             p.note { "All evidence is in " code { (folder.display()) } "." }
         }
-        @if failed && !record.timeline.is_empty() {
+        @if !with_logs && !record.exhibits.is_empty() {
+            p.note { "This page has no room for more logs; they are in the evidence." }
+        }
+        @if with_logs && failed && !record.timeline.is_empty() {
             details { summary { "Everything that happened " span.n { (record.timeline.len()) } }
                 pre tabindex="0" { (told(&record.timeline)) }
             }
         }
-        @for exhibit in &record.exhibits { (log(exhibit)) }
+        @if with_logs { @for exhibit in &record.exhibits { (log(exhibit)) } }
     }
 }
 

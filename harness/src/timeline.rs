@@ -1,25 +1,33 @@
-//! Everything that happened during a trial, on one clock: its steps, Kubernetes events, pod transitions, hook output and
-//! changes of cluster_state.
+//! Everything that happened during a trial, on one clock: its steps, Kubernetes events, transitions of pods and Jobs, hook
+//! output and changes of cluster_state.
 //!
 //! It is filled from watches in the background, not from polling, so that a short-lived state is in it too. It is a
 //! record for people and for the triage; nothing decides anything by reading it while a trial runs.
+
+mod state;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::wait::conditions;
+pub use state::State;
+
+use crate::wait::{Verdict, conditions};
 
 /// What kind of thing an [`Entry`] tells of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A step of the trial began or ended.
@@ -28,6 +36,8 @@ pub enum Kind {
     Event,
     /// A pod changed.
     Pod,
+    /// A Job changed.
+    Job,
     /// A line that a hook printed.
     Hook,
     /// A node's `cluster_state` changed.
@@ -37,7 +47,7 @@ pub enum Kind {
 }
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// Milliseconds since the trial began.
     pub at_ms: u64,
@@ -47,6 +57,9 @@ pub struct Entry {
     pub subject: String,
     /// What happened, in one line.
     pub text: String,
+    /// What the subject is like from now on, if that is what the entry tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
 }
 
 impl fmt::Display for Entry {
@@ -55,6 +68,7 @@ impl fmt::Display for Entry {
             Kind::Step => "step",
             Kind::Event => "event",
             Kind::Pod => "pod",
+            Kind::Job => "job",
             Kind::Hook => "hook",
             Kind::ClusterState => "cluster",
             Kind::Note => "note",
@@ -79,6 +93,7 @@ pub struct Timeline {
 #[derive(Debug)]
 struct Inner {
     origin: Instant,
+    began: Timestamp,
     record: Mutex<Record>,
 }
 
@@ -93,6 +108,7 @@ impl Default for Timeline {
         Self {
             inner: Arc::new(Inner {
                 origin: Instant::now(),
+                began: Timestamp::now(),
                 record: Mutex::default(),
             }),
         }
@@ -102,12 +118,28 @@ impl Default for Timeline {
 impl Timeline {
     /// Writes one entry down, at the present moment.
     pub fn record(&self, kind: Kind, subject: impl Into<String>, text: impl Into<String>) {
+        self.push(kind, subject.into(), text.into(), None);
+    }
+
+    /// Writes down what changed, and what the subject is like from now on.
+    pub fn record_state(
+        &self,
+        kind: Kind,
+        subject: impl Into<String>,
+        text: impl Into<String>,
+        state: State,
+    ) {
+        self.push(kind, subject.into(), text.into(), Some(state));
+    }
+
+    fn push(&self, kind: Kind, subject: String, text: String, state: Option<State>) {
         let at_ms = self.elapsed_ms();
         self.lock().entries.push(Entry {
             at_ms,
             kind,
-            subject: subject.into(),
-            text: text.into(),
+            subject,
+            text,
+            state,
         });
     }
 
@@ -119,11 +151,13 @@ impl Timeline {
             .insert(node.to_owned(), state.to_owned());
         if before.as_deref() != Some(state) {
             let before = before.unwrap_or_else(|| "unknown".to_owned());
-            self.record(
-                Kind::ClusterState,
-                node,
-                format!("cluster_state {before} → {state}"),
-            );
+            let now = if state == "ok" {
+                State::Ready
+            } else {
+                State::Failed
+            };
+            let text = format!("cluster_state {before} → {state}");
+            self.record_state(Kind::ClusterState, node, text, now);
         }
     }
 
@@ -132,17 +166,28 @@ impl Timeline {
         u64::try_from(self.inner.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// At which millisecond of the timeline `moment` was; 0 for one before its beginning.
+    pub fn at_ms(&self, moment: Timestamp) -> u64 {
+        u64::try_from(moment.duration_since(self.inner.began).as_millis()).unwrap_or(0)
+    }
+
     /// A copy of every entry so far, in order.
     pub fn entries(&self) -> Vec<Entry> {
         self.lock().entries.clone()
     }
 
-    /// Starts to record the events and pod transitions of `namespace`, until the returned guard is dropped.
+    /// Starts to record the events and the transitions of pods and Jobs of `namespace`, until the returned guard is dropped.
     pub fn watch(&self, client: &Client, namespace: &str) -> NamespaceWatch {
         let mut tasks = JoinSet::new();
-        tasks.spawn(record_pods(
+        tasks.spawn(record_changes::<Pod>(
             self.clone(),
             Api::namespaced(client.clone(), namespace),
+            POD,
+        ));
+        tasks.spawn(record_changes::<Job>(
+            self.clone(),
+            Api::namespaced(client.clone(), namespace),
+            JOB,
         ));
         tasks.spawn(record_events(
             self.clone(),
@@ -181,22 +226,60 @@ pub fn transitions(before: Option<&Pod>, after: Option<&Pod>) -> Vec<String> {
     changes
 }
 
-async fn record_pods(timeline: Timeline, pods: Api<Pod>) {
-    let mut known: BTreeMap<String, Pod> = BTreeMap::new();
-    let mut events = watcher::watcher(pods, watcher::Config::default())
+/// How the changes of one kind of object are told.
+struct Telling<K> {
+    kind: Kind,
+    transitions: fn(Option<&K>, Option<&K>) -> Vec<String>,
+    state: fn(Option<&K>) -> State,
+}
+
+const POD: Telling<Pod> = Telling {
+    kind: Kind::Pod,
+    transitions,
+    state: state::of_pod,
+};
+
+const JOB: Telling<Job> = Telling {
+    kind: Kind::Job,
+    transitions: job_transitions,
+    state: state::of_job,
+};
+
+/// What changed between two states of one Job, in a few words.
+fn job_transitions(before: Option<&Job>, after: Option<&Job>) -> Vec<String> {
+    let phase = |job: Option<&Job>| match conditions::job_verdict(job) {
+        Verdict::Ready(()) => "complete".to_owned(),
+        Verdict::NotYet(phase) | Verdict::Never(phase) => phase,
+    };
+    let (seen, now) = (phase(before), phase(after));
+    if seen == now {
+        return Vec::new();
+    }
+    vec![format!("{seen} → {now}")]
+}
+
+async fn record_changes<K>(timeline: Timeline, objects: Api<K>, telling: Telling<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    let mut known: BTreeMap<String, K> = BTreeMap::new();
+    let mut events = watcher::watcher(objects, watcher::Config::default())
         .default_backoff()
         .boxed();
     while let Some(event) = events.next().await {
         let (name, after) = match event {
-            Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => (pod.name_any(), Some(pod)),
-            Ok(watcher::Event::Delete(pod)) => (pod.name_any(), None),
+            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                (object.name_any(), Some(object))
+            }
+            Ok(watcher::Event::Delete(object)) => (object.name_any(), None),
             Ok(watcher::Event::Init | watcher::Event::InitDone) | Err(_) => continue,
         };
-        for change in transitions(known.get(&name), after.as_ref()) {
-            timeline.record(Kind::Pod, name.as_str(), change);
+        let state = (telling.state)(after.as_ref());
+        for change in (telling.transitions)(known.get(&name), after.as_ref()) {
+            timeline.record_state(telling.kind, name.as_str(), change, state);
         }
         match after {
-            Some(pod) => known.insert(name, pod),
+            Some(object) => known.insert(name, object),
             None => known.remove(&name),
         };
     }
@@ -280,6 +363,7 @@ mod tests {
             kind: Kind::Event,
             subject: "pod vk-0".into(),
             text: "Pulled: x".into(),
+            state: None,
         };
         assert_eq!(entry.to_string(), "  12.034  event    pod vk-0: Pulled: x");
     }

@@ -8,12 +8,15 @@ use std::time::Instant;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use harness::cluster::Provenance;
-use harness::report::model::{SCHEMA_VERSION, verdict};
-use harness::report::{Event, RunReport, TrialReport};
+use harness::report::deployment::Deployment;
+use harness::report::model::SCHEMA_VERSION;
+use harness::report::verdict::verdict;
+use harness::report::{Event, RunReport, RunVerdict, TrialReport};
 use harness::trial::{Environment, run};
 use tokio_util::sync::CancellationToken;
 
-use crate::registry::Trial;
+use crate::registry::{self, Trial};
+use crate::session::SessionOptions;
 
 /// Runs `trials`, as many at a time as the environment has turns, until all have ended or `stop` is cancelled. The result
 /// is in the order of `trials`; one that had not ended by then is skipped, with that reason.
@@ -81,26 +84,46 @@ impl Started {
     }
 }
 
-/// Puts a run's report together.
-pub fn report(
+/// The report of a run that begins: without trials, and inconclusive.
+pub fn begun(started: Started, options: &SessionOptions) -> RunReport {
+    RunReport {
+        schema: SCHEMA_VERSION,
+        run: options.run.clone(),
+        started: started.at,
+        duration_ms: 0,
+        verdict: RunVerdict::Inconclusive,
+        because: "the run has not ended".to_owned(),
+        profile: options.profile.name().to_owned(),
+        seed: options.seed,
+        provenance: Provenance::default(),
+        deployment: Deployment::of_project(options.profile),
+        catalogue: registry::trials()
+            .iter()
+            .map(|trial| trial.id.to_string())
+            .collect(),
+        merged: Vec::new(),
+        baseline: None,
+        trials: Vec::new(),
+        interrupted: false,
+    }
+}
+
+/// The report of the same run at its end.
+pub fn ended(
+    begun: RunReport,
     started: Started,
-    environment: &Environment,
     provenance: Provenance,
     trials: Vec<TrialReport>,
     interrupted: bool,
 ) -> RunReport {
     let (verdict, because) = verdict(trials.iter().map(|trial| &trial.outcome), interrupted);
     RunReport {
-        schema: SCHEMA_VERSION,
-        run: environment.run.clone(),
-        started: started.at,
         duration_ms: u64::try_from(started.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
         verdict,
         because,
-        profile: environment.profile.name().to_owned(),
-        seed: environment.seed,
         provenance,
         trials,
         interrupted,
+        ..begun
     }
 }

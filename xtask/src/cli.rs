@@ -9,7 +9,8 @@ use harness::trial::Profile;
 
 use crate::compare::CompareArgs;
 use crate::manifests::ManifestsArgs;
-use crate::{bench, cluster, compare, e2e, manifests};
+use crate::report::ReportCommand;
+use crate::{bench, cluster, compare, e2e, manifests, report};
 
 /// End-to-end tests for the Percona Valkey Helm chart.
 ///
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     /// Start, reach and remove an embedded cluster that outlives the command.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Merge, compare, show and recover reports.
+    #[command(subcommand)]
+    Report(ReportCommand),
     /// Measure how fast the embedded cluster is, beside floors measured in the same run.
     Bench(BenchArgs),
 }
@@ -48,6 +52,7 @@ impl Command {
             Self::Compare(args) => compare::run(&args),
             Self::Manifests(args) => manifests::run(&args),
             Self::Cluster(command) => cluster::run(command),
+            Self::Report(command) => report::run(command),
             Self::Bench(args) => bench::run(&args),
         }
     }
@@ -80,6 +85,9 @@ pub(crate) struct E2eArgs {
     /// Where the report goes [default: reports/RUN].
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
+    /// Mark what got worse since the run of this report.json.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
     /// Where the images come from: auto, pull, stand-in or archive=PATH.
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub(crate) image_source: ImageSource,

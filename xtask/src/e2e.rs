@@ -1,15 +1,18 @@
 //! `cargo xtask e2e`: select, run, report.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use harness::cluster::ClusterError;
+use harness::report::baseline::Baseline;
+use harness::report::file::ReportFileError;
+use harness::report::journal::Journal;
 use harness::report::plain::Plain;
 use harness::report::progress::Progress;
 use harness::report::style::Style;
-use harness::report::{Event, EventSink, Reporter, RunReport, RunVerdict, file};
+use harness::report::{Event, EventSink, Reporter, RunReport, RunVerdict, file, history, markdown, outputs};
 use scenarios::conformance;
 use scenarios::registry::{self, Trial};
 use scenarios::runner::{self, Started};
@@ -34,6 +37,7 @@ const JOBS_PER_PROCESSOR: usize = 2;
 struct Plan {
     trials: Vec<Trial>,
     folder: PathBuf,
+    baseline: Option<RunReport>,
     session: SessionOptions,
 }
 
@@ -52,9 +56,13 @@ pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
         chart::check_overrides(chart, plan.session.profile)?;
     }
     plan.session.chart = chart;
+    let started = Started::now();
+    let begun = runner::begun(started, &plan.session);
+    let names: Vec<String> = plan.trials.iter().map(|trial| trial.id.to_string()).collect();
+    let journal = Journal::begin(&plan.folder, &begun, &names, Box::new(std::io::stderr()))?;
     let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
-    let (events, reporters) = EventSink::start(vec![reporter()]);
-    let code = runtime.block_on(execute(plan, events));
+    let (events, reporters) = EventSink::start(vec![reporter(), Box::new(journal)]);
+    let code = runtime.block_on(execute(plan, started, begun, events));
     // Stragglers of an interrupted run hold clones of the sink; they are dropped with the runtime.
     drop(runtime);
     reporters
@@ -86,6 +94,7 @@ impl Plan {
         let jobs = args.jobs.map_or(processors * JOBS_PER_PROCESSOR, usize::from);
         Ok(Self {
             trials,
+            baseline: args.baseline.as_deref().map(file::read).transpose()?,
             session: SessionOptions {
                 run,
                 image_source: args.image_source,
@@ -101,8 +110,7 @@ impl Plan {
     }
 }
 
-async fn execute(plan: Plan, events: EventSink) -> anyhow::Result<u8> {
-    let started = Started::now();
+async fn execute(plan: Plan, started: Started, begun: RunReport, events: EventSink) -> anyhow::Result<u8> {
     events.send(Event::RunStarted {
         run: plan.session.run.clone(),
         trials: plan.trials.len(),
@@ -123,8 +131,12 @@ async fn execute(plan: Plan, events: EventSink) -> anyhow::Result<u8> {
     let trials = runner::run_trials(&plan.trials, &session.environment, &stop).await;
     let interrupted = stop.is_cancelled();
     let provenance = session.cluster().provenance().clone();
-    let report = runner::report(started, &session.environment, provenance, trials, interrupted);
-    file::write(&report, &plan.folder)?;
+    let mut report = runner::ended(begun, started, provenance, trials, interrupted);
+    report.baseline = match plan.baseline {
+        Some(before) => Some(Baseline::new(&before, &report, true)),
+        None => run_before(&plan.folder, &report).map(|before| Baseline::new(&before, &report, false)),
+    };
+    let written = outputs::write_all(&report, &plan.folder).and_then(|()| step_summary(&report));
     if report.verdict != RunVerdict::Qualified
         && let Some(log) = session.cluster().log()
     {
@@ -133,8 +145,40 @@ async fn execute(plan: Plan, events: EventSink) -> anyhow::Result<u8> {
     }
     let kept = end(session).await?;
     let code = exit::code_of_run(&report);
+    // Also a verdict that could not be written down is told.
     finished(&events, report, plan.folder, kept);
+    written?;
     Ok(code)
+}
+
+/// The newest run of the same kind in the folder that this run's folder is in, if there is one.
+fn run_before(folder: &Path, report: &RunReport) -> Option<RunReport> {
+    let (runs, _) = history::read_all(folder.parent()?).ok()?;
+    let same_kind = |run: &&RunReport| {
+        run.run != report.run
+            && !run.interrupted
+            && run.profile == report.profile
+            && run.provenance.provider == report.provenance.provider
+    };
+    runs.iter().rfind(same_kind).cloned()
+}
+
+/// Adds the summary to that of the GitHub Actions step that this runs in, if it does.
+fn step_summary(report: &RunReport) -> Result<(), ReportFileError> {
+    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from) else {
+        return Ok(());
+    };
+    let append = || {
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)?;
+        markdown::write_summary(report, &mut file)
+    };
+    append().map_err(|source| ReportFileError::Io {
+        path: path.clone(),
+        source,
+    })
 }
 
 async fn end(session: Session) -> Result<Option<String>, ClusterError> {

@@ -31,6 +31,7 @@ pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
     let usage = error.is::<UsageError>()
         || error.is::<SelectionError>()
         || error.is::<ValuesError>()
+        || crate::report::is_usage(error)
         || matches!(chart, Some(ChartError::NotAChart { .. }));
     ExitCode::from(match chart {
         _ if usage => USAGE,

@@ -8,6 +8,7 @@
 //! | [`manifests`] | render the chart |
 //! | [`cluster`] | an embedded cluster to work on |
 //! | [`bench`] | how fast the embedded cluster is |
+//! | [`report`] | merge, compare, show and recover reports |
 //! | [`cli`] | what can be typed |
 //! | [`exit`] | what the exit codes mean |
 
@@ -19,6 +20,7 @@ mod compare;
 mod e2e;
 mod exit;
 mod manifests;
+mod report;
 
 use std::process::ExitCode;
 

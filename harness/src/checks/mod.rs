@@ -52,7 +52,7 @@ pub mod topology;
 mod violation;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 
 use serde::{Deserialize, Serialize};
 pub use violation::Violation;
@@ -92,6 +92,14 @@ pub fn run(observation: &ClusterObservation, moment: Moment) -> Vec<Violation> {
         .flat_map(|(_, check)| check(observation))
         .filter(|violation| moment == Moment::Settled || violation.legal_while.is_none())
         .collect()
+}
+
+/// The name of a check of [`OBSERVATION_CHECKS`].
+pub fn name_of(check: Check) -> Option<&'static str> {
+    OBSERVATION_CHECKS
+        .iter()
+        .find(|(_, known)| std::ptr::fn_addr_eq(*known, check))
+        .map(|(name, _)| *name)
 }
 
 #[cfg(test)]
@@ -144,6 +152,14 @@ mod tests {
         let observation = fixture.observation();
         assert_eq!(run(&observation, Moment::Changing), []);
         assert_eq!(run(&observation, Moment::Settled).len(), 2);
+    }
+
+    #[test]
+    fn a_check_is_known_by_its_name() {
+        for (name, check) in OBSERVATION_CHECKS {
+            assert_eq!(name_of(*check), Some(*name));
+        }
+        assert_eq!(name_of(restarts::check), None);
     }
 
     #[test]

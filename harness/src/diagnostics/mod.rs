@@ -4,17 +4,23 @@
 //! |---|---|
 //! | [`evidence`] | what was found, as values |
 //! | [`collect`] | fetching it, within a bounded time, before anything is deleted |
+//! | [`exhibits`] | the ends of its texts, for the report |
+//! | [`facts`] | the most telling facts, when no rule knows the cause |
 //! | [`write`] | one file per thing, without passwords |
 //! | `unformed` | why no cluster was ever formed |
 //! | [`triage`] | the most likely cause, in one sentence: a table of rules over the evidence |
 
 mod collect;
 pub mod evidence;
+mod exhibits;
+mod facts;
 mod triage;
 mod unformed;
 mod write;
 
 pub use collect::collect;
 pub use evidence::Evidence;
+pub use exhibits::exhibits;
+pub use facts::telling_facts;
 pub use triage::triage;
 pub use write::write;

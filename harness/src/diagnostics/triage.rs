@@ -1,6 +1,8 @@
 //! The most likely cause, in one sentence: the first rule of a table that recognises the evidence. A rule is a pure
 //! function; it names the pod or object, and says what is wrong with it rather than what followed from it.
 
+mod cluster;
+
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 
@@ -13,17 +15,20 @@ use crate::wait::conditions;
 type Rule = fn(&Evidence) -> Option<String>;
 
 /// Causes before their consequences: a server that crashes also leaves the init Job waiting.
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 15] = [
     image_cannot_be_had,
     container_cannot_be_made,
     server_crashes,
     pod_fits_nowhere,
+    volume_claim_is_unbound,
     probe_needs_what_the_image_lacks,
     names_are_not_published,
     service_port_does_not_exist,
     job_pods_in_service,
     replicas_cannot_authenticate,
     announces_wrong_address,
+    cluster::slots_are_uncovered,
+    cluster::slots_are_unassigned,
     hook_waits,
     unformed::never_formed,
 ];
@@ -90,6 +95,27 @@ fn server_crashes(evidence: &Evidence) -> Option<String> {
 fn pod_fits_nowhere(evidence: &Evidence) -> Option<String> {
     let doomed = evidence.pods.iter().filter_map(conditions::doom);
     doomed.into_iter().find(|doom| doom.contains("FailedScheduling"))
+}
+
+/// Not a doom: a claim may be bound any moment. Once the trial has failed, it is what was waited for.
+fn volume_claim_is_unbound(evidence: &Evidence) -> Option<String> {
+    let (name, message) = evidence.pods.iter().find_map(|pod| {
+        let conditions = pod.status.as_ref()?.conditions.as_deref()?;
+        let refused = conditions
+            .iter()
+            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+        let message = refused.message.as_deref()?;
+        let about_claims = message.to_lowercase().contains("persistentvolumeclaim");
+        about_claims.then(|| (pod.name_any(), message.to_owned()))
+    })?;
+    let waits = hook_of(evidence).map(|hook| format!("the hook {hook} waits for pod {name}"));
+    let waits = waits.unwrap_or_else(|| format!("pod {name} does not start"));
+    Some(format!("{waits}: its volume claim is unbound ({message})"))
+}
+
+/// The hook that the error is about.
+fn hook_of(evidence: &Evidence) -> Option<&str> {
+    evidence.error.split(" hook ").nth(1)?.split(' ').next()
 }
 
 fn probe_needs_what_the_image_lacks(evidence: &Evidence) -> Option<String> {
@@ -192,7 +218,7 @@ fn announces_wrong_address(evidence: &Evidence) -> Option<String> {
 }
 
 fn hook_waits(evidence: &Evidence) -> Option<String> {
-    let hook = evidence.error.split(" hook ").nth(1)?.split(' ').next()?;
+    let hook = hook_of(evidence)?;
     let pod = evidence.error.split("while it waited for ").nth(1)?;
     let pod = pod.split([';', ':', ' ', '\n']).next()?;
     let found = evidence.pods.iter().find(|candidate| candidate.name_any() == pod);
@@ -291,6 +317,24 @@ mod tests {
             "{containerStatuses: [{name: valkey, ready: false, restartCount: 2, image: x, imageID: x,
                state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {exitCode: 1}}}]}",
         )
+    }
+
+    #[test]
+    fn a_claim_that_is_unbound_is_what_the_hook_waits_for() {
+        let pending = server(
+            "{phase: Pending, conditions: [{type: PodScheduled, status: 'False', reason: Unschedulable,
+               message: '0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.'}]}",
+        );
+        let evidence = Evidence {
+            error: "post-install hook vk-cluster-init failed while it waited for vk-0; x".to_owned(),
+            pods: vec![pending],
+            ..Evidence::default()
+        };
+        assert_eq!(
+            triage(&evidence).unwrap(),
+            "the hook vk-cluster-init waits for pod vk-0: its volume claim is unbound \
+             (0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.)"
+        );
     }
 
     #[test]

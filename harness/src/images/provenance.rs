@@ -1,12 +1,13 @@
 //! Which image ran, and where it came from: for the report, and to keep a run on the images it began with.
 
 use embedded_cluster::images::{Image, Pins};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stand_in::{BUILT_FROM_LABEL, STAND_IN_LABEL};
 
 /// Where an image came from in this run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// It was pulled.
@@ -20,7 +21,8 @@ pub enum Origin {
 }
 
 /// One image of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ImageProvenance")]
 pub struct Provenance {
     /// The reference as the manifests have it.
     pub reference: String,

@@ -1,10 +1,10 @@
-//! `report.json`: the record on disk.
+//! `report.json`, and how every file of a report is written: complete or not at all.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::model::RunReport;
+use super::model::{RunReport, SCHEMA_VERSION};
 
 /// The record's file name within a report's folder.
 pub const REPORT_FILE: &str = "report.json";
@@ -21,6 +21,40 @@ pub enum ReportFileError {
         #[source]
         source: io::Error,
     },
+    /// The folder for the report cannot be written to, found out before the run.
+    #[error(
+        "the report cannot be written below {}: choose another folder with --report, or make this one writable",
+        path.display()
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The file ends in the middle.
+    #[error(
+        "report {0} ends in the middle: what wrote it was cut off; `cargo xtask report recover {1}` makes a report of the \
+         trials that had finished",
+        path.display(),
+        path.parent().unwrap_or(Path::new(".")).display()
+    )]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is from a later version of this project.
+    #[error(
+        "report {} has schema {schema}, and this program reads up to {SCHEMA_VERSION}: read it with the version that wrote it",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        schema: u64,
+    },
     /// The file's content is not a report.
     #[error("report {} is not a report", path.display())]
     Content {
@@ -32,34 +66,141 @@ pub enum ReportFileError {
     },
 }
 
-/// Writes `report` into `folder`, which is made if need be, and returns the file's path. The file is complete or absent,
-/// never half written.
+impl ReportFileError {
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Writes `report` into `folder`, which is made if need be, and returns the file's path.
 pub fn write(report: &RunReport, folder: &Path) -> Result<PathBuf, ReportFileError> {
     let path = folder.join(REPORT_FILE);
-    let io = |source| ReportFileError::Io {
-        path: path.clone(),
-        source,
-    };
-    fs::create_dir_all(folder).map_err(io)?;
-    let mut text = serde_json::to_string_pretty(report).map_err(|source| ReportFileError::Content {
-        path: path.clone(),
-        source,
+    write_whole(&path, |out| {
+        serde_json::to_writer_pretty(&mut *out, report)?;
+        out.write_all(b"\n")
     })?;
-    text.push('\n');
-    let draft = folder.join(format!(".{REPORT_FILE}.draft"));
-    fs::write(&draft, text).map_err(io)?;
-    fs::rename(&draft, &path).map_err(io)?;
     Ok(path)
 }
 
-/// Reads a report back.
-pub fn read(path: &Path) -> Result<RunReport, ReportFileError> {
-    let text = fs::read_to_string(path).map_err(|source| ReportFileError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    serde_json::from_str(&text).map_err(|source| ReportFileError::Content {
-        path: path.to_owned(),
-        source,
+/// Writes a file through `content`, so that it is complete or, if it was not there before, absent: a full disk leaves no half
+/// of a report.
+pub fn write_whole(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), ReportFileError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = path.with_file_name(format!(".{name}.draft"));
+    let written = || -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut out = BufWriter::new(File::create(&draft)?);
+        content(&mut out)?;
+        out.into_inner()?.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    written().map_err(|source| {
+        // The draft of a file that could not be finished is of no use; whether it goes decides nothing.
+        let _ = fs::remove_file(&draft);
+        ReportFileError::io(path, source)
     })
+}
+
+/// Reads a report back, from its file or from the folder that it is in.
+pub fn read(path: &Path) -> Result<RunReport, ReportFileError> {
+    let path = if path.is_dir() {
+        path.join(REPORT_FILE)
+    } else {
+        path.to_owned()
+    };
+    let text = fs::read_to_string(&path).map_err(|source| ReportFileError::io(&path, source))?;
+    parse(&text, &path)
+}
+
+fn parse(text: &str, path: &Path) -> Result<RunReport, ReportFileError> {
+    /// Every version of the schema has this field.
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        schema: u64,
+    }
+    let content = |source: serde_json::Error| match source.is_eof() {
+        true => ReportFileError::Truncated {
+            path: path.to_owned(),
+        },
+        false => ReportFileError::Content {
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let versioned: Versioned = serde_json::from_str(text).map_err(content)?;
+    if versioned.schema > u64::from(SCHEMA_VERSION) {
+        return Err(ReportFileError::Newer {
+            path: path.to_owned(),
+            schema: versioned.schema,
+        });
+    }
+    serde_json::from_str(text).map_err(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::model::Outcome;
+    use crate::report::model::tests_support::{report, trial};
+
+    #[test]
+    fn what_was_written_is_read_back_from_the_file_and_from_its_folder() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let written = report(vec![trial("s", "a", "cluster", "rpm", Outcome::Passed)]);
+        let path = write(&written, folder.path()).expect("written");
+        assert_eq!(read(&path).expect("read"), written);
+        assert_eq!(read(folder.path()).expect("read"), written);
+        let files: Vec<_> = fs::read_dir(folder.path()).expect("listed").collect();
+        assert_eq!(files.len(), 1, "no draft is left: {files:?}");
+    }
+
+    #[test]
+    fn a_report_cut_off_anywhere_is_said_to_end_in_the_middle() {
+        let text = serde_json::to_string_pretty(&report(vec![])).expect("JSON");
+        for length in [0, 1, text.len() / 2, text.len() - 1] {
+            let error = parse(&text[..length], Path::new("runs/r1/report.json")).expect_err("cut off");
+            let said = error.to_string();
+            assert!(said.contains("ends in the middle"), "{length}: {said}");
+            assert!(said.contains("report recover runs/r1`"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_named_and_anything_else_is_no_report() {
+        let mut newer = serde_json::to_value(report(vec![])).expect("JSON");
+        newer["schema"] = 2.into();
+        newer["verdict"] = "excellent".into();
+        let error = parse(&newer.to_string(), Path::new("r.json")).expect_err("newer");
+        assert!(
+            error
+                .to_string()
+                .contains("has schema 2, and this program reads up to 1"),
+            "{error}"
+        );
+        let error = parse("{\"a\": 1}", Path::new("r.json")).expect_err("no report");
+        assert_eq!(error.to_string(), "report r.json is not a report");
+    }
+
+    #[test]
+    fn a_full_disk_is_named_and_leaves_the_older_file_whole() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("report.json");
+        fs::write(&path, "older").expect("written");
+        let full = |_: &mut dyn Write| Err(io::Error::from(io::ErrorKind::StorageFull));
+        let error = write_whole(&path, full).expect_err("the disk is full");
+        assert!(
+            error.to_string().contains("report.json cannot be accessed"),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(&path).expect("read"), "older");
+        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 1);
+    }
 }

@@ -1,18 +1,23 @@
 //! `RunReport`: what a run was, what it ran on, and what came of every trial.
 //!
-//! It is a value with no behaviour but its verdict; everything that prints or exports a run is a projection of it.
+//! It is a value without behaviour; everything that prints or exports a run is a projection of it. Its JSON form is published
+//! as a schema (`harness/schema/report-v1.json`). What was seen during a trial is in [`record`](super::record).
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::baseline::Baseline;
+use super::deployment::Deployment;
+use super::record::TrialRecord;
 use crate::cluster::Provenance;
 
 /// Raised when a field changes its meaning or goes away; new optional fields do not raise it.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// One run of the suite.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunReport {
     /// [`SCHEMA_VERSION`] of the writer.
     pub schema: u32,
@@ -32,14 +37,39 @@ pub struct RunReport {
     pub seed: u64,
     /// What it ran on.
     pub provenance: Provenance,
+    /// What was deployed.
+    #[serde(default)]
+    pub deployment: Deployment,
+    /// The names of all trials that the suite has, selected or not.
+    #[serde(default)]
+    pub catalogue: Vec<String>,
+    /// The runs that this report was put together from, if it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<MergedRun>,
+    /// How it compares with an earlier run, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
     /// Every selected trial, in the order of their names.
     pub trials: Vec<TrialReport>,
     /// The run was stopped before its end.
     pub interrupted: bool,
 }
 
+/// A run whose trials are part of a merged report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MergedRun {
+    /// The run's identifier.
+    pub run: String,
+    /// When it began (RFC 3339).
+    pub started: jiff::Timestamp,
+    /// How many trials it contributed.
+    pub trials: usize,
+    /// Its seed.
+    pub seed: u64,
+}
+
 /// What a run says about the deployment under test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunVerdict {
     /// Every selected trial ran and passed.
@@ -51,7 +81,7 @@ pub enum RunVerdict {
 }
 
 /// One trial: a scenario in one mode and variant.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrialReport {
     /// `suite::scenario::mode-variant`.
     pub name: String,
@@ -75,10 +105,13 @@ pub struct TrialReport {
     pub evidence: Option<PathBuf>,
     /// What could not be cleaned up; never hides the outcome.
     pub cleanup: Vec<String>,
+    /// What was seen during it.
+    #[serde(default)]
+    pub record: TrialRecord,
 }
 
 /// One step of a trial.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepReport {
     /// The step in a few words, such as `install`.
     pub name: String,
@@ -91,7 +124,7 @@ pub struct StepReport {
 }
 
 /// What came of a trial.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Outcome {
     /// Everything that the scenario asserts holds.
@@ -120,6 +153,29 @@ pub enum Outcome {
     },
 }
 
+impl RunVerdict {
+    /// As people write it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Qualified => "qualified",
+            Self::NotQualified => "not qualified",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+impl TrialReport {
+    /// The scenario with its suite: `suite::scenario`.
+    pub fn story(&self) -> String {
+        format!("{}::{}", self.suite, self.scenario)
+    }
+
+    /// The combination: `mode-variant`.
+    pub fn combination(&self) -> String {
+        format!("{}-{}", self.mode, self.variant)
+    }
+}
+
 impl Outcome {
     /// One word for tables.
     pub fn word(&self) -> &'static str {
@@ -136,122 +192,22 @@ impl Outcome {
     pub fn is_failure(&self) -> bool {
         matches!(self, Self::Failed { .. })
     }
-}
 
-/// Derives a run's verdict, and the sentence that explains it, from the outcomes of its trials. An empty run, a run that
-/// was cut short and a run that skipped everything are never green.
-pub fn verdict<'a>(
-    outcomes: impl IntoIterator<Item = &'a Outcome>,
-    interrupted: bool,
-) -> (RunVerdict, String) {
-    let (mut passed, mut failed, mut skipped, mut invalid, mut broken) = (0, 0, 0, 0, 0);
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Passed => passed += 1,
-            Outcome::Failed { .. } => failed += 1,
-            Outcome::Skipped { .. } => skipped += 1,
-            Outcome::Invalid { .. } => invalid += 1,
-            Outcome::Broken { .. } => broken += 1,
-        }
-    }
-    let total: usize = passed + failed + skipped + invalid + broken;
-    if failed > 0 {
-        return (
-            RunVerdict::NotQualified,
-            format!("{failed} of {} failed", trials(total)),
-        );
-    }
-    let inconclusive = |because: String| (RunVerdict::Inconclusive, because);
-    if interrupted {
-        return inconclusive(format!(
-            "the run was interrupted after {passed} trials had passed"
-        ));
-    }
-    if broken > 0 {
-        return inconclusive(format!(
-            "{broken} of {} could not be run: the environment is at fault",
-            trials(total)
-        ));
-    }
-    if invalid > 0 {
-        return inconclusive(format!(
-            "{invalid} of {} invalid: the fault did not take place",
-            trials(total)
-        ));
-    }
-    if passed == 0 {
-        return inconclusive(format!("no trial ran ({skipped} skipped)"));
-    }
-    let skips = if skipped > 0 {
-        format!(", {skipped} skipped")
-    } else {
-        String::new()
-    };
-    (RunVerdict::Qualified, format!("{} passed{skips}", trials(passed)))
-}
-
-fn trials(count: usize) -> String {
-    if count == 1 {
-        "1 trial".to_owned()
-    } else {
-        format!("{count} trials")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn failed() -> Outcome {
-        Outcome::Failed {
-            cause: None,
-            message: "x".into(),
-        }
-    }
-
-    fn skipped() -> Outcome {
-        Outcome::Skipped { reason: "x".into() }
-    }
-
-    #[test]
-    fn a_failure_outweighs_everything_else() {
-        let broken = Outcome::Broken { reason: "x".into() };
-        let (found, because) = verdict(&[Outcome::Passed, failed(), broken], true);
-        assert_eq!(
-            (found, because.as_str()),
-            (RunVerdict::NotQualified, "1 of 3 trials failed")
-        );
-    }
-
-    #[test]
-    fn nothing_run_is_never_green() {
-        for outcomes in [vec![], vec![skipped(), skipped()]] {
-            assert_eq!(
-                verdict(&outcomes, false).0,
-                RunVerdict::Inconclusive,
-                "{outcomes:?}"
-            );
-        }
-        assert_eq!(verdict(&[Outcome::Passed], true).0, RunVerdict::Inconclusive);
-        assert_eq!(
-            verdict(&[Outcome::Passed, Outcome::Broken { reason: "x".into() }], false).0,
-            RunVerdict::Inconclusive
-        );
-    }
-
-    #[test]
-    fn green_says_how_much_was_skipped() {
-        let (found, because) = verdict(&[Outcome::Passed, skipped()], false);
-        assert_eq!(
-            (found, because.as_str()),
-            (RunVerdict::Qualified, "1 trial passed, 1 skipped")
-        );
+    /// Why it is what it is, in one line: the cause where one is known; nothing for a pass.
+    pub fn headline(&self) -> Option<&str> {
+        let why = match self {
+            Self::Passed => return None,
+            Self::Failed { cause, message } => cause.as_ref().unwrap_or(message),
+            Self::Skipped { reason } | Self::Invalid { reason } | Self::Broken { reason } => reason,
+        };
+        why.lines().next()
     }
 }
 
 /// Values that the tests of the projections start from.
 #[cfg(test)]
 pub(crate) mod tests_support {
+    use super::super::verdict::verdict;
     use super::*;
 
     pub(crate) fn trial(
@@ -273,6 +229,7 @@ pub(crate) mod tests_support {
             measurements: std::collections::BTreeMap::new(),
             evidence: None,
             cleanup: Vec::new(),
+            record: TrialRecord::default(),
         }
     }
 
@@ -288,6 +245,10 @@ pub(crate) mod tests_support {
             profile: "fast".into(),
             seed: 7,
             provenance: Provenance::default(),
+            deployment: Deployment::default(),
+            catalogue: Vec::new(),
+            merged: Vec::new(),
+            baseline: None,
             trials,
             interrupted: false,
         }

@@ -100,16 +100,14 @@ pub(super) fn trial_line(report: &TrialReport, style: Style) -> String {
         "{:>6.1} s",
         std::time::Duration::from_millis(report.duration_ms).as_secs_f64()
     );
-    let (word, why) = match &report.outcome {
-        Outcome::Passed => (style.good(&word), None),
-        Outcome::Failed { cause, message } => (style.bad(&word), Some(cause.as_ref().unwrap_or(message))),
-        Outcome::Skipped { reason } => (style.faint(&word), Some(reason)),
-        Outcome::Invalid { reason } | Outcome::Broken { reason } => (style.doubtful(&word), Some(reason)),
+    let word = match &report.outcome {
+        Outcome::Passed => style.good(&word),
+        Outcome::Failed { .. } => style.bad(&word),
+        Outcome::Skipped { .. } => style.faint(&word),
+        Outcome::Invalid { .. } | Outcome::Broken { .. } => style.doubtful(&word),
     };
-    let why = why
-        .and_then(|why| why.lines().next())
-        .map(|why| format!(": {why}"))
-        .unwrap_or_default();
+    let why = report.outcome.headline();
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     format!("{word} {took}  {}{why}", report.name)
 }
 

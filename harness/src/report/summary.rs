@@ -30,6 +30,7 @@ pub fn render(report: &RunReport, folder: &Path, kept: Option<&str>, style: Styl
         text.push_str(&details(trial, report, folder, style));
     }
     text.push_str(&slowest(&report.trials));
+    text.push_str(&compared(report));
     if let Some(kept) = kept {
         let _ = writeln!(text, "kept: {kept}");
     }
@@ -48,19 +49,50 @@ pub fn render(report: &RunReport, folder: &Path, kept: Option<&str>, style: Styl
 pub fn reproduce(trial: &TrialReport, report: &RunReport) -> String {
     format!(
         "cargo xtask e2e --scenario {}::{} --mode {} --variant {} --profile {} --seed {}",
-        trial.suite, trial.scenario, trial.mode, trial.variant, report.profile, report.seed
+        trial.suite,
+        trial.scenario,
+        trial.mode,
+        trial.variant,
+        report.profile,
+        trial.record.seed.unwrap_or(report.seed)
     )
+}
+
+/// Why a trial did not pass, in full: the cause (or that none is known, and the most telling facts), then what was seen.
+pub fn explanation(trial: &TrialReport) -> String {
+    let mut text = String::new();
+    match &trial.outcome {
+        Outcome::Passed => {}
+        Outcome::Failed { cause, message } => {
+            text.push_str(&likely(cause.as_deref(), &trial.record.facts));
+            let _ = writeln!(text, "{message}");
+        }
+        Outcome::Skipped { reason } | Outcome::Invalid { reason } | Outcome::Broken { reason } => {
+            let _ = writeln!(text, "{reason}");
+        }
+    }
+    text
+}
+
+/// The cause, or that no rule knows one, and where to look first.
+fn likely(cause: Option<&str>, facts: &[String]) -> String {
+    match (cause, facts) {
+        (Some(cause), _) => format!("most likely: {cause}\n"),
+        (None, []) => String::new(),
+        (None, facts) => {
+            let facts: String = facts.iter().map(|fact| format!("  - {fact}\n")).collect();
+            format!("no known cause fits; the most telling facts:\n{facts}")
+        }
+    }
 }
 
 /// Scenarios down and combinations across, both in the order in which they first occur.
 fn table(trials: &[TrialReport], style: Style) -> String {
-    let row_of = |trial: &TrialReport| format!("{}::{}", trial.suite, trial.scenario);
-    let column_of = |trial: &TrialReport| format!("{}-{}", trial.mode, trial.variant);
-    let rows = distinct(trials.iter().map(row_of));
-    let columns = distinct(trials.iter().map(column_of));
+    let rows = distinct(trials.iter().map(TrialReport::story));
+    let columns = distinct(trials.iter().map(TrialReport::combination));
     let cells: BTreeMap<(String, String), &TrialReport> = trials
         .iter()
-        .map(|trial| ((row_of(trial), column_of(trial)), trial))
+        .map(|trial| ((trial.story(), trial.combination()), trial))
         .collect();
     let first = rows.iter().map(String::len).max().unwrap_or(0);
     let mut text = format!("{:first$}", "");
@@ -84,7 +116,7 @@ fn table(trials: &[TrialReport], style: Style) -> String {
 }
 
 /// Each text once, in the order of first occurrence.
-fn distinct(texts: impl Iterator<Item = String>) -> Vec<String> {
+pub(super) fn distinct(texts: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = Vec::new();
     for text in texts {
         if !seen.contains(&text) {
@@ -116,8 +148,8 @@ fn details(trial: &TrialReport, report: &RunReport, folder: &Path, style: Style)
     match &trial.outcome {
         Outcome::Passed => {}
         Outcome::Failed { cause, message } => {
-            if let Some(cause) = cause {
-                let _ = writeln!(text, "  most likely: {cause}");
+            for line in likely(cause.as_deref(), &trial.record.facts).lines() {
+                let _ = writeln!(text, "  {line}");
             }
             let lines: Vec<&str> = message.lines().collect();
             for line in lines.iter().take(MESSAGE_LINES) {
@@ -164,6 +196,42 @@ fn slowest(trials: &[TrialReport]) -> String {
     format!("\nslowest: {}\n", named.join(", "))
 }
 
+/// What is different from the earlier run that a person named, or from the one before where something got worse.
+pub fn compared(report: &RunReport) -> String {
+    let Some(baseline) = &report.baseline else {
+        return String::new();
+    };
+    let changes = &baseline.changes;
+    let mut text = String::new();
+    let mut line = |what: &str, names: Vec<String>| {
+        if !names.is_empty() {
+            let _ = writeln!(text, "{what} since {}: {}", baseline.run, names.join(", "));
+        }
+    };
+    let pace = |pace: &super::baseline::Pace| {
+        format!(
+            "{} {} → {}",
+            pace.trial,
+            took(pace.before_ms),
+            took(pace.after_ms)
+        )
+    };
+    line("REGRESSION", changes.new_failures.clone());
+    line("fixed", changes.fixed.clone());
+    line("slower", changes.slower.iter().map(pace).collect());
+    let promise = |change: &super::baseline::PromiseChange| {
+        format!(
+            "{} in {}: {} → {}",
+            change.promise, change.trial, change.before, change.after
+        )
+    };
+    line("promises changed", changes.promises.iter().map(promise).collect());
+    if baseline.asked_for && text.is_empty() {
+        let _ = writeln!(text, "no regression since {}", baseline.run);
+    }
+    text
+}
+
 fn verdict_words(verdict: RunVerdict, style: Style) -> String {
     match verdict {
         RunVerdict::Qualified => style.good("QUALIFIED"),
@@ -172,7 +240,7 @@ fn verdict_words(verdict: RunVerdict, style: Style) -> String {
     }
 }
 
-fn took(duration_ms: u64) -> String {
+pub(super) fn took(duration_ms: u64) -> String {
     format!("{:.1} s", Duration::from_millis(duration_ms).as_secs_f64())
 }
 

@@ -9,7 +9,7 @@ use super::error::TrialError;
 use crate::checks::Violation;
 use crate::timeline::Kind;
 pub use crate::valkey::load::report::LoadBudget;
-use crate::valkey::load::{Load, LoadOptions, LoadReport};
+use crate::valkey::load::{self, Load, LoadOptions, LoadReport};
 
 impl Context {
     /// Starts writers on every shard. They go on until [`stop_load`](Self::stop_load).
@@ -61,7 +61,10 @@ impl Context {
         }
         let verdict = TrialError::unless_kept(report.violations(&budget));
         self.steps.end(step, verdict.is_ok());
-        verdict.map(|()| report)
+        self.record_availability(&format!("load {}", self.loads), &report);
+        verdict?;
+        self.record_kept([load::report::AVAILABILITY, load::report::DATA]);
+        Ok(report)
     }
 
     /// How long a shard may be without a primary when one fails or leaves without having been drained: until the others

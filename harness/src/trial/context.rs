@@ -19,6 +19,7 @@ use super::passwords;
 use super::steps::Steps;
 use crate::cluster::PortForward;
 use crate::release::{Bundle, HookEvent, HookOutput, Release, ReleaseError};
+use crate::report::TrialRecord;
 use crate::secret::{Password, Passwords, Redactor};
 use crate::timeline::Timeline;
 use crate::valkey::dialer::Dialer;
@@ -50,6 +51,7 @@ pub struct Context {
     /// The trial's turn to use the machine; given back while it only watches.
     pub(super) turn: Option<Turn>,
     measurements: BTreeMap<String, f64>,
+    pub(super) record: TrialRecord,
 }
 
 impl Context {
@@ -84,6 +86,7 @@ impl Context {
             past: Past::default(),
             turn: None,
             measurements: BTreeMap::new(),
+            record: TrialRecord::default(),
         }
     }
 
@@ -183,6 +186,7 @@ impl Context {
         // Manifests that no chart rendered are deployed without it.
         let release = release.of_chart(self.environment.chart.clone().filter(|_| bundle.values.is_some()));
         let observer = self.observer(&values);
+        self.record_values(&values);
         self.values = Some(values);
         let installed = tokio::select! {
             biased;
@@ -243,6 +247,7 @@ impl Context {
         let release = self.release.as_mut().ok_or(TrialError::NotInstalled)?;
         let upgraded = release.upgrade(bundle).await;
         self.steps.end(step, upgraded.is_ok());
+        self.record_values(&values);
         self.values = Some(values);
         Ok(upgraded?)
     }
@@ -336,6 +341,14 @@ impl Context {
 
     pub(super) fn take_steps(&mut self) -> Vec<crate::report::StepReport> {
         self.steps.take()
+    }
+
+    pub(super) fn take_record(&mut self) -> TrialRecord {
+        std::mem::take(&mut self.record)
+    }
+
+    pub(super) fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     pub(super) fn take_measurements(&mut self) -> BTreeMap<String, f64> {

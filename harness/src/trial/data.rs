@@ -8,7 +8,7 @@ use super::context::Context;
 use super::error::TrialError;
 use crate::checks::Violation;
 use crate::valkey::ledger::{
-    Ledger, LedgerSpec, Mix, Target, Verification, VerifyOptions, WriteOptions, WriteReport,
+    self, Ledger, LedgerSpec, Mix, Target, Verification, VerifyOptions, WriteOptions, WriteReport,
 };
 use crate::valkey::slots::SLOT_COUNT;
 
@@ -31,10 +31,15 @@ impl Context {
     /// Reads every key back. Each must hold what was acknowledged last.
     pub async fn verify_data(&mut self) -> Result<(), TrialError> {
         let step = self.steps.begin("account for every key");
-        let verdict = self.read_data().await;
-        let verdict = verdict.and_then(|found| TrialError::unless_kept(found.violations(0)));
+        let found = self.read_data().await;
+        if let Ok(found) = &found {
+            self.record_ledger(&self.steps.last(), found);
+        }
+        let verdict = found.and_then(|found| TrialError::unless_kept(found.violations(0)));
         self.steps.end(step, verdict.is_ok());
-        verdict
+        verdict?;
+        self.record_kept([ledger::report::CHECK]);
+        Ok(())
     }
 
     /// Reads every key back, and says what became of each.

@@ -43,6 +43,8 @@ impl Context {
         )]
         self.measure("healthy_ms", took as f64);
         if let Ok(seen) = &healthy {
+            self.record_kept(checks::OBSERVATION_CHECKS.iter().map(|(name, _)| *name));
+            self.record_slot_map(&self.steps.before_last(), seen);
             self.past.remember(seen.clone());
         }
         healthy
@@ -88,6 +90,10 @@ impl Context {
             Ok(seen)
         });
         self.steps.end(step, verified.is_ok());
+        if let Ok(seen) = &verified {
+            self.record_kept(checks.iter().filter_map(|check| checks::name_of(*check)));
+            self.record_slot_map(name, seen);
+        }
         verified
     }
 

@@ -43,6 +43,9 @@ impl Context {
             })
         });
         self.steps.end(step, verdict.is_ok());
+        if verdict.is_ok() {
+            self.record_kept([security::NAME]);
+        }
         verdict
     }
 

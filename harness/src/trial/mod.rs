@@ -20,6 +20,7 @@
 //! | [`objects`] | what Kubernetes holds of the release |
 //! | [`inside`] | what a container looks like from inside |
 //! | [`exec`] | commands inside containers |
+//! | [`recording`] | what a scenario puts into the report |
 //! | [`steps`] | what was done, when, and for how long |
 //! | [`error`] | why an act did not succeed |
 //! | [`run`] | the life of a trial: namespace, body, evidence, clean-up, report |
@@ -43,6 +44,7 @@ pub mod observer;
 pub mod operations;
 pub mod passwords;
 pub mod profile;
+pub mod recording;
 pub mod run;
 pub mod steps;
 

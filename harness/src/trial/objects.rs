@@ -26,12 +26,24 @@ use crate::release::Hook;
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
+/// The checks behind [`Context::verify_objects`].
+const OBJECT_CHECKS: [&str; 5] = [
+    services::NAME,
+    disruption_budget::NAME,
+    restarts::NAME,
+    persistence::NAME,
+    logs::NAME,
+];
+
 impl Context {
     /// Fails unless Services, budget, restarts, volumes and logs are as promised.
     pub async fn verify_objects(&mut self) -> Result<(), TrialError> {
         let step = self.steps.begin("verify Services, budget, volumes and logs");
         let verdict = self.object_violations().await.and_then(TrialError::unless_kept);
         self.steps.end(step, verdict.is_ok());
+        if verdict.is_ok() {
+            self.record_kept(OBJECT_CHECKS);
+        }
         verdict
     }
 
@@ -47,7 +59,9 @@ impl Context {
         let attempts = password::attempt(self.dialer().as_ref(), &pods, credentials).await;
         let violations = password::check(&attempts);
         self.steps.end(step, violations.is_empty());
-        TrialError::unless_kept(violations)
+        TrialError::unless_kept(violations)?;
+        self.record_kept([password::NAME]);
+        Ok(())
     }
 
     async fn object_violations(&self) -> Result<Vec<Violation>, TrialError> {

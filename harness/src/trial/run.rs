@@ -16,9 +16,12 @@ use super::context::Context;
 use super::environment::{Environment, RUN_LABEL, Turn};
 use super::error::TrialError;
 use super::id::TrialId;
+use crate::checks::{self, Moment};
 use crate::diagnostics;
 use crate::release::ChartError;
-use crate::report::{Event, Outcome, TrialReport};
+use crate::report::record::SlotMapReport;
+use crate::report::{Event, Outcome, TrialRecord, TrialReport};
+use crate::secret::Redactor;
 use crate::timeline::{Kind, Timeline};
 use crate::wait::{self, Expectation, Verdict};
 
@@ -34,6 +37,7 @@ pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialRe
         .send(Event::TrialStarted { trial: name.clone() });
     let timeline = Timeline::default();
     let mut report = blank_report(id);
+    let started = jiff::Timestamp::now();
     let namespace = id.namespace(&environment.run);
     match create_namespace(environment, &namespace, &name).await {
         Err(error) => {
@@ -43,6 +47,7 @@ pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialRe
         Ok(()) => run_in(id, environment, &namespace, &timeline, turn, body, &mut report).await,
     }
     report.duration_ms = timeline.elapsed_ms();
+    report.record.started = Some(started);
     environment.events.send(Event::TrialFinished {
         report: Box::new(report.clone()),
     });
@@ -85,6 +90,7 @@ async fn run_in(
     };
     report.steps = context.take_steps();
     report.measurements = context.take_measurements();
+    report.record = context.take_record();
     report.outcome = Outcome::Passed;
     if failure.is_none()
         && let Err(problem) = context.discard_data()
@@ -108,8 +114,11 @@ async fn run_in(
                 .push(format!("the evidence could not be written: {problem}")),
         }
         report.outcome = outcome(&context, &error, &evidence);
+        record_failure(report, &error, &evidence);
     }
     drop(watch);
+    report.record.timeline = timeline.entries();
+    *report = without_secrets(report, context.redactor());
     if !environment.keep
         && let Err(problem) = delete_namespace(environment, namespace).await
     {
@@ -132,6 +141,36 @@ fn outcome(context: &Context, error: &anyhow::Error, evidence: &diagnostics::Evi
     }
     let cause = diagnostics::triage(evidence).map(|cause| context.redact(&cause));
     Outcome::Failed { cause, message }
+}
+
+/// What the evidence says, as far as it belongs into the report.
+fn record_failure(report: &mut TrialReport, error: &anyhow::Error, evidence: &diagnostics::Evidence) {
+    let record = &mut report.record;
+    if let Some(TrialError::Unhealthy { violations, .. }) =
+        error.chain().find_map(|cause| cause.downcast_ref::<TrialError>())
+    {
+        record.broken(violations);
+    } else if let Some(seen) = &evidence.observation {
+        // Something else ended the trial; which promises do not hold at its end is worth knowing all the same.
+        record.broken(&checks::run(seen, Moment::Settled));
+    }
+    if let Some(seen) = &evidence.observation {
+        let at_ms = evidence.timeline.last().map_or(0, |entry| entry.at_ms);
+        record
+            .slot_maps
+            .extend(SlotMapReport::new("the failure", at_ms, seen));
+    }
+    record.exhibits = diagnostics::exhibits(evidence);
+    if let Outcome::Failed { cause: None, .. } = &report.outcome {
+        record.facts = diagnostics::telling_facts(evidence);
+    }
+}
+
+/// The report without any password, wherever one may have got to.
+fn without_secrets(report: &TrialReport, redactor: &Redactor) -> TrialReport {
+    let mut tree = serde_json::to_value(report).expect("a report is plain JSON");
+    redactor.redact_json(&mut tree);
+    serde_json::from_value(tree).expect("a report without passwords is a report")
 }
 
 /// The whole chain of causes in one text, without repeating what an outer error says of an inner one.
@@ -229,6 +268,7 @@ fn blank_report(id: &TrialId) -> TrialReport {
         measurements: BTreeMap::new(),
         evidence: None,
         cleanup: Vec::new(),
+        record: TrialRecord::default(),
     }
 }
 

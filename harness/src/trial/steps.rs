@@ -62,6 +62,21 @@ impl Steps {
         duration_ms
     }
 
+    /// The act before the step that ended last, in a few words: what that one waited for the effects of.
+    pub(super) fn before_last(&self) -> String {
+        self.nth_last(1)
+    }
+
+    /// The step that ended last, in a few words.
+    pub(super) fn last(&self) -> String {
+        self.nth_last(0)
+    }
+
+    fn nth_last(&self, steps: usize) -> String {
+        let before = self.steps.iter().rev().nth(steps);
+        before.map_or_else(|| "the start".to_owned(), |step| step.name.clone())
+    }
+
     /// Every step that has ended.
     pub(super) fn take(&mut self) -> Vec<StepReport> {
         std::mem::take(&mut self.steps)

@@ -1,0 +1,179 @@
+//! What was deployed: which state of the project, which manifests, which values. What it ran on is the cluster's
+//! [`Provenance`](crate::cluster::Provenance).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use manifests::password::GENERATED_LENGTH;
+use manifests::{Mode, Password, Release, Values, Variant};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::release::Bundle;
+use crate::secret::REDACTED;
+use crate::trial::Profile;
+
+/// Where this project's files are, when it runs from a clone.
+const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// What was deployed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Deployment {
+    /// The commit of this project, with `-dirty` after it when files differ from it; absent outside of a clone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The chart on disk that was deployed; absent when the project's own manifests were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chart: Option<ChartSource>,
+    /// SHA-256 of what the project renders for every combination under the run's profile.
+    pub manifests_digest: String,
+    /// The values of every combination (`mode-variant`), without passwords.
+    pub values: BTreeMap<String, Value>,
+}
+
+/// A chart on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChartSource {
+    /// The name in its `Chart.yaml`.
+    pub name: String,
+    /// The version in its `Chart.yaml`.
+    pub version: String,
+}
+
+impl Deployment {
+    /// What a run under `profile` deploys from the project's own manifests.
+    pub fn of_project(profile: Profile) -> Self {
+        let mut digest = Sha256::new();
+        let mut by_combination = BTreeMap::new();
+        for mode in Mode::ALL {
+            for variant in Variant::ALL {
+                let mut values = Values::combination(mode, variant);
+                profile.apply(&mut values);
+                digest.update(rendered(&values));
+                let name = format!("{}-{}", mode.as_str(), variant.as_str());
+                by_combination.insert(name, without_secrets(&values));
+            }
+        }
+        let digest: String = digest
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            commit: commit_of(Path::new(PROJECT)),
+            chart: None,
+            manifests_digest: format!("sha256:{digest}"),
+            values: by_combination,
+        }
+    }
+
+    /// What was deployed, in a few words for a person.
+    pub fn subject(&self) -> String {
+        match &self.chart {
+            Some(chart) => format!("chart {} {}", chart.name, chart.version),
+            None => "the project's own manifests".to_owned(),
+        }
+    }
+}
+
+/// The values as JSON, without the password that they may hold.
+pub fn without_secrets(values: &Values) -> Value {
+    let mut tree = serde_json::to_value(values).expect("values are plain JSON");
+    if let Some(password) = tree.pointer_mut("/auth/password")
+        && password.as_str().is_some_and(|password| !password.is_empty())
+    {
+        *password = Value::from(REDACTED);
+    }
+    tree
+}
+
+/// Where `changed` differs from `base`, by dotted path.
+pub fn changes(base: &Value, changed: &Value) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    collect_changes("", base, changed, &mut found);
+    found
+}
+
+fn collect_changes(path: &str, base: &Value, changed: &Value, found: &mut BTreeMap<String, Value>) {
+    match (base, changed) {
+        (Value::Object(base), Value::Object(changed)) => {
+            for (key, value) in changed {
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                collect_changes(&path, base.get(key).unwrap_or(&Value::Null), value, found);
+            }
+        }
+        _ if base == changed => {}
+        _ => {
+            found.insert(path.to_owned(), changed.clone());
+        }
+    }
+}
+
+/// The rendering with a password that is the same every time: only the manifests decide the digest.
+fn rendered(values: &Values) -> String {
+    let password = Password::from_entropy(&[0; 2 * GENERATED_LENGTH]);
+    let release = Release::install("release", "namespace").with_password(password);
+    let rendered = manifests::render(&release, values).expect("the chart's own combinations render");
+    Bundle::from_manifests(&rendered)
+        .expect("what the project renders are Kubernetes objects")
+        .to_yaml()
+}
+
+fn commit_of(project: &Path) -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(project)
+            .args(arguments)
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    let commit = git(&["rev-parse", "HEAD"])?;
+    let clean =
+        git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changed| changed.is_empty());
+    Some(if clean { commit } else { format!("{commit}-dirty") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_combination_is_there_and_the_digest_follows_the_manifests() {
+        let fast = Deployment::of_project(Profile::Fast);
+        let chart = Deployment::of_project(Profile::Default);
+        assert_eq!(fast.values.len(), Mode::ALL.len() * Variant::ALL.len());
+        assert_eq!(fast.values["cluster-rpm"]["mode"], "cluster");
+        assert_ne!(fast.manifests_digest, chart.manifests_digest);
+        assert_eq!(fast, Deployment::of_project(Profile::Fast));
+    }
+
+    #[test]
+    fn a_password_among_the_values_is_removed() {
+        let mut values = Values::default();
+        values.auth.password = "correct horse".to_owned();
+        assert_eq!(without_secrets(&values)["auth"]["password"], REDACTED);
+    }
+
+    #[test]
+    fn only_what_a_scenario_changed_is_told() {
+        let base = Values::default();
+        let mut changed = base.clone();
+        changed.cluster.replicas = 9;
+        let found = changes(&without_secrets(&base), &without_secrets(&changed));
+        assert_eq!(
+            found,
+            BTreeMap::from([("cluster.replicas".to_owned(), Value::from(9))])
+        );
+    }
+}

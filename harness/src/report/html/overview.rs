@@ -1,0 +1,280 @@
+//! What a release manager reads first: the verdict, the grid, the promises, what changed since; and at the end what was run.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use super::super::baseline::{Baseline, Pace};
+use super::super::markdown::capitalised;
+use super::super::model::{Outcome, RunReport, RunVerdict, TrialReport};
+use super::super::record::Promise;
+use super::super::summary::{distinct, took};
+use super::{anchor, badge, duration, verdict_class};
+
+/// How many causes are told at the top: a release has few, and each trial tells its own.
+const CAUSES: usize = 5;
+
+/// Everything above the trials.
+pub(super) fn render(report: &RunReport) -> Markup {
+    html! {
+        (verdict(report))
+        @if let Some(baseline) = &report.baseline { (changes(baseline)) }
+        (grid(report))
+        (promises(report))
+    }
+}
+
+fn verdict(report: &RunReport) -> Markup {
+    let sign = match report.verdict {
+        RunVerdict::Qualified => "✓",
+        RunVerdict::NotQualified => "✗",
+        RunVerdict::Inconclusive => "!",
+    };
+    let stand_ins = report.provenance.images.iter().any(|image| image.stand_in);
+    let failures: Vec<&TrialReport> = report
+        .trials
+        .iter()
+        .filter(|trial| trial.outcome.is_failure())
+        .collect();
+    let mut causes: Vec<(&str, Vec<&TrialReport>)> = Vec::new();
+    for trial in &failures {
+        let cause = trial.outcome.headline().unwrap_or_default();
+        match causes.iter_mut().find(|(known, _)| *known == cause) {
+            Some((_, trials)) => trials.push(trial),
+            None => causes.push((cause, vec![trial])),
+        }
+    }
+    causes.sort_by_key(|(_, trials)| std::cmp::Reverse(trials.len()));
+    html! {
+        header class={ "verdict " (verdict_class(report.verdict)) } {
+            p.eyebrow { "Valkey on Kubernetes · qualification report" }
+            h1 { span.sign aria-hidden="true" { (sign) } (capitalised(report.verdict.words())) }
+            p.because { (report.because) }
+            @if !failures.is_empty() {
+                ul.causes {
+                    @for (cause, trials) in causes.iter().take(CAUSES) {
+                        li { strong { (cause) } span.where { @for (index, trial) in trials.iter().enumerate() {
+                            @if index > 0 { ", " }
+                            a href={ "#" (anchor(&trial.name)) } { (trial.scenario.replace('_', " ")) " " (trial.combination()) }
+                        } } }
+                    }
+                    @if causes.len() > CAUSES { li { "and " (causes.len() - CAUSES) " other causes below" } }
+                }
+            }
+            @if stand_ins {
+                p.caveat { strong { "Stand-in images. " } "This run qualifies the deployment, not the images." }
+            }
+            dl.facts {
+                div { dt { "Deployed" } dd { (report.deployment.subject()) } }
+                div { dt { "Cluster" } dd { (report.provenance.provider) ", Kubernetes " (report.provenance.kubernetes) } }
+                div { dt { "Began" } dd { time datetime=(report.started) { (report.started.strftime("%Y-%m-%d %H:%M UTC")) } } }
+                div { dt { "Took" } dd { (took(report.duration_ms)) } }
+                div { dt { "Profile" } dd { (report.profile) } }
+                div { dt { "Trials" } dd {
+                    (report.trials.len())
+                    @if report.catalogue.len() > report.trials.len() { " of the suite's " (report.catalogue.len()) }
+                } }
+            }
+        }
+    }
+}
+
+fn grid(report: &RunReport) -> Markup {
+    let columns = distinct(report.trials.iter().map(TrialReport::combination));
+    let modes = distinct(report.trials.iter().map(|trial| trial.mode.clone()));
+    let cells: BTreeMap<(String, String), &TrialReport> = report
+        .trials
+        .iter()
+        .map(|trial| ((trial.story(), trial.combination()), trial))
+        .collect();
+    let of_mode = |mode: &str| {
+        columns
+            .iter()
+            .filter(|column| column.starts_with(&format!("{mode}-")))
+            .count()
+    };
+    let ordered: Vec<&String> = modes
+        .iter()
+        .flat_map(|mode| {
+            columns
+                .iter()
+                .filter(move |column| column.starts_with(&format!("{mode}-")))
+        })
+        .collect();
+    html! {
+        section aria-labelledby="grid-title" {
+            h2 id="grid-title" { "Mode × variant × scenario" }
+            div.scroll role="region" aria-labelledby="grid-title" tabindex="0" {
+                table.grid {
+                    thead {
+                        tr {
+                            th rowspan="2" scope="col" { "Scenario" }
+                            @for mode in &modes { th scope="colgroup" colspan=(of_mode(mode)) { (mode) } }
+                        }
+                        tr {
+                            @for column in &ordered {
+                                th scope="col" { (column.split_once('-').map_or(column.as_str(), |(_, variant)| variant)) }
+                            }
+                        }
+                    }
+                    @for suite in distinct(report.trials.iter().map(|trial| trial.suite.clone())) {
+                        tbody {
+                            tr.suite { th scope="rowgroup" colspan=(columns.len() + 1) { (suite) } }
+                            @for story in distinct(report.trials.iter().filter(|trial| trial.suite == suite).map(TrialReport::story)) {
+                                tr {
+                                    th scope="row" { (story.split_once("::").map_or(story.as_str(), |(_, name)| name).replace('_', " ")) }
+                                    @for column in &ordered {
+                                        @match cells.get(&(story.clone(), (*column).clone())) {
+                                            Some(trial) => { (cell(trial, report)) }
+                                            None => { td.none { span aria-label="does not apply" { "·" } } }
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn cell(trial: &TrialReport, report: &RunReport) -> Markup {
+    let past = report
+        .baseline
+        .as_ref()
+        .and_then(|baseline| baseline.trials.get(&trial.name));
+    let ran = !matches!(trial.outcome, Outcome::Skipped { .. });
+    html! {
+        td class=(trial.outcome.word().to_lowercase()) {
+            a href={ "#" (anchor(&trial.name)) } {
+                (badge(&trial.outcome))
+                @if ran { " " span.took { (duration(trial.duration_ms)) } }
+            }
+            @if ran && let Some(past) = past {
+                " " span.was { "was " @if past.outcome == trial.outcome.word() { (duration(past.duration_ms)) } @else { (past.outcome) } }
+            }
+        }
+    }
+}
+
+fn promises(report: &RunReport) -> Markup {
+    let mut sums: BTreeMap<&str, (Promise, Vec<&TrialReport>)> = BTreeMap::new();
+    for trial in &report.trials {
+        for (name, promise) in &trial.record.promises {
+            let (sum, breakers) = sums.entry(name).or_default();
+            sum.kept += promise.kept;
+            sum.broken += promise.broken;
+            if promise.broken > 0 {
+                breakers.push(trial);
+            }
+        }
+    }
+    let mut rows: Vec<(&str, (Promise, Vec<&TrialReport>))> = sums.into_iter().collect();
+    rows.sort_by_key(|(_, (promise, _))| promise.broken == 0);
+    let broken = rows.iter().filter(|(_, (promise, _))| promise.broken > 0).count();
+    html! {
+        @if !rows.is_empty() {
+            section aria-labelledby="promises-title" {
+                h2 id="promises-title" { "Promises" }
+                p.note { (rows.len() - broken) " kept wherever they were looked at, " (broken) " broken." }
+                ul.promises {
+                    @for (name, (promise, breakers)) in &rows {
+                        li class=(if promise.broken > 0 { "fail" } else { "pass" }) {
+                            span.sign aria-hidden="true" { @if promise.broken > 0 { "✗" } @else { "✓" } }
+                            strong { (name.replace('_', " ")) }
+                            span.n {
+                                @if promise.broken > 0 { (promise.broken) " violations" } @else { "kept " (promise.kept) " times" }
+                            }
+                            @if !breakers.is_empty() {
+                                span.where { "in " @for (index, trial) in breakers.iter().take(4).enumerate() {
+                                    @if index > 0 { ", " }
+                                    a href={ "#" (anchor(&trial.name)) } { (trial.scenario) " " (trial.combination()) }
+                                } @if breakers.len() > 4 { " and " (breakers.len() - 4) " more" } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn changes(baseline: &Baseline) -> Markup {
+    let changes = &baseline.changes;
+    html! {
+        section.changes aria-labelledby="changes-title" {
+            h2 id="changes-title" { "Since " (baseline.run) }
+            @if changes.is_empty() { p.note { "Nothing changed beyond noise." } }
+            (names("New failures", "fail", &changes.new_failures))
+            (names("Still failing", "fail", &changes.still_failing))
+            (names("Fixed", "pass", &changes.fixed))
+            (paces("Slower than noise", &changes.slower))
+            (paces("Faster than noise", &changes.faster))
+            (names("Only in this run", "plain", &changes.added))
+            (names("Only in the earlier run", "plain", &changes.removed))
+            @if !changes.promises.is_empty() {
+                h3 { "Promises changed" }
+                ul { @for change in &changes.promises {
+                    li { (change.promise.replace('_', " ")) " in " (change.trial) ": " (change.before) " → " (change.after) }
+                } }
+            }
+        }
+    }
+}
+
+fn names(title: &str, class: &str, trials: &[String]) -> Markup {
+    html! {
+        @if !trials.is_empty() {
+            details open[class == "fail"] {
+                summary { (title) " " span.n { (trials.len()) } }
+                ul class=(class) { @for name in trials { li { a href={ "#" (anchor(name)) } { (name) } } } }
+            }
+        }
+    }
+}
+
+fn paces(title: &str, paces: &[Pace]) -> Markup {
+    html! {
+        @if !paces.is_empty() {
+            details { summary { (title) " " span.n { (paces.len()) } }
+                ul { @for pace in paces {
+                    li { a href={ "#" (anchor(&pace.trial)) } { (pace.trial) } ": " (duration(pace.before_ms)) " → " (duration(pace.after_ms)) }
+                } }
+            }
+        }
+    }
+}
+
+/// What was run, and on what: what a signature beneath the report stands for.
+pub(super) fn provenance(report: &RunReport) -> Markup {
+    let (deployment, provenance) = (&report.deployment, &report.provenance);
+    html! {
+        section.provenance aria-labelledby="provenance-title" {
+            h2 id="provenance-title" { "What was run, and on what" }
+            dl {
+                div { dt { "Run" } dd { code { (report.run) } } }
+                div { dt { "Project commit" } dd { code { (deployment.commit.as_deref().unwrap_or("unknown")) } } }
+                div { dt { "Manifests" } dd { code { (deployment.manifests_digest) } } }
+                div { dt { "Cluster" } dd { (provenance.to_string()) } }
+                div { dt { "Seed" } dd { code { (report.seed) } } }
+                @for image in &provenance.images {
+                    div { dt { "Image " (image.reference) } dd {
+                        code { (image.digest) } br;
+                        @if image.stand_in { strong { "stand-in" } } @else { "published image" }
+                        @if let Some(server) = &image.server_version { ", server " (server) }
+                        @if let Some(built) = &image.built_from { ", made of " (built) }
+                    } }
+                }
+                @for part in &report.merged {
+                    div { dt { "Part" } dd { code { (part.run) } ", " (part.trials) " trials, seed " (part.seed) } }
+                }
+            }
+            @for (combination, values) in &deployment.values {
+                details { summary { "Values of " (combination) }
+                    pre tabindex="0" { (serde_json::to_string_pretty(values).unwrap_or_default()) }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The HTML report in a real browser: it loads without a word on the console, filters and folds work, it needs nothing from
+//! elsewhere, and it is small enough to be mailed.
+//!
+//! Skipped, with the reason printed, where Chromium is missing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use harness::report::{RunReport, file, html};
+use serde_json::Value;
+
+/// The most that a page of the whole matrix may have.
+const LIMIT: usize = 2 * 1024 * 1024;
+
+/// What is asked of the page, after it has loaded. Each answer is the state that a person would see.
+const PROBE: &str = r##"<script>addEventListener("load", () => {
+  const visible = () => [...document.querySelectorAll(".trial")].filter((trial) => !trial.hidden).length;
+  const click = (selector) => document.querySelector(selector).click();
+  const type = (text) => { const find = document.getElementById("find"); find.value = text; find.dispatchEvent(new Event("input")); };
+  const answers = { all: visible(), unfolded: document.querySelectorAll(".trial[open]").length };
+  click('.chip[data-outcome="pass"]'); answers.withoutPassed = visible();
+  answers.said = document.getElementById("shown").textContent;
+  click('.chip[data-outcome="pass"]'); answers.again = visible();
+  type("no such words anywhere"); answers.none = visible();
+  type("masterauth"); answers.found = visible(); type("");
+  click("#fold"); answers.folded = document.querySelectorAll(".trial[open]").length;
+  click("#unfold"); answers.allUnfolded = document.querySelectorAll(".trial[open]").length;
+  answers.unlabelled = [...document.querySelectorAll("svg[role=img]")].filter((svg) => !svg.getAttribute("aria-label")).length;
+  answers.brokenLinks = [...document.querySelectorAll('a[href^="#"]')].filter((a) => !document.getElementById(a.hash.slice(1))).length;
+  answers.fetched = performance.getEntriesByType("resource").length;
+  answers.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  const pre = document.createElement("pre"); pre.id = "answers"; pre.textContent = JSON.stringify(answers); document.body.append(pre);
+});</script></body>"##;
+
+fn report() -> RunReport {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report/broken-run.json");
+    file::read(&path).expect("a report")
+}
+
+fn page(report: &RunReport) -> String {
+    let mut out = Vec::new();
+    html::write(report, &mut out).expect("memory can be written to");
+    String::from_utf8(out).expect("text")
+}
+
+fn chromium() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path)
+        .flat_map(|folder| [folder.join("chromium"), folder.join("google-chrome")])
+        .find(|program| program.is_file());
+    if found.is_none() {
+        eprintln!("skipped: neither chromium nor google-chrome is on PATH");
+    }
+    found
+}
+
+/// Loads `page`, and returns the document afterwards and what was said on the console.
+fn load(chromium: &Path, page: &str, width: u32) -> (String, Vec<String>) {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let file = folder.path().join("report.html");
+    std::fs::write(&file, page).expect("written");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(chromium)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+            "--dump-dom",
+        ])
+        .arg(format!("--window-size={width},900"))
+        .arg(format!(
+            "--user-data-dir={}",
+            folder.path().join("profile").display()
+        ))
+        .arg(format!("file://{}", file.display()))
+        .output()
+        .expect("Chromium starts");
+    let said = String::from_utf8_lossy(&stderr).into_owned();
+    assert!(status.success(), "{said}");
+    let console = said
+        .lines()
+        .filter(|line| line.contains(":CONSOLE"))
+        .map(str::to_owned);
+    (String::from_utf8_lossy(&stdout).into_owned(), console.collect())
+}
+
+#[test]
+fn filters_and_folds_work_and_nothing_is_said_on_the_console() {
+    let Some(chromium) = chromium() else { return };
+    let report = report();
+    let page = page(&report).replace("</body>", PROBE);
+    let (document, console) = load(&chromium, &page, 1280);
+    assert_eq!(console, Vec::<String>::new());
+    let answers = document
+        .split("<pre id=\"answers\">")
+        .nth(1)
+        .and_then(|rest| rest.split('<').next());
+    let answers: Value = serde_json::from_str(answers.expect("the probe answered")).expect("JSON");
+    let total = report.trials.len();
+    let passed = report
+        .trials
+        .iter()
+        .filter(|trial| trial.outcome.word() == "pass")
+        .count();
+    let failed = report
+        .trials
+        .iter()
+        .filter(|trial| trial.outcome.is_failure())
+        .count();
+    assert!(passed > 0 && failed > 0, "the report has both");
+    let expected = serde_json::json!({
+        "all": total, "unfolded": failed, "withoutPassed": total - passed,
+        "said": format!("{} of {total} trials shown", total - passed),
+        "again": total, "none": 0, "found": answers["found"], "folded": 0, "allUnfolded": total,
+        "unlabelled": 0, "brokenLinks": 0, "fetched": 0, "overflow": 0,
+    });
+    assert_eq!(answers, expected);
+    let found = answers["found"].as_u64().expect("a number");
+    assert!(
+        found > 0 && found < total as u64,
+        "{found} of {total} trials mention it"
+    );
+}
+
+#[test]
+fn a_console_that_says_something_would_be_noticed() {
+    let Some(chromium) = chromium() else { return };
+    let page = "<!DOCTYPE html><script>console.error('trouble'); missing();</script>";
+    let (_, console) = load(&chromium, page, 400);
+    assert_eq!(console.len(), 2, "{console:?}");
+}
+
+#[test]
+fn a_page_of_a_matrix_of_sixty_trials_stays_below_two_mebibytes() {
+    let mut report = report();
+    let some = report.trials.clone();
+    while report.trials.len() < 60 {
+        let mut more = some.clone();
+        for trial in &mut more {
+            trial.name.push_str("-again");
+        }
+        report.trials.extend(more);
+    }
+    let size = page(&report).len();
+    assert!(size < LIMIT, "{size} bytes for {} trials", report.trials.len());
+}

@@ -1,0 +1,217 @@
+//! No password of a run gets into anything that is written of it: not as it is, not base64-encoded, not in environment dumps,
+//! command lines or logs. A deployment is broken on purpose, and beside it a pod tells the password to everybody who looks; every
+//! file of the report and of the evidence is then searched for it.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use harness::report::{Event, EventSink, Outcome, RunReport, TrialReport, journal, outputs};
+use harness::secret::Password;
+use harness::trial::{Context, Profile, TrialId};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::PostParams;
+use libtest_mimic::{Arguments, Failed};
+use manifests::{Mode, Variant};
+use scenarios::registry::Trial;
+use scenarios::runner::{self, Started};
+use scenarios::scenario::{Scenario, everywhere, nothing};
+use scenarios::session::SessionOptions;
+use scenarios::shared::SharedSession;
+
+#[expect(dead_code, reason = "the mutations' own test uses the others")]
+#[path = "mutations/broken.rs"]
+mod broken;
+
+/// How long the broken deployment is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The password that the trial's context made for itself.
+static PASSWORD: Mutex<Option<Password>> = Mutex::new(None);
+
+fn main() -> ExitCode {
+    embedded_cluster::supervisor::reexec();
+    let arguments = Arguments::from_args();
+    let shared = Arc::new(SharedSession::new(env!("CARGO_TARGET_TMPDIR")));
+    let for_test = shared.clone();
+    let test = libtest_mimic::Trial::test("no_password_is_in_any_file_of_a_run", move || {
+        search_everything(&for_test).map_err(|error| Failed::from(format!("{error:#}")))
+    });
+    let conclusion = libtest_mimic::run(&arguments, vec![test]);
+    if let Some(shared) = Arc::into_inner(shared) {
+        shared.finish();
+    }
+    conclusion.exit_code()
+}
+
+/// Replicas that cannot authenticate, and a pod that tells the password in its environment, on its command line and in its
+/// log.
+async fn tells_everybody(context: &mut Context) -> Result<()> {
+    let password = context.password();
+    *PASSWORD.lock().expect("nobody panics with it") = Some(password.clone());
+    let plain = password.expose();
+    let encoded = STANDARD.encode(plain);
+    let mut bundle = context.render(&context.values())?;
+    broken::without_masterauth(&mut bundle);
+    let image = bundle.objects_mut().find_map(|object| {
+        object
+            .data
+            .pointer("/spec/template/spec/containers/0/image")
+            .cloned()
+    });
+    let teller: Pod = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "teller"},
+        "spec": {"restartPolicy": "Never", "containers": [{
+            "name": "teller",
+            "image": image,
+            "command": ["sh", "-c", format!("env; echo 'requirepass {plain}'; echo '{encoded}'; echo \"$0\""), plain],
+            "env": [{"name": "VALKEY_PASSWORD", "value": plain}, {"name": "ENCODED", "value": encoded}],
+        }]},
+    }))?;
+    context.pods().create(&PostParams::default(), &teller).await?;
+    context.install_bundle(context.values(), bundle).await?;
+    context
+        .healthy()
+        .await
+        .with_context(|| format!("with the password {plain}"))?;
+    Ok(())
+}
+
+fn search_everything(shared: &SharedSession) -> Result<()> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("secrets");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    let report = run_and_report(shared, &folder)?;
+    let Outcome::Failed { cause, .. } = &report.trials[0].outcome else {
+        anyhow::bail!(
+            "the broken deployment did not fail: {:?}",
+            report.trials[0].outcome
+        );
+    };
+    ensure!(cause.is_some(), "the triage knows this cause");
+    let password = PASSWORD.lock().expect("nobody panics with it").clone();
+    let password = password.context("the trial did not begin")?;
+    let plain = password.expose().to_owned();
+    let secrets = [
+        plain.clone(),
+        STANDARD.encode(&plain).trim_end_matches('=').to_owned(),
+        STANDARD
+            .encode(format!("{plain}\n"))
+            .trim_end_matches('=')
+            .to_owned(),
+        URL_SAFE_NO_PAD.encode(&plain),
+    ];
+    let mut files = Vec::new();
+    list(&folder, &mut files)?;
+    let mut leaks = Vec::new();
+    let mut redacted = 0;
+    for file in &files {
+        let content = std::fs::read(file)?;
+        let text = String::from_utf8_lossy(&content);
+        redacted += text.matches(harness::secret::REDACTED).count();
+        if secrets.iter().any(|secret| text.contains(secret)) {
+            leaks.push(file.display().to_string());
+        }
+    }
+    ensure!(leaks.is_empty(), "the password is in {}", leaks.join(", "));
+    let names: Vec<String> = files
+        .iter()
+        .filter_map(|file| Some(file.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    for expected in [
+        "report.json",
+        "report.html",
+        "junit.xml",
+        "summary.md",
+        "journal.jsonl",
+        "teller.teller.log",
+    ] {
+        ensure!(
+            names.iter().any(|name| name == expected),
+            "{expected} was not written: {names:?}"
+        );
+    }
+    ensure!(
+        redacted > 0,
+        "nothing was redacted: the password was nowhere to be found"
+    );
+    Ok(())
+}
+
+fn run_and_report(shared: &SharedSession, folder: &Path) -> Result<RunReport> {
+    let started = Started::now();
+    let trial = trial();
+    let options = SessionOptions {
+        run: "secrets".to_owned(),
+        image_source: harness::images::ImageSource::Auto,
+        profile: Profile::Fast,
+        seed: 0,
+        keep: false,
+        chart: None,
+        jobs: 1,
+        evidence: folder.join("evidence"),
+    };
+    let begun = runner::begun(started, &options);
+    let selected = [trial.id.to_string()];
+    let journal = journal::Journal::begin(folder, &begun, &selected, Box::new(std::io::stderr()))?;
+    let (events, reporters) = EventSink::start(vec![Box::new(journal)]);
+    let report: TrialReport = shared
+        .run(&trial, |environment| {
+            environment.evidence = folder.join("evidence");
+            environment.events = events.clone();
+            environment.deadlines.hook = PATIENCE;
+            environment.deadlines.healthy = PATIENCE;
+        })
+        .map_err(anyhow::Error::msg)?;
+    let report = runner::ended(
+        begun,
+        started,
+        harness::cluster::Provenance::default(),
+        vec![report],
+        false,
+    );
+    outputs::write_all(&report, folder)?;
+    events.send(Event::RunFinished {
+        report: Box::new(report.clone()),
+        folder: folder.to_owned(),
+        kept: None,
+    });
+    drop(events);
+    reporters.join().expect("reporters do not panic");
+    Ok(report)
+}
+
+fn trial() -> Trial {
+    Trial {
+        id: TrialId {
+            suite: "secrets",
+            scenario: "tells_everybody",
+            mode: Mode::Cluster,
+            variant: Variant::Rpm,
+        },
+        scenario: Scenario {
+            name: "tells_everybody",
+            fits: everywhere,
+            lacks: nothing,
+            long: false,
+            body: |context| Box::pin(tells_everybody(context)),
+        },
+    }
+}
+
+fn list(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            list(&path, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}

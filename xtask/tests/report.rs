@@ -1,0 +1,232 @@
+//! `cargo xtask report`, and what becomes of a run whose report cannot be finished.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn xtask(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(arguments);
+    command
+}
+
+#[track_caller]
+fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = xtask(arguments).output().expect("the command was just built");
+    let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (status.code(), text.concat())
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("temporary directories have plain names")
+}
+
+fn read(folder: &Path) -> Value {
+    let text = std::fs::read_to_string(folder.join("report.json")).expect("a report was written");
+    serde_json::from_str(&text).expect("the report is JSON")
+}
+
+/// A report of a real run, as the harness' own tests use it.
+fn real() -> Value {
+    let text = include_str!("../../harness/tests/report/broken-run.json");
+    serde_json::from_str(text).expect("the report is JSON")
+}
+
+fn write(folder: &Path, name: &str, report: &Value) -> String {
+    let file = folder.join(name);
+    std::fs::write(&file, report.to_string()).expect("written");
+    path(&file).to_owned()
+}
+
+/// Every trial's name and outcome.
+fn outcomes(report: &Value) -> Vec<(String, String)> {
+    let trials = report["trials"].as_array().expect("trials");
+    trials
+        .iter()
+        .map(|trial| (trial["name"].to_string(), trial["outcome"]["status"].to_string()))
+        .collect()
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_found_before_the_run() {
+    let (code, text) = run(&[
+        "e2e",
+        "--scenario",
+        "formation::forms",
+        "--report",
+        "/dev/null/report",
+    ]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(
+        text.contains("/dev/null/report") && text.contains("--report"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("cluster:"),
+        "the cluster was not even started: {text}"
+    );
+}
+
+#[test]
+fn four_shards_of_a_matrix_merge_into_what_the_whole_run_said() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut whole = real();
+    whole["catalogue"] = whole["trials"]
+        .as_array()
+        .expect("trials")
+        .iter()
+        .map(|trial| trial["name"].clone())
+        .collect();
+    let combinations = [
+        "standalone-rpm",
+        "standalone-hardened",
+        "cluster-rpm",
+        "cluster-hardened",
+    ];
+    let shards: Vec<String> = combinations
+        .iter()
+        .map(|combination| {
+            let mut shard = whole.clone();
+            shard["run"] = (*combination).into();
+            let trials = shard["trials"].as_array_mut().expect("trials");
+            trials.retain(|trial| {
+                trial["name"]
+                    .as_str()
+                    .is_some_and(|name| name.ends_with(combination))
+            });
+            assert!(!trials.is_empty(), "{combination} has trials");
+            write(folder.path(), &format!("{combination}.json"), &shard)
+        })
+        .collect();
+    let merged = folder.path().join("merged");
+    let mut arguments = vec!["report", "merge", "--into", path(&merged)];
+    arguments.extend(shards.iter().map(String::as_str));
+    let (code, text) = run(&arguments);
+    assert_eq!(code, Some(1), "the run was not qualified: {text}");
+    let report = read(&merged);
+    assert_eq!(outcomes(&report), outcomes(&whole));
+    assert_eq!(
+        (&report["verdict"], &report["because"]),
+        (&whole["verdict"], &whole["because"])
+    );
+    for file in ["report.html", "junit.xml", "summary.md", "release-note.md"] {
+        assert!(merged.join(file).is_file(), "{file}");
+    }
+
+    let mut other = whole.clone();
+    other["deployment"]["commit"] = "0123abc".into();
+    let other = write(folder.path(), "other.json", &other);
+    let (code, text) = run(&["report", "merge", "--into", path(&merged), &shards[0], &other]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("project commits differ") && text.contains("0123abc"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_difference_names_new_failures_and_only_they_are_an_error() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let after = real();
+    let mut before = after.clone();
+    before["run"] = "earlier".into();
+    let mut healed = String::new();
+    for trial in before["trials"].as_array_mut().expect("trials") {
+        if trial["outcome"]["status"] == "failed" && healed.is_empty() {
+            trial["outcome"] = serde_json::json!({"status": "passed"});
+            healed = trial["name"].as_str().expect("a name").to_owned();
+        }
+    }
+    let (before, after) = (
+        write(folder.path(), "a.json", &before),
+        write(folder.path(), "b.json", &after),
+    );
+    let (code, text) = run(&["report", "diff", &before, &after]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains(&format!("REGRESSION since earlier: {healed}")),
+        "{text}"
+    );
+    let (code, text) = run(&["report", "diff", &after, &before]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("fixed since") && text.contains(&healed), "{text}");
+}
+
+#[test]
+fn a_report_that_cannot_be_read_says_why() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let whole = real().to_string();
+    let file = folder.path().join("report.json");
+    std::fs::write(&file, &whole[..whole.len() / 2]).expect("written");
+    let (code, text) = run(&["report", "show", path(folder.path())]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("ends in the middle") && text.contains("report recover"),
+        "{text}"
+    );
+    let mut newer = real();
+    newer["schema"] = 99.into();
+    std::fs::write(&file, newer.to_string()).expect("written");
+    let (code, text) = run(&["report", "show", path(&file)]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("has schema 99"), "{text}");
+}
+
+#[test]
+fn many_runs_make_a_history() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    for run in ["r1", "r2"] {
+        std::fs::create_dir(folder.path().join(run)).expect("made");
+        write(&folder.path().join(run), "report.json", &real());
+    }
+    let (code, text) = run(&["report", "history", path(folder.path())]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("2 of 2") && text.contains("0 of 2"), "{text}");
+    assert!(folder.path().join("history.html").is_file());
+}
+
+#[test]
+fn a_run_that_was_killed_is_recovered_and_inconclusive() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut command = xtask(&["e2e", "--scenario", "formation::forms", "--jobs", "1", "--report"]);
+    let mut run_of_trials = command
+        .arg(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command was just built");
+    let stdout = BufReader::new(run_of_trials.stdout.take().expect("standard output is piped"));
+    let passed = stdout
+        .lines()
+        .map_while(Result::ok)
+        .find(|line| line.starts_with("pass "));
+    run_of_trials.kill().expect("it runs");
+    run_of_trials.wait().expect("a child can be waited for");
+    let passed = passed.expect("a trial finished before the run was killed");
+    assert!(!folder.path().join("report.json").exists());
+
+    let (code, text) = run(&["report", "recover", path(folder.path())]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("INCONCLUSIVE: the run was cut off after 1 of 4 trials"),
+        "{text}"
+    );
+    let report = read(folder.path());
+    assert_eq!(report["verdict"], "inconclusive");
+    let recovered = outcomes(&report);
+    assert_eq!(recovered.len(), 4);
+    let finished: Vec<_> = recovered
+        .iter()
+        .filter(|(_, status)| status.contains("passed"))
+        .collect();
+    assert_eq!(finished.len(), 1);
+    assert!(
+        passed.contains(finished[0].0.trim_matches('"')),
+        "{passed}: {finished:?}"
+    );
+}

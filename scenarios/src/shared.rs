@@ -5,12 +5,12 @@ use std::sync::OnceLock;
 
 use harness::images::ImageSource;
 use harness::report::{EventSink, TrialReport};
-use harness::trial::{Environment, Profile, run};
+use harness::trial::{Environment, Placement, Profile, run};
 use tokio::runtime::Runtime;
 
 use crate::registry::Trial;
 use crate::runner;
-use crate::session::{Session, SessionOptions, new_run_id};
+use crate::session::{ClusterChoice, Session, SessionOptions, new_run_id};
 
 /// The runtime and the session that the tests of this process share.
 pub struct SharedSession {
@@ -58,6 +58,9 @@ impl SharedSession {
     fn start(&self) -> Result<Session, String> {
         let run = new_run_id();
         let options = SessionOptions {
+            cluster: ClusterChoice::Embedded,
+            namespaces: Vec::new(),
+            placement: Placement::default(),
             evidence: self.folder.join(&run),
             run,
             image_source: ImageSource::Auto,

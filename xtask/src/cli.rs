@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use embedded_cluster::api::Denial;
 use harness::images::ImageSource;
 use harness::trial::Profile;
 
+use crate::cluster_args::{ClusterArgs, PlacementArgs};
 use crate::manifests::ManifestsArgs;
 use crate::{bench, cluster, e2e, manifests};
 
@@ -52,9 +54,10 @@ impl Command {
 /// The arguments of `e2e`, as typed.
 #[derive(Debug, Args)]
 pub(crate) struct E2eArgs {
-    /// Where the trials run.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) cluster: ClusterKind,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) placement: PlacementArgs,
     /// Only this mode; may be repeated.
     #[arg(long, value_enum)]
     pub(crate) mode: Vec<ModeArg>,
@@ -85,14 +88,6 @@ pub(crate) struct E2eArgs {
     /// Print what would run, and nothing else.
     #[arg(long)]
     pub(crate) list: bool,
-}
-
-/// Where trials can run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ClusterKind {
-    /// A single-process Kubernetes on this machine.
-    #[default]
-    Embedded,
 }
 
 /// The chart's `mode`.
@@ -154,6 +149,9 @@ pub(crate) enum ClusterCommand {
         /// Where the images come from: auto, pull, stand-in or archive=PATH.
         #[arg(long, value_name = "SOURCE", default_value = "auto")]
         image_source: ImageSource,
+        /// Add a second user, in the context NAME-restricted, who may do everything but this; may be repeated.
+        #[arg(long, value_name = "VERB:RESOURCE[:NAMESPACE]")]
+        deny: Vec<Denial>,
     },
     /// Remove a cluster and everything in it.
     Down(ClusterName),

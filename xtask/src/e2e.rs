@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use harness::cluster::ClusterError;
+use harness::cluster::{ClusterError, Provenance};
+use harness::images::Origin;
 use harness::report::plain::Plain;
 use harness::report::progress::Progress;
 use harness::report::style::Style;
@@ -16,14 +17,11 @@ use scenarios::selection::{Selection, select};
 use scenarios::session::{Session, SessionOptions, new_run_id};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{ClusterKind, E2eArgs};
+use crate::cli::E2eArgs;
 use crate::exit;
 
 /// The folder of reports, beneath the current one.
 const REPORTS_FOLDER: &str = "reports";
-
-/// The cluster's own log, beside the report of a run with failures.
-const CLUSTER_LOG: &str = "cluster.log";
 
 /// How many trials run at a time, per processor: they wait for servers most of the time, and more of them only make each
 /// other's servers late.
@@ -40,14 +38,14 @@ struct Plan {
 /// Runs the command.
 pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
     let list = args.list;
-    let plan = Plan::resolve(args)?;
+    let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+    let plan = runtime.block_on(Plan::resolve(args))?;
     if list {
         for trial in &plan.trials {
             println!("{}", trial.id);
         }
         return Ok(ExitCode::from(exit::QUALIFIED));
     }
-    let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
     let (events, reporters) = EventSink::start(vec![reporter()]);
     let code = runtime.block_on(execute(plan, events));
     // Stragglers of an interrupted run hold clones of the sink; they are dropped with the runtime.
@@ -59,7 +57,7 @@ pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl Plan {
-    fn resolve(args: E2eArgs) -> anyhow::Result<Self> {
+    async fn resolve(args: E2eArgs) -> anyhow::Result<Self> {
         let selection = Selection {
             modes: args.mode.into_iter().map(Into::into).collect(),
             variants: args.variant.into_iter().map(Into::into).collect(),
@@ -71,16 +69,18 @@ impl Plan {
             .report
             .unwrap_or_else(|| PathBuf::from(REPORTS_FOLDER).join(&run));
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        match args.cluster {
-            ClusterKind::Embedded => {}
-        }
+        let cluster = args.cluster.resolve()?;
+        let placement = args.placement.resolve(&cluster, args.profile).await?;
+        let namespace = |trial: &Trial| trial.id.namespace(&placement.namespace_prefix, &run);
         Ok(Self {
             jobs: args
                 .jobs
                 .map_or(processors * JOBS_PER_PROCESSOR, usize::from)
                 .min(trials.len()),
-            trials,
             session: SessionOptions {
+                cluster,
+                namespaces: trials.iter().map(namespace).collect(),
+                placement,
                 run,
                 image_source: args.image_source,
                 profile: args.profile.into(),
@@ -88,6 +88,7 @@ impl Plan {
                 keep: args.keep,
                 evidence: folder.join("evidence"),
             },
+            trials,
             folder,
         })
     }
@@ -109,19 +110,34 @@ async fn execute(plan: Plan, events: EventSink) -> anyhow::Result<u8> {
     };
     let trials = runner::run_trials(&plan.trials, &session.environment, plan.jobs, &stop).await;
     let interrupted = stop.is_cancelled();
-    let provenance = session.cluster().provenance().clone();
+    let provenance = session.provenance();
+    tell_images(&provenance, &events);
     let report = runner::report(started, &session.environment, provenance, trials, interrupted);
     file::write(&report, &plan.folder)?;
-    if report.verdict != RunVerdict::Qualified
-        && let Some(log) = session.cluster().log()
-    {
-        std::fs::write(plan.folder.join(CLUSTER_LOG), log)
-            .context("the cluster's log could not be written")?;
+    if report.verdict != RunVerdict::Qualified {
+        session.cluster().save_logs(&plan.folder).await?;
     }
     let kept = end(session).await?;
     let code = exit::code_of_run(&report);
     finished(&events, report, plan.folder, kept);
     Ok(code)
+}
+
+/// Says which images ran on a cluster that got them by itself: it is known only now.
+fn tell_images(provenance: &Provenance, events: &EventSink) {
+    for image in provenance
+        .images
+        .iter()
+        .filter(|image| image.source == Origin::Cluster)
+    {
+        let what = if image.stand_in {
+            "a STAND-IN: the run qualifies the deployment and not the image"
+        } else {
+            "as the cluster has it"
+        };
+        let text = format!("{} ran {}, {what}", image.reference, image.digest);
+        events.send(Event::Note { text });
+    }
 }
 
 async fn end(session: Session) -> Result<Option<String>, ClusterError> {

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use harness::cluster::ClusterError;
 use harness::report::{RunReport, RunVerdict};
 use scenarios::selection::SelectionError;
 
@@ -24,7 +25,8 @@ pub(crate) struct UsageError(pub(crate) String);
 
 /// The code for an error that ended the command: what is not the user's to retype is the environment's.
 pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
-    let usage = error.is::<UsageError>() || error.is::<SelectionError>();
+    let retype = matches!(error.downcast_ref(), Some(ClusterError::NoSuchContext { .. }));
+    let usage = retype || error.is::<UsageError>() || error.is::<SelectionError>();
     ExitCode::from(if usage { USAGE } else { ENVIRONMENT })
 }
 
@@ -47,7 +49,7 @@ mod tests {
         let code = |error: anyhow::Error| format!("{:?}", code_of(&error));
         let expected = |code: u8| format!("{:?}", ExitCode::from(code));
         assert_eq!(code(UsageError("x".to_owned()).into()), expected(USAGE));
-        let machine = harness::cluster::ClusterError::NotPermitted {
+        let machine = ClusterError::NotPermitted {
             detail: "x".to_owned(),
         };
         assert_eq!(code(machine.into()), expected(ENVIRONMENT));

@@ -6,12 +6,13 @@
 //! | [`manifests`] | render the chart |
 //! | [`cluster`] | an embedded cluster to work on |
 //! | [`bench`] | how fast the embedded cluster is |
-//! | [`cli`] | what can be typed |
+//! | [`cli`], [`cluster_args`] | what can be typed |
 //! | [`exit`] | what the exit codes mean |
 
 mod bench;
 mod cli;
 mod cluster;
+mod cluster_args;
 mod e2e;
 mod exit;
 mod manifests;

@@ -109,10 +109,12 @@ impl Context {
         Password::new(self.password.reveal())
     }
 
-    /// The values to install: the trial's combination under the run's profile. A scenario changes what its story needs.
+    /// The values to install: the trial's combination under the run's profile, at its site. A scenario changes what its
+    /// story needs.
     pub fn values(&self) -> Values {
         let mut values = Values::combination(self.id.mode, self.id.variant);
         self.environment.profile.apply(&mut values);
+        self.environment.placement.apply(&mut values);
         values
     }
 

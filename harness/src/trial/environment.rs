@@ -4,12 +4,19 @@ use std::path::PathBuf;
 
 use kube::Client;
 
+use super::placement::Placement;
 use super::profile::{Deadlines, Profile};
 use crate::cluster::Capabilities;
+use crate::images::SeenImages;
 use crate::report::EventSink;
 
 /// The label that every namespace of a run carries, with the run's identifier as its value.
 pub const RUN_LABEL: &str = "valkey-e2e/run";
+
+/// The label selector for everything that the run `run` makes.
+pub fn run_selector(run: &str) -> String {
+    format!("{RUN_LABEL}={run}")
+}
 
 /// What all trials of a run share.
 #[derive(Clone)]
@@ -20,12 +27,16 @@ pub struct Environment {
     pub capabilities: Capabilities,
     /// The run's identifier.
     pub run: String,
+    /// What the site asks of namespaces and values.
+    pub placement: Placement,
     /// The values to deploy.
     pub profile: Profile,
     /// How long each verb may take; the profile's, unless a test knows better.
     pub deadlines: Deadlines,
     /// The seed of everything random.
     pub seed: u64,
+    /// Which images were seen to run.
+    pub images: SeenImages,
     /// Leave namespaces behind.
     pub keep: bool,
     /// Where evidence goes, a folder per trial.

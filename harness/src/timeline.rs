@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::wait::conditions;
+use crate::wait::{Patience, conditions};
 
 /// What kind of thing an [`Entry`] tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,7 @@ pub struct Timeline {
 struct Inner {
     origin: Instant,
     record: Mutex<Record>,
+    patience: Patience,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +95,7 @@ impl Default for Timeline {
             inner: Arc::new(Inner {
                 origin: Instant::now(),
                 record: Mutex::default(),
+                patience: Patience::default(),
             }),
         }
     }
@@ -132,12 +134,17 @@ impl Timeline {
         u64::try_from(self.inner.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// What stops the clock of waits in the namespace that is watched.
+    pub fn patience(&self) -> Patience {
+        self.inner.patience.clone()
+    }
+
     /// A copy of every entry so far, in order.
     pub fn entries(&self) -> Vec<Entry> {
         self.lock().entries.clone()
     }
 
-    /// Starts to record the events and pod transitions of `namespace`, until the returned guard is dropped.
+    /// Starts to record the events and pod transitions of `namespace`, and what its waits wait for, until the returned guard is dropped.
     pub fn watch(&self, client: &Client, namespace: &str) -> NamespaceWatch {
         let mut tasks = JoinSet::new();
         tasks.spawn(record_pods(
@@ -148,6 +155,13 @@ impl Timeline {
             self.clone(),
             Api::namespaced(client.clone(), namespace),
         ));
+        let timeline = self.clone();
+        let patience = self
+            .patience()
+            .follow(client.clone(), namespace.to_owned(), move |busy| {
+                timeline.record(Kind::Note, "cluster", busy);
+            });
+        tasks.spawn(patience);
         NamespaceWatch { _tasks: tasks }
     }
 

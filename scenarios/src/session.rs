@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use embedded_cluster::images::ImageStore;
 use harness::cluster::{
-    ChosenContext, Cluster, ClusterError, EmbeddedOptions, EmbeddedProvider, Kept, KubeconfigOptions,
-    KubeconfigProvider, Provenance,
+    ChosenContext, Cluster, ClusterError, EmbeddedOptions, EmbeddedProvider, Kept, KindError, KindOptions,
+    KindProvider, KubeconfigOptions, KubeconfigProvider, Provenance,
 };
 use harness::images::{self, ImageSource, SeenImages};
 use harness::report::{Event, EventSink};
@@ -25,6 +25,8 @@ pub enum ClusterChoice {
     Embedded,
     /// Any Kubernetes that a kubeconfig leads to.
     Kubeconfig(KubeconfigOptions),
+    /// Kubernetes in containers, made for the run.
+    Kind(KindOptions),
 }
 
 /// What a session is to be.
@@ -127,12 +129,35 @@ async fn start_cluster(
             });
             Ok(Box::new(provider.await?))
         }
+        ClusterChoice::Kind(how) => {
+            // Before images are fetched: it costs nothing, and fails more often.
+            how.tools.check().await.map_err(kind_error)?;
+            let (_, images) = prepare_images(&options.image_source).await?;
+            warn_of_stand_ins(&images, note);
+            let folder = clusters_folder()?;
+            std::fs::create_dir_all(&folder).map_err(|source| {
+                kind_error(KindError::File {
+                    path: folder.clone(),
+                    source,
+                })
+            })?;
+            let store = images::open_store().map_err(|source| ClusterError::Images(source.into()))?;
+            let provider = KindProvider::start(how.clone(), &options.run, &folder, &store, images);
+            Ok(Box::new(provider.await?))
+        }
         ClusterChoice::Kubeconfig(which) => {
             let context = ChosenContext::find(which).await?;
             let (run, namespaces) = (&options.run, &options.namespaces);
             let provider = KubeconfigProvider::start(context, run, namespaces, &options.placement, note);
             Ok(Box::new(provider.await?))
         }
+    }
+}
+
+fn kind_error(source: KindError) -> ClusterError {
+    ClusterError::Start {
+        provider: "kind",
+        source: source.into(),
     }
 }
 

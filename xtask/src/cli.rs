@@ -10,7 +10,8 @@ use harness::trial::Profile;
 
 use crate::cluster_args::{ClusterArgs, PlacementArgs};
 use crate::manifests::ManifestsArgs;
-use crate::{bench, cluster, e2e, manifests};
+use crate::sweep::SweepArgs;
+use crate::{bench, cluster, e2e, manifests, sweep};
 
 /// End-to-end tests for the Percona Valkey Helm chart.
 ///
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     /// Start, reach and remove an embedded cluster that outlives the command.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Remove what killed runs left behind, and say what was done.
+    Sweep(SweepArgs),
     /// Measure how fast the embedded cluster is, beside floors measured in the same run.
     Bench(BenchArgs),
 }
@@ -46,6 +49,7 @@ impl Command {
             Self::E2e(args) => e2e::run(args),
             Self::Manifests(args) => manifests::run(&args),
             Self::Cluster(command) => cluster::run(command),
+            Self::Sweep(args) => sweep::run(args),
             Self::Bench(args) => bench::run(&args),
         }
     }

@@ -1,10 +1,11 @@
 //! Where trials run, as typed and as meant: the arguments that `e2e`, `sweep` and `doctor` share.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use harness::cluster::{ChosenContext, KubeconfigOptions};
+use harness::cluster::kind::Tools;
+use harness::cluster::{ChosenContext, KindOptions, KubeconfigOptions};
 use harness::trial::placement::{NAMESPACE_PREFIX, Placement, PodSecurity, PullSecret};
 use scenarios::session::ClusterChoice;
 
@@ -26,6 +27,15 @@ pub(crate) struct ClusterArgs {
     /// kubeconfig: the file [default: KUBECONFIG, or ~/.kube/config].
     #[arg(long, value_name = "PATH")]
     kubeconfig: Option<PathBuf>,
+    /// kind: single-node, multi-node (three workers in three zones), or the path of a configuration [default: single-node].
+    #[arg(long, value_name = "NAME|PATH")]
+    kind_config: Option<String>,
+    /// kind: the Kubernetes version, as the tag of a node image [default: the one that kind comes with].
+    #[arg(long, value_name = "vX.Y.Z", value_parser = kube_version)]
+    kube_version: Option<String>,
+    /// kind: use this cluster, and leave it.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["kind_config", "kube_version"])]
+    reuse: Option<String>,
 }
 
 /// What the site asks of the trials, as typed.
@@ -55,6 +65,8 @@ pub(crate) enum ClusterKind {
     /// A single-process Kubernetes on this machine.
     #[default]
     Embedded,
+    /// Kubernetes in containers, made for the run; needs Docker and kind.
+    Kind,
     /// Any Kubernetes that a kubeconfig leads to.
     Kubeconfig,
 }
@@ -73,6 +85,9 @@ impl ClusterArgs {
             cluster,
             context,
             kubeconfig,
+            kind_config,
+            kube_version,
+            reuse,
         } = self;
         let only_for = |flag: &str, given: bool, kind: ClusterKind| {
             if given && cluster != kind {
@@ -83,8 +98,17 @@ impl ClusterArgs {
         };
         only_for("--context", context.is_some(), ClusterKind::Kubeconfig)?;
         only_for("--kubeconfig", kubeconfig.is_some(), ClusterKind::Kubeconfig)?;
+        only_for("--kind-config", kind_config.is_some(), ClusterKind::Kind)?;
+        only_for("--kube-version", kube_version.is_some(), ClusterKind::Kind)?;
+        only_for("--reuse", reuse.is_some(), ClusterKind::Kind)?;
         Ok(match cluster {
             ClusterKind::Embedded => ClusterChoice::Embedded,
+            ClusterKind::Kind => ClusterChoice::Kind(KindOptions {
+                config: kind_configuration(kind_config.as_deref().unwrap_or("single-node"))?,
+                kube_version,
+                reuse,
+                tools: Tools::default(),
+            }),
             ClusterKind::Kubeconfig => ClusterChoice::Kubeconfig(KubeconfigOptions {
                 context: context.expect("clap requires it with --cluster kubeconfig"),
                 file: kubeconfig,
@@ -128,12 +152,36 @@ async fn pull_secret(given: &str, cluster: &ClusterChoice) -> anyhow::Result<Pul
         (None, ClusterChoice::Kubeconfig(which)) => {
             (ChosenContext::find(which).await?.namespace().to_owned(), given)
         }
-        (None, ClusterChoice::Embedded) => ("default".to_owned(), given),
+        (None, ClusterChoice::Embedded | ClusterChoice::Kind(_)) => ("default".to_owned(), given),
     };
     Ok(PullSecret {
         namespace,
         name: name.to_owned(),
     })
+}
+
+/// One of this project's configurations, by its name, or a file.
+fn kind_configuration(given: &str) -> Result<PathBuf, UsageError> {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kind-config");
+    let named = ours.join(given).with_extension("yaml");
+    [named, PathBuf::from(given)]
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            UsageError(format!(
+                "{given:?} is neither single-node, multi-node, nor a file"
+            ))
+        })
+}
+
+/// Node images are tagged with whole versions only: which patch a minor version has is not guessed.
+fn kube_version(text: &str) -> Result<String, String> {
+    let numbers: Vec<&str> = text.strip_prefix('v').unwrap_or_default().split('.').collect();
+    let whole = numbers.len() == 3 && numbers.iter().all(|number| number.parse::<u32>().is_ok());
+    if whole {
+        return Ok(text.to_owned());
+    }
+    Err("a node image's version is vX.Y.Z; those of a kind release are in its release notes".to_owned())
 }
 
 fn namespace_prefix(text: &str) -> Result<String, String> {

@@ -5,6 +5,7 @@
 //! | [`e2e`] | run the suites and report |
 //! | [`manifests`] | render the chart |
 //! | [`cluster`] | an embedded cluster to work on |
+//! | [`sweep`] | remove what killed runs left behind |
 //! | [`bench`] | how fast the embedded cluster is |
 //! | [`cli`], [`cluster_args`] | what can be typed |
 //! | [`exit`] | what the exit codes mean |
@@ -16,6 +17,7 @@ mod cluster_args;
 mod e2e;
 mod exit;
 mod manifests;
+mod sweep;
 
 use std::process::ExitCode;
 

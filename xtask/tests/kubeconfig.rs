@@ -156,6 +156,45 @@ fn everything_that_is_not_allowed_is_said_at_once_and_nothing_is_touched() {
 }
 
 #[test]
+fn a_sweep_removes_what_a_run_left_once_it_is_old_enough() {
+    let cluster = Cluster::up("sweep-test", &[]);
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let report = folder.path().to_str().expect("a readable path");
+    let (code, text) = cluster.xtask(
+        "e2e",
+        "",
+        &[
+            "--scenario",
+            "forms::standalone-rpm",
+            "--keep",
+            "--report",
+            report,
+        ],
+    );
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("delete namespaces -l valkey-e2e/run=e2e-"),
+        "{text}"
+    );
+    for (more, expected) in [
+        (&[][..], "1 found, 0 removed, 1 too young"),
+        (
+            &["--older-than", "0s", "--dry-run"],
+            "1 found, 0 removed, 0 too young",
+        ),
+        (&["--older-than", "0s", "--run", "e2e-other"], "0 found"),
+        (&["--older-than", "0s"], "1 found, 1 removed"),
+    ] {
+        let (code, text) = cluster.xtask("sweep", "", more);
+        assert_eq!(code, Some(0), "{more:?}: {text}");
+        assert!(
+            text.contains(expected),
+            "{more:?} does not say {expected:?}: {text}"
+        );
+    }
+}
+
+#[test]
 fn a_context_is_never_chosen_by_accident() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("config");

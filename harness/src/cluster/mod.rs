@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`embedded`] | the single-process Kubernetes of this project |
 //! | [`kubeconfig`] | any Kubernetes that a kubeconfig leads to |
+//! | [`kind`] | Kubernetes in containers, made for the run |
+//! | [`sweep`] | what a run that was killed left behind |
 //! | [`preflight`] | what a run needs to be allowed, asked before anything is touched |
 //! | [`survey`] | what a cluster that somebody else made has to offer |
 //! | [`client`] | a client that outlives restarts of the API server |
@@ -13,11 +15,13 @@
 
 pub mod client;
 pub mod embedded;
+pub mod kind;
 pub mod kubeconfig;
 pub mod port_forward;
 pub mod preflight;
 mod provenance;
 pub mod survey;
+pub mod sweep;
 
 use std::path::Path;
 
@@ -26,6 +30,7 @@ use kube::Client;
 use kube::config::{Kubeconfig, KubeconfigError};
 
 pub use embedded::{EmbeddedOptions, EmbeddedProvider};
+pub use kind::{KindError, KindOptions, KindProvider};
 pub use kubeconfig::{ChosenContext, KubeconfigOptions, KubeconfigProvider};
 pub use port_forward::PortForward;
 pub use provenance::Provenance;

@@ -87,8 +87,11 @@ impl Survey {
     }
 }
 
-/// The class that claims get, or why they get none.
-fn storage(classes: &[StorageClass], wanted: Option<&str>) -> Result<String, String> {
+/// The class that claims get: the one that is wanted, or the default one.
+///
+/// # Errors
+/// Why they get none.
+pub fn storage(classes: &[StorageClass], wanted: Option<&str>) -> Result<String, String> {
     let names = || {
         classes
             .iter()

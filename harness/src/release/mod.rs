@@ -23,7 +23,7 @@ pub mod order;
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 
@@ -32,10 +32,13 @@ pub use error::ReleaseError;
 pub use follow::HookOutput;
 
 use crate::timeline::{Kind, Timeline};
-use crate::wait::{self, Expectation, Verdict, conditions};
+use crate::wait::{self, Expectation, Verdict, WaitError, conditions, doom};
 
 /// Helm's own default for how long one hook may take.
 pub const HELM_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A time that no trial reaches: the other branch of the `select!` has the deadline.
+const FOR_EVER: Duration = Duration::from_secs(86_400);
 
 /// One release in one namespace.
 pub struct Release {
@@ -144,13 +147,19 @@ impl Release {
         Ok(())
     }
 
-    /// Resolves when a pod of the release (not of its hooks) gets into a state that does not heal; pends for ever
-    /// otherwise. For `select!` beside something that would wait in vain.
+    /// Resolves when a pod of the release (not of its hooks) gets into a state that does not heal, or when admission
+    /// refuses one; pends for ever otherwise. For `select!` beside something that would wait in vain.
     pub async fn doomed(&self) -> ReleaseError {
+        tokio::select! {
+            doomed = self.pod_doomed() => doomed,
+            refused = self.pod_refused() => refused,
+        }
+    }
+
+    async fn pod_doomed(&self) -> ReleaseError {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let config = watcher::Config::default().labels(&format!("app.kubernetes.io/instance={}", self.name));
-        // A time that no trial reaches: the other branch of the select has the deadline.
-        let what = Expectation::new("the release's pods", "to be doomed", Duration::from_secs(86_400));
+        let what = Expectation::new("the release's pods", "to be doomed", FOR_EVER);
         let seen = wait::objects(&pods, config, what, |pods| {
             let doomed = pods.values().filter(|pod| !is_hook_pod(pod));
             let found = doomed
@@ -165,10 +174,23 @@ impl Release {
                 let log = follow::last_lines(&pods, &pod).await;
                 ReleaseError::PodDoomed { reason, log }
             }
-            Err(source) => ReleaseError::Wait {
-                what: "watch the release's pods".to_owned(),
-                source: Box::new(source),
+            Err(source) => unwatched("watch the release's pods", source),
+        }
+    }
+
+    async fn pod_refused(&self) -> ReleaseError {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let what = Expectation::new("the release's pods", "to be refused", FOR_EVER);
+        let seen = wait::objects(&events, watcher::Config::default(), what, |events| {
+            let refused = events.values().find_map(doom::refusal);
+            refused.map_or_else(|| Verdict::NotYet("none".to_owned()), Verdict::Ready)
+        });
+        match seen.await {
+            Ok(reason) => ReleaseError::PodDoomed {
+                reason,
+                log: Vec::new(),
             },
+            Err(source) => unwatched("watch the release's events", source),
         }
     }
 
@@ -181,6 +203,13 @@ impl Release {
 
     async fn delete(&self, object: &Object) -> Result<(), ReleaseError> {
         apply::delete(&self.client, &self.namespace, object).await
+    }
+}
+
+fn unwatched(what: &str, source: WaitError) -> ReleaseError {
+    ReleaseError::Wait {
+        what: what.to_owned(),
+        source: Box::new(source),
     }
 }
 

@@ -256,7 +256,8 @@ impl Context {
         let before = pods.get(name).await.map_err(gone)?;
         pods.delete(name, &DeleteParams::default()).await.map_err(gone)?;
         let budget = self.environment.deadlines.pod_replacement;
-        let what = Expectation::new(format!("pod {name}"), "to be replaced and ready", budget);
+        let what = Expectation::new(format!("pod {name}"), "to be replaced and ready", budget)
+            .patient(self.timeline.patience());
         let replaced = wait::object(&pods, name, what, |pod: Option<&Pod>| match pod {
             Some(pod) if pod.uid() == before.uid() => {
                 Verdict::NotYet("the old pod is still there".to_owned())

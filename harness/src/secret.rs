@@ -42,6 +42,43 @@ impl From<String> for Password {
     }
 }
 
+/// The passwords that a server may have just now, the likeliest first: usually one, two while they are rotated, none
+/// where no password is wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Passwords(Vec<Password>);
+
+impl Passwords {
+    /// Tries `password` before those that are known already.
+    pub fn prefer(&mut self, password: Password) {
+        self.0.retain(|known| *known != password);
+        self.0.insert(0, password);
+    }
+
+    /// Tries `password` after those that are known already.
+    pub fn add(&mut self, password: Password) {
+        if !self.0.contains(&password) {
+            self.0.push(password);
+        }
+    }
+
+    /// The likeliest.
+    pub fn first(&self) -> Option<&Password> {
+        self.0.first()
+    }
+
+    /// What to try, in order; nothing at all is one way in, where there is no password.
+    pub fn candidates(&self) -> impl Iterator<Item = Option<&Password>> {
+        let none = self.0.is_empty().then_some(None);
+        self.0.iter().map(Some).chain(none)
+    }
+}
+
+impl From<Option<Password>> for Passwords {
+    fn from(password: Option<Password>) -> Self {
+        Self(password.into_iter().collect())
+    }
+}
+
 /// Removes every registered secret from text: as it is, base64-encoded, and percent-encoded.
 #[derive(Clone, Default)]
 pub struct Redactor {
@@ -132,6 +169,28 @@ mod tests {
         let mut redactor = Redactor::default();
         redactor.register(&Password::new(secret));
         redactor
+    }
+
+    #[test]
+    fn passwords_are_tried_in_order_and_each_once() {
+        let named = |passwords: &Passwords| -> Vec<Option<String>> {
+            let tried = passwords.candidates();
+            tried.map(|one| one.map(|one| one.expose().to_owned())).collect()
+        };
+        let mut passwords = Passwords::default();
+        assert_eq!(named(&passwords), [None]);
+        passwords.add(Password::new("old"));
+        passwords.add(Password::new("new"));
+        passwords.add(Password::new("old"));
+        assert_eq!(
+            named(&passwords),
+            [Some("old".to_owned()), Some("new".to_owned())]
+        );
+        passwords.prefer(Password::new("new"));
+        assert_eq!(
+            named(&passwords),
+            [Some("new".to_owned()), Some("old".to_owned())]
+        );
     }
 
     #[test]

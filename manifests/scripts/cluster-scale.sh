@@ -62,7 +62,15 @@ gone() {
 failed_over() {
   nodes=$(strangers "$REPLICAS") || { echo "every pod to tell which nodes it knows"; return 1; }
   serving=$(printf '%s\n' "$nodes" | awk '$3 > 0 { print $1 "@" $2 " (" $3 " slots)" }')
-  [ -z "$serving" ] || { echo "the replicas of departed primaries to take over from $serving"; return 1; }
+  [ -n "$serving" ] || return 0
+  echo "the replicas of departed primaries to take over from $serving"
+  # Nobody takes over from a primary that none of the pods follows: waiting for it would only prolong the outage.
+  table=$(survey "$REPLICAS" "$seed") || return 1
+  followed=$(printf '%s\n' "$table" | awk '
+    $1 == "-" && $5 > 0 { serving[$2] = 1 } $1 != "-" && $3 == "replica" { follows[$4] = 1 }
+    END { for (id in serving) if (id in follows) { print id; exit } }')
+  if [ -n "$followed" ]; then return 1; fi
+  return 2
 }
 
 drop_departed() {

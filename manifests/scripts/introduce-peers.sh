@@ -1,4 +1,5 @@
-# Introduces this pod's server to its peers again, by their stable names, after addresses have changed.
+# Introduces this pod's server to its peers again, by their stable names, after addresses have changed; and lets it
+# accept a new password as soon as a peer has been restarted with it.
 #
 # Runs beside each server for the pod's whole life. It acts only while the server misses a peer, and asks only
 # peers that already know this node's ID and hold a wrong address for it: a node that was forgotten is not
@@ -46,14 +47,49 @@ introduce_everywhere() {
   for i in $(ordinals "$known"); do introduce "$id" "$i"; done
 }
 
+# What the Secret says now; the servers read it when they start. A line that ends without a line feed is one too.
+PASSWORD_FILE=/etc/valkey-auth/valkey-password
+current_password() { current=; [ ! -r "$PASSWORD_FILE" ] || read -r current <"$PASSWORD_FILE" || :; }
+
+# taken_up ORDINALS: one of the pods has been restarted with the current password.
+taken_up() {
+  for i in $(ordinals "$1"); do
+    case $(REDISCLI_AUTH=$current on "$i" PING) in PONG) return 0 ;; esac
+  done
+  return 1
+}
+
+# The commands of accept_current, which go through a pipe: a password is never an argument.
+commands_to_accept() {
+  quoted=$(printf '%s' "$current" | sed 's/["\\]/\\&/g')
+  printf 'ACL SETUSER default ">%s"\nCONFIG SET masterauth "%s"\n' "$quoted" "$quoted"
+}
+
+# While a rolling restart carries a new password through the pods, this server takes it beside its own, so that
+# replicas that have been restarted can follow it, and it can follow primaries that have.
+accepted=${REDISCLI_AUTH:-}
+accept_current() {
+  current_password
+  [ -n "$current" ] && [ "$current" != "$accepted" ] && [ -n "${REDISCLI_AUTH:-}" ] || return 0
+  view=$(at "$POD_IP" CLUSTER NODES) || return 0
+  taken_up "$(printf '%s\n' "$view" | grep -c ' ')" || return 0
+  if answer=$(commands_to_accept | bounded valkey-cli -e -h "$POD_IP" -p "$PORT" 2>&1); then
+    accepted=$current
+    log "the server accepts the new password too, until it is restarted"
+  else
+    log "the server refused to accept the new password too: $answer"
+  fi
+}
+
 # Reads the server's table of nodes again and again through one connection of one process: beside a healthy
 # server nothing is ever started. Ends when the server does.
 watch() {
   next=0
   valkey-cli -h "$POD_IP" -p "$PORT" -r -1 -i "$interval" CLUSTER NODES 2>/dev/null |
     while read -r _ _ flags _ _ _ _ link _; do
+      case $flags in *myself*) accept_current; continue ;; esac
       [ "$link" = disconnected ] || continue
-      case $flags in *myself* | *handshake*) continue ;; esac
+      case $flags in *handshake*) continue ;; esac
       now=$(date +%s)
       # Several lines of one table may say it; one round of introductions is for all of them.
       [ "$now" -ge "$next" ] || continue

@@ -59,7 +59,7 @@ async fn password_is_required(context: &mut Context) -> Result<()> {
 async fn set_and_get_every_slot(context: &mut Context) -> Result<()> {
     context.install(context.values()).await?;
     context.healthy().await?;
-    context.write_canaries().await?;
-    context.verify_canaries().await?;
+    context.write_data().await?;
+    context.verify_data().await?;
     Ok(())
 }

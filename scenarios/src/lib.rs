@@ -6,6 +6,8 @@
 //! | [`connection`] | clients get in, with the password and only with it |
 //! | [`security`] | containers run as declared |
 //! | [`persistence`] | data outlives pods |
+//! | [`scaling`] | pods come and go, every key stays |
+//! | [`rotation`] | passwords change, every key stays |
 //! | [`scenario`] | what a scenario is, and how one is registered |
 //! | [`registry`] | every suite, and the trials that follow from them |
 //! | [`selection`] | which trials a person asked for |
@@ -19,7 +21,9 @@ pub mod connection;
 pub mod formation;
 pub mod persistence;
 pub mod registry;
+pub mod rotation;
 pub mod runner;
+pub mod scaling;
 pub mod scenario;
 pub mod security;
 pub mod selection;

@@ -10,7 +10,10 @@ use crate::scenario::{Suite, everywhere};
 /// The scenarios of this file.
 pub const SUITE: Suite = Suite {
     name: "persistence",
-    scenarios: &[scenario!(data_survives_pod_deletion, everywhere)],
+    scenarios: &[
+        scenario!(data_survives_pod_deletion, everywhere),
+        scenario!(full_restart, everywhere),
+    ],
 };
 
 /// A key in every slot survives when all pods of one shard are deleted at once: no replica is left to have the data, so it
@@ -18,11 +21,24 @@ pub const SUITE: Suite = Suite {
 async fn data_survives_pod_deletion(context: &mut Context) -> Result<()> {
     context.install(context.values()).await?;
     let before = context.healthy().await?;
-    context.write_canaries().await?;
+    context.write_data().await?;
     let shard = shard_of_first_pod(&before);
     context.replace_pods(&shard).await?;
     context.healthy().await?;
-    context.verify_canaries().await?;
+    context.verify_data().await?;
+    Ok(())
+}
+
+/// Every pod is deleted at once, so that every address that anybody remembers is stale: the servers find each other again,
+/// with every key.
+async fn full_restart(context: &mut Context) -> Result<()> {
+    context.install(context.values()).await?;
+    let before = context.healthy().await?;
+    context.write_data().await?;
+    let everyone: Vec<String> = before.pods.iter().map(|pod| pod.name.clone()).collect();
+    context.replace_pods(&everyone).await?;
+    context.healthy().await?;
+    context.verify_data().await?;
     Ok(())
 }
 

@@ -4,14 +4,16 @@ use harness::trial::TrialId;
 use manifests::{Mode, Variant};
 
 use crate::scenario::{Scenario, Suite};
-use crate::{connection, formation, persistence, security};
+use crate::{connection, formation, persistence, rotation, scaling, security};
 
 /// Every suite, in the order in which the report shows them.
-pub const SUITES: [&Suite; 4] = [
+pub const SUITES: [&Suite; 6] = [
     &formation::SUITE,
     &connection::SUITE,
     &security::SUITE,
     &persistence::SUITE,
+    &scaling::SUITE,
+    &rotation::SUITE,
 ];
 
 /// A scenario in one combination.

@@ -1,10 +1,12 @@
 //! A run: trials in parallel, each told to the reporters, and the report of it all. A run can be interrupted at any moment:
 //! trials under way are dropped, and what is known by then is reported.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use harness::cluster::Provenance;
 use harness::report::model::{SCHEMA_VERSION, verdict};
 use harness::report::{Event, RunReport, TrialReport};
@@ -13,22 +15,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::registry::Trial;
 
-/// Runs `trials`, at most `jobs` at a time, until all have ended or `stop` is cancelled. The result is in the order of
-/// `trials`; one that had not ended by then is skipped, with that reason.
+/// Runs `trials`, as many at a time as the environment has turns, until all have ended or `stop` is cancelled. The result
+/// is in the order of `trials`; one that had not ended by then is skipped, with that reason.
 pub async fn run_trials(
     trials: &[Trial],
     environment: &Environment,
-    jobs: usize,
     stop: &CancellationToken,
 ) -> Vec<TrialReport> {
     let mut ended: BTreeMap<usize, TrialReport> = BTreeMap::new();
-    // The longest first: a cluster trial that starts last would be waited for alone.
+    // The longest first: one that starts last would be waited for alone. All ask for a turn at once, in this order.
     let mut order: Vec<usize> = (0..trials.len()).collect();
-    order.sort_by_key(|index| std::cmp::Reverse(trials[*index].id.mode.as_str() == "cluster"));
-    let running = futures::stream::iter(order)
+    order.sort_by_key(|index| {
+        let trial = &trials[*index];
+        (
+            Reverse(trial.scenario.long),
+            Reverse(trial.id.mode.as_str() == "cluster"),
+        )
+    });
+    let running: FuturesUnordered<_> = order
+        .into_iter()
         .map(|index| async move { (index, run_one(&trials[index], environment).await) })
-        .buffer_unordered(jobs.max(1))
-        .take_until(stop.cancelled());
+        .collect();
+    let running = running.take_until(stop.cancelled());
     let mut running = std::pin::pin!(running);
     while let Some((index, report)) = running.next().await {
         ended.insert(index, report);

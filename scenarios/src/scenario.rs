@@ -22,6 +22,8 @@ pub struct Scenario {
     pub fits: fn(Mode, Variant) -> bool,
     /// What it needs that this cluster does not have, if anything: then it is skipped, with this reason.
     pub lacks: fn(&Capabilities) -> Option<String>,
+    /// Whether it is among the first to start, because it takes longest.
+    pub long: bool,
     /// The story.
     pub body: Body,
 }
@@ -35,13 +37,21 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// Makes a [`Scenario`] of an async function over `&mut Context`, for the combinations that the second argument accepts.
+/// A third argument `long` lets it start before the others.
 #[macro_export]
 macro_rules! scenario {
     ($function:ident, $fits:expr) => {
+        $crate::scenario!($function, $fits, false)
+    };
+    ($function:ident, $fits:expr, long) => {
+        $crate::scenario!($function, $fits, true)
+    };
+    ($function:ident, $fits:expr, $long:expr) => {
         $crate::scenario::Scenario {
             name: stringify!($function),
             fits: $fits,
             lacks: $crate::scenario::nothing,
+            long: $long,
             body: |context| Box::pin($function(context)),
         }
     };

@@ -9,7 +9,7 @@ use harness::cluster::{
 };
 use harness::images::{self, ImageSource, SeenImages};
 use harness::report::{Event, EventSink};
-use harness::trial::{Environment, Placement, Profile};
+use harness::trial::{Environment, Placement, Profile, Turns};
 use manifests::password::GENERATED_LENGTH;
 use manifests::{Mode, Password, Values, Variant};
 use tokio::time::Instant;
@@ -46,6 +46,8 @@ pub struct SessionOptions {
     pub profile: Profile,
     /// The seed of everything random.
     pub seed: u64,
+    /// How many trials work at a time.
+    pub jobs: usize,
     /// Leave cluster and namespaces behind.
     pub keep: bool,
     /// Where evidence goes.
@@ -80,6 +82,7 @@ impl Session {
             images: SeenImages::default(),
             keep: options.keep,
             evidence: options.evidence,
+            turns: Turns::new(options.jobs),
             events,
         };
         Ok(Self { cluster, environment })

@@ -12,6 +12,9 @@ use crate::registry::Trial;
 use crate::runner;
 use crate::session::{ClusterChoice, Session, SessionOptions, new_run_id};
 
+/// How many trials work at a time unless told otherwise: they wait for servers most of the time.
+pub const THREADS: usize = 4;
+
 /// The runtime and the session that the tests of this process share.
 pub struct SharedSession {
     runtime: Runtime,
@@ -66,6 +69,7 @@ impl SharedSession {
             image_source: ImageSource::Auto,
             profile: Profile::Fast,
             seed: 0,
+            jobs: THREADS,
             keep: false,
         };
         let started = self

@@ -16,13 +16,10 @@ use libtest_mimic::{Arguments, Failed};
 use manifests::{Mode, Variant};
 use scenarios::registry::Trial;
 use scenarios::scenario::{Scenario, everywhere, nothing};
-use scenarios::shared::SharedSession;
+use scenarios::shared::{SharedSession, THREADS};
 
 #[path = "mutations/broken.rs"]
 mod broken;
-
-/// How many run at a time.
-const THREADS: usize = 4;
 
 /// How long the acts of a deployment that cannot succeed are waited for: long enough for six servers to start on a busy
 /// machine and for the hook to say what it waits for.
@@ -56,6 +53,7 @@ macro_rules! mutation {
                 name: stringify!($function),
                 fits: everywhere,
                 lacks: nothing,
+                long: false,
                 body: |context| Box::pin(deploy(context, broken::$function)),
             },
             mode: Mode::$mode,

@@ -9,10 +9,7 @@ use std::sync::Arc;
 use harness::report::Outcome;
 use libtest_mimic::{Arguments, Completion, Failed};
 use scenarios::registry::{self, Trial};
-use scenarios::shared::SharedSession;
-
-/// How many trials run at a time unless told otherwise: they wait for servers most of the time.
-const THREADS: usize = 4;
+use scenarios::shared::{SharedSession, THREADS};
 
 fn main() -> ExitCode {
     embedded_cluster::supervisor::reexec();

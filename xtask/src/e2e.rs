@@ -30,7 +30,6 @@ const JOBS_PER_PROCESSOR: usize = 2;
 /// What was typed, resolved to what it means here.
 struct Plan {
     trials: Vec<Trial>,
-    jobs: usize,
     folder: PathBuf,
     session: SessionOptions,
 }
@@ -72,11 +71,8 @@ impl Plan {
         let cluster = args.cluster.resolve()?;
         let placement = args.placement.resolve(&cluster, args.profile).await?;
         let namespace = |trial: &Trial| trial.id.namespace(&placement.namespace_prefix, &run);
+        let jobs = args.jobs.map_or(processors * JOBS_PER_PROCESSOR, usize::from);
         Ok(Self {
-            jobs: args
-                .jobs
-                .map_or(processors * JOBS_PER_PROCESSOR, usize::from)
-                .min(trials.len()),
             session: SessionOptions {
                 cluster,
                 namespaces: trials.iter().map(namespace).collect(),
@@ -85,6 +81,7 @@ impl Plan {
                 image_source: args.image_source,
                 profile: args.profile.into(),
                 seed: args.seed.unwrap_or_else(seed_of_now),
+                jobs,
                 keep: args.keep,
                 evidence: folder.join("evidence"),
             },
@@ -99,7 +96,7 @@ async fn execute(plan: Plan, events: EventSink) -> anyhow::Result<u8> {
     events.send(Event::RunStarted {
         run: plan.session.run.clone(),
         trials: plan.trials.len(),
-        jobs: plan.jobs,
+        jobs: plan.session.jobs.min(plan.trials.len()),
         profile: plan.session.profile.name().to_owned(),
     });
     let stop = stop_on_signal(&events)?;
@@ -108,7 +105,7 @@ async fn execute(plan: Plan, events: EventSink) -> anyhow::Result<u8> {
         session = starting => session?,
         () = stop.cancelled() => return Ok(exit::INTERRUPTED),
     };
-    let trials = runner::run_trials(&plan.trials, &session.environment, plan.jobs, &stop).await;
+    let trials = runner::run_trials(&plan.trials, &session.environment, &stop).await;
     let interrupted = stop.is_cancelled();
     let provenance = session.provenance();
     tell_images(&provenance, &events);

@@ -7,10 +7,15 @@ use crate::valkey::observation::ClusterObservation;
 /// The check's name.
 pub const NAME: &str = "drain";
 
-/// Slots that `departing` pods still own, in anybody's view; and pods that stay but follow one that leaves.
-pub fn check(observation: &ClusterObservation, departing: &[String]) -> Vec<Violation> {
+/// Slots that `departing` pods still own, in anybody's view. Which node a pod was is known from `before`: a pod that is
+/// going down does not say it any more.
+pub fn check(
+    before: &ClusterObservation,
+    observation: &ClusterObservation,
+    departing: &[String],
+) -> Vec<Violation> {
     let leaves = |id: &str| {
-        observation
+        before
             .pod_of_node(id)
             .filter(|pod| departing.iter().any(|name| name == pod))
     };
@@ -41,8 +46,9 @@ mod tests {
     #[test]
     fn a_departing_primary_with_slots_is_named_and_a_replica_is_not() {
         let observation = Fixture::cluster(6, 1).observation();
-        assert_eq!(check(&observation, &["valkey-5".to_owned()]), []);
-        let violations = check(&observation, &["valkey-2".to_owned(), "valkey-5".to_owned()]);
+        let check = |departing: &[String]| check(&observation, &observation, departing);
+        assert_eq!(check(&["valkey-5".to_owned()]), []);
+        let violations = check(&["valkey-2".to_owned(), "valkey-5".to_owned()]);
         assert_eq!(violations.len(), 1);
         assert_eq!(violations[0].subject, "valkey-2");
         assert_eq!(violations[0].seen, "it owns slots 10923-16383 (5461)");

@@ -22,8 +22,10 @@
 //! | [`password`] | who gets in with which password |
 //! | [`logs`] | no line in a log that means trouble |
 //! | [`drain`] | a departing pod owns nothing any more |
+//! | [`forecast`] | what a scale-down without draining will cost, before it is done |
 //! | [`forgotten`] | a removed node does not come back |
-//! | [`history`] | epochs only grow, and no primary leaves while its replicas are behind |
+//! | [`history`] | epochs only grow |
+//! | [`last_copy`] | no primary is taken down while none of its replicas is in sync |
 
 pub mod announce;
 pub mod balance;
@@ -31,8 +33,10 @@ pub mod bus;
 pub mod cluster_state;
 pub mod disruption_budget;
 pub mod drain;
+pub mod forecast;
 pub mod forgotten;
 pub mod history;
+pub mod last_copy;
 pub mod logs;
 pub mod password;
 pub mod persistence;

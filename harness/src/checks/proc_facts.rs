@@ -1,6 +1,6 @@
 //! `/proc/1/status` and `/proc/1/mountinfo` of a container, parsed: what the kernel says a process may do.
 //!
-//! How the texts are had without a shell in the image is `valkey::container_files`' business.
+//! How the texts are had without a shell in the image is `trial::inside`'s business.
 
 use std::collections::BTreeMap;
 

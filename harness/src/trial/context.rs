@@ -9,18 +9,21 @@ use kube::api::{Api, DeleteParams};
 use kube::{Client, ResourceExt};
 use manifests::{Mode, Values, Variant};
 
-use super::environment::Environment;
+use super::environment::{Environment, Turn};
 use super::error::TrialError;
+use super::history::Past;
 use super::id::TrialId;
 use super::observer::Observer;
+use super::passwords;
 use super::steps::Steps;
 use crate::cluster::PortForward;
 use crate::release::{Bundle, HookEvent, HookOutput, Release};
-use crate::secret::{Password, Redactor};
+use crate::secret::{Password, Passwords, Redactor};
 use crate::timeline::Timeline;
-use crate::valkey::connection::dial_and_connect;
 use crate::valkey::dialer::Dialer;
-use crate::valkey::{ClusterObservation, Connection};
+use crate::valkey::ledger::Ledger;
+use crate::valkey::load::Load;
+use crate::valkey::{ClusterObservation, Connection, dial_with_any};
 use crate::wait::{self, Expectation, Verdict, conditions};
 
 /// The name of every trial's release: namespaces keep trials apart, and short names read well.
@@ -32,21 +35,29 @@ pub struct Context {
     id: TrialId,
     namespace: String,
     timeline: Timeline,
-    password: manifests::Password,
-    redactor: Redactor,
+    generated: manifests::Password,
+    pub(super) passwords: Passwords,
+    pub(super) redactor: Redactor,
     dialer: Arc<PortForward>,
     release: Option<Release>,
     values: Option<Values>,
     pub(super) steps: Steps,
+    pub(super) ledger: Option<Ledger>,
+    pub(super) load: Option<Load>,
+    pub(super) loads: u32,
+    pub(super) past: Past,
+    /// The trial's turn to use the machine; given back while it only watches.
+    pub(super) turn: Option<Turn>,
     measurements: BTreeMap<String, f64>,
 }
 
 impl Context {
     /// A context for a trial whose namespace exists.
     pub fn new(environment: Environment, id: TrialId, namespace: String, timeline: Timeline) -> Self {
-        let password = generated_password();
+        let generated = passwords::generate();
+        let password = Password::new(generated.reveal());
         let mut redactor = Redactor::default();
-        redactor.register(&Password::new(password.reveal()));
+        redactor.register(&password);
         let client = environment.client.clone();
         let dialer = Arc::new(PortForward::new(
             client,
@@ -59,14 +70,25 @@ impl Context {
             id,
             namespace,
             timeline,
-            password,
+            generated,
+            passwords: Some(password).into(),
             redactor,
             dialer,
             release: None,
             values: None,
             steps,
+            ledger: None,
+            load: None,
+            loads: 0,
+            past: Past::default(),
+            turn: None,
             measurements: BTreeMap::new(),
         }
+    }
+
+    /// Which trial this is.
+    pub fn id(&self) -> &TrialId {
+        &self.id
     }
 
     /// The mode of this trial.
@@ -104,9 +126,10 @@ impl Context {
         self.release.as_ref()
     }
 
-    /// The password that the release was installed with.
+    /// The password that the release's servers have now.
     pub fn password(&self) -> Password {
-        Password::new(self.password.reveal())
+        let first = self.passwords.first().cloned();
+        first.unwrap_or_else(|| Password::new(self.generated.reveal()))
     }
 
     /// The values to install: the trial's combination under the run's profile, at its site. A scenario changes what its
@@ -136,6 +159,9 @@ impl Context {
         bundle: Bundle,
     ) -> Result<Vec<HookOutput>, TrialError> {
         let step = self.steps.begin("install");
+        if let Some(password) = passwords::given(&values) {
+            self.passwords.prefer(password);
+        }
         let deadline = self.environment.deadlines.hook;
         let release = Release::new(
             self.client(),
@@ -152,15 +178,31 @@ impl Context {
 
     /// The objects that `values` render to, for this trial's release.
     pub fn render(&self, values: &Values) -> Result<Bundle, TrialError> {
-        let release =
-            manifests::Release::install(RELEASE_NAME, &self.namespace).with_password(self.password.clone());
+        let release = self.naming().with_password(self.generated.clone());
         let rendered = manifests::render(&release, values)?;
         Ok(Bundle::from_manifests(&rendered)?)
     }
 
+    /// What Helm knows of the release.
+    pub(super) fn naming(&self) -> manifests::Release {
+        manifests::Release::install(RELEASE_NAME, &self.namespace)
+    }
+
     /// Renders the chart anew and upgrades the release, hooks included.
     pub async fn upgrade(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
-        let bundle = self.render(&values)?;
+        let bundle = self.render_upgrade(&values).await?;
+        self.upgrade_bundle(values, bundle).await
+    }
+
+    /// Upgrades to manifests that differ from what `values` render.
+    pub async fn upgrade_bundle(
+        &mut self,
+        values: Values,
+        bundle: Bundle,
+    ) -> Result<Vec<HookOutput>, TrialError> {
+        if let Some(password) = passwords::given(&values) {
+            self.passwords.add(password);
+        }
         let step = self.steps.begin("upgrade");
         let release = self.release.as_mut().ok_or(TrialError::NotInstalled)?;
         let upgraded = release.upgrade(bundle).await;
@@ -199,7 +241,7 @@ impl Context {
 
     /// A connection to one pod's server, with the release's password.
     pub async fn connect(&self, pod: &str) -> Result<Connection, TrialError> {
-        let connected = dial_and_connect(self.dialer.as_ref(), pod, Some(&self.password())).await;
+        let connected = dial_with_any(self.dialer.as_ref(), pod, &self.passwords).await;
         connected.map_err(|source| TrialError::Connect {
             pod: pod.to_owned(),
             source,
@@ -222,7 +264,7 @@ impl Context {
             self.client(),
             &self.namespace,
             values,
-            self.password(),
+            &self.passwords,
             self.timeline.clone(),
         )
     }
@@ -278,13 +320,4 @@ impl Context {
         }
         Ok(())
     }
-}
-
-/// A password that no other trial has. It needs no seed: nothing that a trial does depends on its value.
-fn generated_password() -> manifests::Password {
-    let mut entropy = [0_u8; 2 * manifests::password::GENERATED_LENGTH];
-    let (first, second) = entropy.split_at_mut(16);
-    first.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-    second.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-    manifests::Password::from_entropy(&entropy)
 }

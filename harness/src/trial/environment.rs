@@ -1,8 +1,10 @@
 //! What all trials of a run share.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kube::Client;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::placement::Placement;
 use super::profile::{Deadlines, Profile};
@@ -16,6 +18,31 @@ pub const RUN_LABEL: &str = "valkey-e2e/run";
 /// The label selector for everything that the run `run` makes.
 pub fn run_selector(run: &str) -> String {
     format!("{RUN_LABEL}={run}")
+}
+
+/// How many trials work at a time. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Turns(Arc<Semaphore>);
+
+/// A trial's turn, until it is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Turns {
+    /// So many at a time; at least one.
+    pub fn new(jobs: usize) -> Self {
+        Self(Arc::new(Semaphore::new(jobs.clamp(1, Semaphore::MAX_PERMITS))))
+    }
+
+    /// Waits for a turn. Whoever asked first gets the first.
+    pub async fn take(&self) -> Turn {
+        let permit = Arc::clone(&self.0).acquire_owned().await;
+        Turn {
+            _permit: permit.expect("the semaphore is never closed"),
+        }
+    }
 }
 
 /// What all trials of a run share.
@@ -41,6 +68,8 @@ pub struct Environment {
     pub keep: bool,
     /// Where evidence goes, a folder per trial.
     pub evidence: PathBuf,
+    /// How many trials work at a time.
+    pub turns: Turns,
     /// Who is told what happens.
     pub events: EventSink,
 }

@@ -2,6 +2,7 @@
 
 use crate::checks::Violation;
 use crate::release::ReleaseError;
+use crate::valkey::ledger::JournalError;
 use crate::wait::WaitError;
 
 /// Why an act of a scenario did not succeed.
@@ -36,6 +37,12 @@ pub enum TrialError {
     /// What the scenario does to the deployment did not take place. Neither a pass nor a failure.
     #[error("the fault did not take place: {0}")]
     Invalid(String),
+    /// The record of what was written cannot be kept on this machine.
+    #[error("the record of what was written cannot be kept")]
+    Journal(#[from] JournalError),
+    /// The scenario accounts for data that it has not written.
+    #[error("nothing is written yet")]
+    NoData,
     /// The scenario acts on a release that it has not installed.
     #[error("nothing is installed yet")]
     NotInstalled,
@@ -72,6 +79,22 @@ impl From<manifests::RenderError> for TrialError {
 }
 
 impl TrialError {
+    /// Promises that do not hold at this moment.
+    pub fn unhealthy(violations: Vec<Violation>) -> Self {
+        Self::Unhealthy {
+            waited: "now".to_owned(),
+            violations,
+        }
+    }
+
+    /// Success if there are no violations.
+    pub fn unless_kept(violations: Vec<Violation>) -> Result<(), Self> {
+        if violations.is_empty() {
+            return Ok(());
+        }
+        Err(Self::unhealthy(violations))
+    }
+
     /// The error of a request to the API server.
     pub fn api(what: impl Into<String>, source: kube::Error) -> Self {
         Self::Api {

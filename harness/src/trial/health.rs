@@ -16,6 +16,9 @@ use crate::wait::{self, Expectation, Verdict, conditions};
 /// How often to look. An observation of six nodes costs tens of milliseconds; half a second leaves the machine to them.
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// How often to look at what should stay as it is.
+const HOLD_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How long to keep looking at promises after the pods have failed to become ready: they say why.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
@@ -36,7 +39,41 @@ impl Context {
             reason = "a trial lasts less than 2^53 milliseconds"
         )]
         self.measure("healthy_ms", took as f64);
+        if let Ok(seen) = &healthy {
+            self.past.remember(seen.clone());
+        }
         healthy
+    }
+
+    /// Watches for `length` whether what is healthy stays so: the last act of a scenario, so that other trials take its
+    /// turn meanwhile. A blip is no finding; what does not go away within the time that becoming healthy may take is, and
+    /// so is a failover that nobody caused.
+    pub async fn hold_stable(&mut self, length: Duration) -> Result<(), TrialError> {
+        let step = self
+            .steps
+            .begin(&format!("stay healthy for {} s", length.as_secs()));
+        self.turn = None;
+        let held = self.held(length).await;
+        self.steps.end(step, held.is_ok());
+        held
+    }
+
+    async fn held(&mut self, length: Duration) -> Result<(), TrialError> {
+        let before = self.past.last().cloned();
+        let end = tokio::time::Instant::now() + length;
+        loop {
+            let next = (tokio::time::Instant::now() + HOLD_INTERVAL).min(end);
+            // Time is the point: whether something happens while nothing is done.
+            tokio::time::sleep_until(next).await;
+            let seen = self.promises_hold(self.environment().deadlines.healthy).await?;
+            let moved = before
+                .iter()
+                .flat_map(|before| checks::history::failovers(before, &seen));
+            TrialError::unless_kept(moved.collect())?;
+            if next == end {
+                return Ok(());
+            }
+        }
     }
 
     /// Looks once, and fails if any of `checks` finds a promise broken.
@@ -44,14 +81,8 @@ impl Context {
         let step = self.steps.begin(name);
         let seen = self.observe().await;
         let verified = seen.and_then(|seen| {
-            let violations: Vec<Violation> = checks.iter().flat_map(|check| check(&seen)).collect();
-            if violations.is_empty() {
-                return Ok(seen);
-            }
-            Err(TrialError::Unhealthy {
-                waited: "at once".to_owned(),
-                violations,
-            })
+            TrialError::unless_kept(checks.iter().flat_map(|check| check(&seen)).collect())?;
+            Ok(seen)
         });
         self.steps.end(step, verified.is_ok());
         verified
@@ -99,7 +130,8 @@ impl Context {
                 Ok(seen) => seen,
                 Err(error) => return Verdict::NotYet(error.to_string()),
             };
-            let violations = checks::run(&seen, Moment::Settled);
+            let mut violations = checks::run(&seen, Moment::Settled);
+            violations.extend(self.past.violations(&seen));
             let verdict = match violations.first() {
                 None => Verdict::Ready(seen),
                 Some(first) => {

@@ -10,7 +10,13 @@
 //! | [`context`] | what a scenario acts through: install, observe, verify, exec |
 //! | [`observer`] | looking at a release without changing it |
 //! | [`health`] | waiting until every promise holds |
-//! | [`canaries`] | a key in every slot |
+//! | [`data`] | keys in every slot, written and accounted for |
+//! | [`availability`] | writers that go on while something is done |
+//! | [`operations`] | scaling and restarting, with proof that it took place |
+//! | [`departures`] | what the others knew of a pod when it was taken away |
+//! | [`faults`] | what is done to single servers and Jobs |
+//! | [`passwords`] | Secrets, and the passwords in them |
+//! | [`history`] | what was seen so far, and must never be seen again |
 //! | [`objects`] | what Kubernetes holds of the release |
 //! | [`inside`] | what a container looks like from inside |
 //! | [`exec`] | commands inside containers |
@@ -18,24 +24,30 @@
 //! | [`error`] | why an act did not succeed |
 //! | [`run`] | the life of a trial: namespace, body, evidence, clean-up, report |
 
-pub mod canaries;
+pub mod availability;
 pub mod context;
+pub mod data;
+pub mod departures;
 pub mod environment;
 pub mod error;
 pub mod exec;
+pub mod faults;
 pub mod health;
+pub mod history;
 pub mod id;
 pub mod inside;
 pub mod namespace;
 pub mod objects;
 pub mod observer;
+pub mod operations;
+pub mod passwords;
 pub mod placement;
 pub mod profile;
 pub mod run;
 pub mod steps;
 
 pub use context::Context;
-pub use environment::Environment;
+pub use environment::{Environment, Turns};
 pub use error::TrialError;
 pub use exec::{ExecEnd, ExecOutput};
 pub use id::TrialId;

@@ -30,15 +30,7 @@ impl Context {
     /// Fails unless Services, budget, restarts, volumes and logs are as promised.
     pub async fn verify_objects(&mut self) -> Result<(), TrialError> {
         let step = self.steps.begin("verify Services, budget, volumes and logs");
-        let verdict = self.object_violations().await.and_then(|violations| {
-            if violations.is_empty() {
-                return Ok(());
-            }
-            Err(TrialError::Unhealthy {
-                waited: "now".to_owned(),
-                violations,
-            })
-        });
+        let verdict = self.object_violations().await.and_then(TrialError::unless_kept);
         self.steps.end(step, verdict.is_ok());
         verdict
     }
@@ -55,13 +47,7 @@ impl Context {
         let attempts = password::attempt(self.dialer().as_ref(), &pods, credentials).await;
         let violations = password::check(&attempts);
         self.steps.end(step, violations.is_empty());
-        if violations.is_empty() {
-            return Ok(());
-        }
-        Err(TrialError::Unhealthy {
-            waited: "now".to_owned(),
-            violations,
-        })
+        TrialError::unless_kept(violations)
     }
 
     async fn object_violations(&self) -> Result<Vec<Violation>, TrialError> {

@@ -9,7 +9,7 @@ use manifests::{Mode, Values};
 
 use super::error::TrialError;
 use crate::cluster::PortForward;
-use crate::secret::Password;
+use crate::secret::Passwords;
 use crate::timeline::Timeline;
 use crate::valkey::{ClusterObservation, ExpectedTopology, PodFacts};
 
@@ -18,7 +18,7 @@ use crate::valkey::{ClusterObservation, ExpectedTopology, PodFacts};
 pub struct Observer {
     pods: Api<Pod>,
     dialer: Arc<PortForward>,
-    password: Option<Password>,
+    passwords: Passwords,
     expected: ExpectedTopology,
     timeline: Timeline,
 }
@@ -29,7 +29,7 @@ impl Observer {
         client: Client,
         namespace: &str,
         values: &Values,
-        password: Password,
+        passwords: &Passwords,
         timeline: Timeline,
     ) -> Self {
         let expected = expected_topology(values);
@@ -40,7 +40,11 @@ impl Observer {
                 namespace,
                 manifests::release::CLIENT_PORT,
             )),
-            password: expected.auth.then_some(password),
+            passwords: if expected.auth {
+                passwords.clone()
+            } else {
+                Passwords::default()
+            },
             expected,
             timeline,
         }
@@ -61,8 +65,7 @@ impl Observer {
     pub async fn observe(&self) -> Result<ClusterObservation, TrialError> {
         let pods = self.server_pods().await?.iter().map(PodFacts::from_pod).collect();
         let expected = self.expected.clone();
-        let seen =
-            ClusterObservation::collect(expected, pods, self.dialer.as_ref(), self.password.as_ref()).await;
+        let seen = ClusterObservation::collect(expected, pods, self.dialer.as_ref(), &self.passwords).await;
         for (pod, view) in seen.answered() {
             if let Some(info) = &view.cluster_info {
                 self.timeline.cluster_state(pod, &info.cluster_state);

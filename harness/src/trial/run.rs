@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 
 use super::context::Context;
-use super::environment::Environment;
+use super::environment::{Environment, Turn};
 use super::error::TrialError;
 use super::id::TrialId;
 use super::namespace;
@@ -22,6 +22,7 @@ pub type Body = for<'a> fn(&'a mut Context) -> BoxFuture<'a, anyhow::Result<()>>
 /// Runs one trial to its end, whatever that is, and tells the environment's listeners of it.
 pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialReport {
     let name = id.to_string();
+    let turn = environment.turns.take().await;
     environment
         .events
         .send(Event::TrialStarted { trial: name.clone() });
@@ -33,7 +34,7 @@ pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialRe
             let reason = format_error(&error.into());
             report.outcome = Outcome::Broken { reason };
         }
-        Ok(()) => run_in(id, environment, &namespace, &timeline, body, &mut report).await,
+        Ok(()) => run_in(id, environment, &namespace, &timeline, turn, body, &mut report).await,
     }
     report.duration_ms = timeline.elapsed_ms();
     environment.events.send(Event::TrialFinished {
@@ -55,6 +56,7 @@ async fn run_in(
     environment: &Environment,
     namespace: &str,
     timeline: &Timeline,
+    turn: Turn,
     body: Body,
     report: &mut TrialReport,
 ) {
@@ -65,6 +67,7 @@ async fn run_in(
         namespace.to_owned(),
         timeline.clone(),
     );
+    context.turn = Some(turn);
     let ended = AssertUnwindSafe(body(&mut context)).catch_unwind().await;
     let failure = match ended {
         Ok(Ok(())) => None,
@@ -78,6 +81,13 @@ async fn run_in(
     report.steps = context.take_steps();
     report.measurements = context.take_measurements();
     report.outcome = Outcome::Passed;
+    if failure.is_none()
+        && let Err(problem) = context.discard_data()
+    {
+        report.cleanup.push(format!(
+            "the record of the trial's data could not be removed: {problem}"
+        ));
+    }
     if let Some(error) = failure {
         timeline.record(Kind::Note, "trial", "failed; evidence is taken now");
         let evidence = diagnostics::collect(&context, &error).await;
@@ -110,8 +120,10 @@ async fn note_images(context: &Context) {
 /// An environment that failed is told from a deployment that did.
 fn outcome(context: &Context, error: &anyhow::Error, evidence: &diagnostics::Evidence) -> Outcome {
     let message = context.redact(&format_error(error));
-    if let Some(TrialError::Invalid(_)) = error.downcast_ref() {
-        return Outcome::Invalid { reason: message };
+    match error.downcast_ref() {
+        Some(TrialError::Invalid(_)) => return Outcome::Invalid { reason: message },
+        Some(TrialError::Journal(_)) => return Outcome::Broken { reason: message },
+        _ => {}
     }
     if let Some(fault) = environment_fault(error) {
         return Outcome::Broken {

@@ -14,13 +14,13 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::cluster_nodes::ClusterNodes;
-use super::connection::{ConnectError, Connection, dial_and_connect};
+use super::connection::{ConnectError, Connection, dial_with_any};
 use super::dialer::Dialer;
 use super::reply::{Redirect, Verdict, judge};
 use super::resp;
 use super::routed::{CommandError, Resend, Routed};
 use super::slot_map::SlotMap;
-use crate::secret::Password;
+use crate::secret::Passwords;
 
 /// How many commands are in flight on one connection before their answers are read: enough to fill a port-forward,
 /// little enough to keep buffers small.
@@ -39,7 +39,7 @@ pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
 /// Routes commands to the pods that own their slots. Share it by reference or in an `Arc`.
 pub struct RoutedClient {
     dialer: Arc<dyn Dialer>,
-    password: Option<Password>,
+    passwords: Passwords,
     patience: Duration,
     state: Mutex<State>,
 }
@@ -66,14 +66,14 @@ struct Pending {
 
 impl RoutedClient {
     /// A client of the server pods `pods`, which connects when it is first used.
-    pub fn new(dialer: Arc<dyn Dialer>, password: Option<Password>, pods: Vec<String>) -> Self {
+    pub fn new(dialer: Arc<dyn Dialer>, passwords: impl Into<Passwords>, pods: Vec<String>) -> Self {
         let state = State {
             pods,
             ..State::default()
         };
         Self {
             dialer,
-            password,
+            passwords: passwords.into(),
             patience: DEFAULT_PATIENCE,
             state: Mutex::new(state),
         }
@@ -334,7 +334,7 @@ impl RoutedClient {
         if let Some(connection) = self.state.lock().await.connections.get(pod) {
             return Ok(connection.clone());
         }
-        let connection = dial_and_connect(&*self.dialer, pod, self.password.as_ref()).await?;
+        let connection = dial_with_any(&*self.dialer, pod, &self.passwords).await?;
         self.state
             .lock()
             .await

@@ -11,7 +11,7 @@ use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, ServerErrorK
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::dialer::Dialer;
-use crate::secret::Password;
+use crate::secret::{Password, Passwords};
 
 /// A connection that any number of tasks may share; clone it freely.
 pub type Connection = MultiplexedConnection;
@@ -102,6 +102,25 @@ pub async fn dial_and_connect(
         Ok(Ok(stream)) => stream,
     };
     connect(stream, password).await
+}
+
+/// Dials `pod` and connects with the first of `passwords` that it accepts.
+///
+/// # Errors
+/// As [`dial_and_connect`]; the last refusal when none is accepted.
+pub async fn dial_with_any(
+    dialer: &dyn Dialer,
+    pod: &str,
+    passwords: &Passwords,
+) -> Result<Connection, ConnectError> {
+    let mut refusal = ConnectError::NoAuth;
+    for password in passwords.candidates() {
+        match dial_and_connect(dialer, pod, password).await {
+            Err(error @ (ConnectError::NoAuth | ConnectError::WrongPass)) => refusal = error,
+            settled => return settled,
+        }
+    }
+    Err(refusal)
 }
 
 async fn handshake<S>(stream: S, password: Option<&Password>) -> Result<Connection, ConnectError>

@@ -9,21 +9,16 @@
 //! | [`view`] | one node's view, collected in one round trip |
 //! | [`observation`] | all views of a release and its pods: what the checks read |
 //! | [`slot_map`], [`cluster_client`], [`routed`] | slot routing over port-forwarded connections |
-//! | [`every_slot`] | a canary in every slot |
 //! | [`ledger`] | data in every slot, with every write's outcome, and every key accounted for |
 //! | [`load`] | writers in the background, their gaps and their losses |
 //! | [`wire`] | RESP2 with nothing in between, for MONITOR and bulk |
-//! | [`exec`], [`container_files`] | what is inside a container that has no shell |
 
 pub mod cluster_client;
 pub mod cluster_info;
 pub mod cluster_nodes;
 pub mod cluster_shards;
 pub mod connection;
-pub mod container_files;
 pub mod dialer;
-pub mod every_slot;
-pub mod exec;
 pub mod info;
 pub mod ledger;
 pub mod load;
@@ -39,10 +34,8 @@ pub mod view;
 pub mod wire;
 
 pub use cluster_client::RoutedClient;
-pub use connection::{ConnectError, Connection, connect, dial_and_connect};
-pub use container_files::container_facts;
+pub use connection::{ConnectError, Connection, connect, dial_and_connect, dial_with_any};
 pub use dialer::{BoxedStream, Dialer};
-pub use exec::{Exec, ExecOutput};
 pub use observation::{ClusterObservation, ExpectedTopology, Mode, PodFacts};
 pub use routed::{CommandError, Resend, Routed};
 pub use view::{NodeView, ViewError, observe_node};

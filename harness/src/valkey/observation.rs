@@ -8,10 +8,10 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde::{Deserialize, Serialize};
 
 use super::cluster_nodes::ClusterNodes;
-use super::connection::dial_and_connect;
+use super::connection::dial_with_any;
 use super::dialer::Dialer;
 use super::view::{NodeView, ViewError, observe_node};
-use crate::secret::Password;
+use crate::secret::Passwords;
 
 /// How the release runs Valkey: the chart's `mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,12 +142,12 @@ impl ClusterObservation {
         expected: ExpectedTopology,
         mut pods: Vec<PodFacts>,
         dialer: &dyn Dialer,
-        password: Option<&Password>,
+        passwords: &Passwords,
     ) -> Self {
         pods.sort_by(|a, b| (a.ordinal, &a.name).cmp(&(b.ordinal, &b.name)));
         let at = Timestamp::now();
         let views = join_all(pods.iter().map(|pod| async {
-            let view = view_of(&pod.name, dialer, password).await;
+            let view = view_of(&pod.name, dialer, passwords).await;
             (pod.name.clone(), view)
         }))
         .await
@@ -196,7 +196,7 @@ impl ClusterObservation {
     }
 }
 
-async fn view_of(pod: &str, dialer: &dyn Dialer, password: Option<&Password>) -> Result<NodeView, ViewError> {
-    let mut connection = dial_and_connect(dialer, pod, password).await?;
+async fn view_of(pod: &str, dialer: &dyn Dialer, passwords: &Passwords) -> Result<NodeView, ViewError> {
+    let mut connection = dial_with_any(dialer, pod, passwords).await?;
     observe_node(pod, &mut connection).await
 }

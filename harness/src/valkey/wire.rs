@@ -8,7 +8,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::dialer::BoxedStream;
-use crate::secret::Password;
+use crate::secret::Passwords;
 
 /// How much is read at once: a few hundred replies of a ledger's pass.
 const READ_CHUNK: usize = 64 * 1024;
@@ -50,30 +50,34 @@ impl Reply<'_> {
 }
 
 impl Wire {
-    /// Wraps a stream; authenticates if there is a password.
+    /// Wraps a stream; authenticates with the first of `passwords` that the server accepts, if there are any.
     ///
     /// # Errors
-    /// When the stream breaks or the server refuses.
-    pub async fn open(stream: BoxedStream, password: Option<&Password>) -> io::Result<Self> {
+    /// When the stream breaks or the server refuses them all.
+    pub async fn open(stream: BoxedStream, passwords: &Passwords) -> io::Result<Self> {
         let mut wire = Self {
             stream,
             buffer: BytesMut::with_capacity(READ_CHUNK),
         };
-        if let Some(password) = password {
+        let mut refusal = None;
+        for password in passwords.candidates().flatten() {
             let mut auth = Vec::new();
             encode(&mut auth, &[b"AUTH", password.expose().as_bytes()]);
             wire.send(&auth).await?;
-            wire.reply(|reply| match reply {
-                Reply::Simple(b"OK") => Ok(()),
-                Reply::Error(text) => Err(io::Error::new(
-                    io::ErrorKind::PermissionDenied,
-                    String::from_utf8_lossy(text).into_owned(),
-                )),
+            let answer = wire.reply(|reply| match reply {
+                Reply::Simple(b"OK") => Ok(None),
+                Reply::Error(text) => Ok(Some(String::from_utf8_lossy(text).into_owned())),
                 other => Err(unexpected(&format!("{other:?}"))),
-            })
-            .await??;
+            });
+            refusal = answer.await??;
+            if refusal.is_none() {
+                break;
+            }
         }
-        Ok(wire)
+        match refusal {
+            None => Ok(wire),
+            Some(text) => Err(io::Error::new(io::ErrorKind::PermissionDenied, text)),
+        }
     }
 
     /// Sends already encoded commands.

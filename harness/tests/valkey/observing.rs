@@ -1,9 +1,8 @@
 //! Real servers observed, and really broken.
 
 use harness::checks::{self, Moment, Violation, password, replication};
-use harness::valkey::container_facts;
 
-use crate::servers::{LocalExec, Servers, ask, find, password as secret, run, text, until};
+use crate::servers::{Servers, ask, password as secret, run, text, until};
 
 async fn settled(servers: &Servers, rpp: u32) {
     until("a cluster without violations", || async {
@@ -120,29 +119,4 @@ async fn who_gets_in_with_which_password() {
         2,
         "an open server is no success: {violations:#?}"
     );
-}
-
-#[tokio::test]
-async fn a_container_without_a_shell_tells_what_it_is() {
-    let Some(servers) = Servers::start(1, &[]).await else {
-        return;
-    };
-    let Some(cli) = find("valkey-cli") else { return };
-    let exec = LocalExec {
-        ip: servers.nodes["valkey-0"].ip,
-        cli,
-    };
-    let facts = container_facts(&servers.dialer(), &exec, "valkey-0", Some(&secret())).await;
-    let status = facts.status.expect("a status");
-    assert_eq!(status.uids, [0; 4], "process 1 of this machine is root's");
-    let mounts = facts.mounts.expect("mounts");
-    assert!(mounts.iter().any(|mount| mount.path == "/"), "{mounts:?}");
-    assert!(
-        facts
-            .shells
-            .iter()
-            .all(|(_, outcome)| *outcome == checks::security::ExecOutcome::NotFound)
-    );
-    let leftover = ask(&mut servers.connection("valkey-0").await, &["DBSIZE"]).await;
-    assert_eq!(leftover, redis::Value::Int(0), "looking changes nothing");
 }

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use harness::secret::Password;
 use harness::valkey::{
-    BoxedStream, ClusterObservation, Connection, Dialer, Exec, ExecOutput, ExpectedTopology, PodFacts,
-    connect,
+    BoxedStream, ClusterObservation, Connection, Dialer, ExpectedTopology, PodFacts, connect,
 };
 use redis::Value;
 use tempfile::TempDir;
@@ -228,7 +227,7 @@ impl Servers {
             .collect();
         let count = u32::try_from(self.nodes.len()).expect("few");
         let expected = ExpectedTopology::cluster(count, replicas_per_primary);
-        ClusterObservation::collect(expected, pods, &self.dialer(), Some(&password())).await
+        ClusterObservation::collect(expected, pods, &self.dialer(), &Some(password()).into()).await
     }
 }
 
@@ -255,33 +254,6 @@ impl Dialer for TcpDialer {
             let stream = tokio::net::TcpStream::connect((*ip, 6379)).await?;
             stream.set_nodelay(true)?;
             Ok(Box::new(stream) as BoxedStream)
-        })
-    }
-}
-
-/// Runs programs on this machine, as if it were the container.
-pub(crate) struct LocalExec {
-    pub(crate) ip: Ipv4Addr,
-    pub(crate) cli: PathBuf,
-}
-
-impl Exec for LocalExec {
-    fn exec<'a>(&'a self, _pod: &'a str, command: &'a [&'a str]) -> BoxFuture<'a, io::Result<ExecOutput>> {
-        Box::pin(async move {
-            let mut program = if command[0] == "valkey-cli" {
-                let mut cli = tokio::process::Command::new(&self.cli);
-                cli.args(["-h", &self.ip.to_string()])
-                    .env("REDISCLI_AUTH", PASSWORD);
-                cli
-            } else {
-                tokio::process::Command::new(format!("no-such-{}", command[0]))
-            };
-            let output = program.args(&command[1..]).stdin(Stdio::null()).output().await?;
-            Ok(ExecOutput {
-                exit_code: output.status.code().unwrap_or(-1),
-                stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-                stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            })
         })
     }
 }

@@ -112,6 +112,7 @@ fn volumes(context: &Context<'_>) -> Vec<Volume> {
     if !values.persistence.enabled {
         volumes.push(empty_dir("data", EmptyDirVolumeSource::default()));
     }
+    volumes.extend(peers::volume(context));
     volumes
 }
 

@@ -12,7 +12,7 @@ use harness::secret::Password;
 use harness::timeline::Timeline;
 use harness::trial::observer::is_server;
 use harness::trial::placement::{NAMESPACE_PREFIX, Placement};
-use harness::trial::{Context, Environment, Profile, TrialId};
+use harness::trial::{Context, Environment, Profile, TrialId, Turns};
 use harness::valkey::cluster_info::ClusterInfo;
 use harness::valkey::{Connection, Dialer, dial_and_connect};
 use harness::wait::{self, Expectation, Verdict, conditions};
@@ -102,6 +102,7 @@ impl Deployment {
             deadlines: Profile::Fast.deadlines(),
             seed: 0,
             images: SeenImages::default(),
+            turns: Turns::new(1),
             keep: false,
             evidence: std::env::temp_dir(),
             events: EventSink::silent(),

@@ -40,7 +40,7 @@ impl<'a> Lane<'a> {
     ) -> Result<(), Broken> {
         let mut wire = match self.wire.take() {
             Some(wire) => wire,
-            None => self.connect().await.map_err(Broken::NotSent)?,
+            None => connect(self.target, self.pod).await.map_err(Broken::NotSent)?,
         };
         match tokio::time::timeout(deadline, wire.pipeline(commands, count, read)).await {
             Ok(Ok(())) => {
@@ -51,15 +51,15 @@ impl<'a> Lane<'a> {
             Err(_elapsed) => Err(Broken::Lost(format!("no answer within {deadline:?}"))),
         }
     }
+}
 
-    async fn connect(&self) -> Result<Wire, String> {
-        let connecting = async {
-            let stream = self.target.dialer.dial(self.pod).await?;
-            Wire::open(stream, self.target.password.as_ref()).await
-        };
-        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(result) => result.map_err(|error| error.to_string()),
-            Err(_elapsed) => Err(format!("no connection within {CONNECT_TIMEOUT:?}")),
-        }
+async fn connect(target: &Target, pod: &str) -> Result<Wire, String> {
+    let connecting = async {
+        let stream = target.dialer.dial(pod).await?;
+        Wire::open(stream, &target.passwords).await
+    };
+    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_elapsed) => Err(format!("no connection within {CONNECT_TIMEOUT:?}")),
     }
 }

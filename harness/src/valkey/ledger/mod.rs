@@ -39,22 +39,23 @@ pub use write::WriteOptions;
 use self::journal::Journal;
 use super::cluster_client::RoutedClient;
 use super::dialer::Dialer;
-use crate::secret::Password;
+use crate::secret::Passwords;
 
 /// The servers a ledger is written to and read from.
 pub struct Target {
     dialer: Arc<dyn Dialer>,
-    password: Option<Password>,
+    passwords: Passwords,
     router: RoutedClient,
 }
 
 impl Target {
     /// The release whose server pods are `pods`.
-    pub fn new(dialer: Arc<dyn Dialer>, password: Option<Password>, pods: Vec<String>) -> Self {
-        let router = RoutedClient::new(dialer.clone(), password.clone(), pods);
+    pub fn new(dialer: Arc<dyn Dialer>, passwords: impl Into<Passwords>, pods: Vec<String>) -> Self {
+        let passwords = passwords.into();
+        let router = RoutedClient::new(dialer.clone(), passwords.clone(), pods);
         Self {
             dialer,
-            password,
+            passwords,
             router,
         }
     }

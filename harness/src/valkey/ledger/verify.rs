@@ -165,7 +165,7 @@ async fn look_for_phantoms(
     for pod in owners {
         let walk = async {
             let stream = target.dialer.dial(&pod).await?;
-            let mut wire = Wire::open(stream, target.password.as_ref()).await?;
+            let mut wire = Wire::open(stream, &target.passwords).await?;
             let mut cursor = b"0".to_vec();
             loop {
                 let step = scan(ledger, &mut wire, &cursor, verification);

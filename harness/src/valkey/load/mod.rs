@@ -34,7 +34,7 @@ use super::dialer::Dialer;
 use super::resp;
 use super::routed::Resend;
 use super::slots::{SlotSet, tag_for_slot};
-use crate::secret::Password;
+use crate::secret::Passwords;
 
 /// How much load, and of which kind.
 #[derive(Debug, Clone)]
@@ -95,11 +95,12 @@ impl Load {
     /// When no pod owns a slot.
     pub async fn start(
         dialer: Arc<dyn Dialer>,
-        password: Option<Password>,
+        passwords: impl Into<Passwords>,
         pods: Vec<String>,
         options: LoadOptions,
     ) -> Result<Self, LoadError> {
-        let router = Arc::new(RoutedClient::new(dialer.clone(), password.clone(), pods));
+        let passwords = passwords.into();
+        let router = Arc::new(RoutedClient::new(dialer.clone(), passwords.clone(), pods));
         router.refresh().await;
         let map = router.slot_map().await;
         let shards: BTreeMap<String, SlotSet> = map
@@ -123,7 +124,7 @@ impl Load {
                     confirming: number < options.confirming_per_shard,
                     options: options.clone(),
                     dialer: dialer.clone(),
-                    password: password.clone(),
+                    passwords: passwords.clone(),
                     router: router.clone(),
                     started,
                 };

@@ -163,25 +163,25 @@ impl ShardReport {
                 (
                     "every write that a replica confirmed",
                     format!(
-                        "{} lost: {:?}",
+                        "{} lost: {}",
                         account.lost_confirmed.len(),
-                        account.lost_confirmed
+                        runs(&account.lost_confirmed)
                     ),
                     account.lost_confirmed.is_empty(),
                 ),
                 (
                     "each write once",
-                    format!("duplicates {:?}", account.duplicates),
+                    format!("duplicates {}", runs(account.duplicates.keys())),
                     account.duplicates.is_empty(),
                 ),
                 (
                     "writes in their order",
-                    format!("out of order {:?}", account.out_of_order),
+                    format!("out of order {}", runs(&account.out_of_order)),
                     account.out_of_order.is_empty(),
                 ),
                 (
                     "nothing that was refused",
-                    format!("phantoms {:?}", account.phantoms),
+                    format!("phantoms {}", runs(&account.phantoms)),
                     account.phantoms.is_empty(),
                 ),
             ];
@@ -191,6 +191,28 @@ impl ShardReport {
         }
         violations
     }
+}
+
+/// Ascending numbers as a person would write them: `1, 4-322`; the first few runs.
+fn runs<'a>(numbers: impl IntoIterator<Item = &'a u64>) -> String {
+    const SHOWN: usize = 8;
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for &number in numbers {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    let text = |&(first, last): &(u64, u64)| {
+        if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        }
+    };
+    let more = if runs.len() > SHOWN { ", …" } else { "" };
+    let shown: Vec<String> = runs.iter().take(SHOWN).map(text).collect();
+    format!("{}{more}", shown.join(", "))
 }
 
 /// The longest time without a success of any writer, and when it began; both ends of the load count.
@@ -240,6 +262,13 @@ mod tests {
         );
     }
 
+    #[test]
+    fn many_numbers_are_told_in_few_words() {
+        assert_eq!(runs(&[1, 4, 5, 6, 9]), "1, 4-6, 9");
+        let scattered: Vec<u64> = (0..20).map(|number| number * 2).collect();
+        assert_eq!(runs(&scattered), "0, 2, 4, 6, 8, 10, 12, 14, …");
+    }
+
     fn report(account: Account) -> LoadReport {
         let writer = WriterReport {
             key: "load:{x}:0".to_owned(),
@@ -286,7 +315,7 @@ mod tests {
         let violations = report(account).violations(&BUDGET);
         assert_eq!(
             violations[0].to_string(),
-            "load: key load:{x}:0 in slot 7: expected every write that a replica confirmed, saw 1 lost: {3}"
+            "load: key load:{x}:0 in slot 7: expected every write that a replica confirmed, saw 1 lost: 3"
         );
     }
 

@@ -13,7 +13,7 @@ use super::super::reply::{Redirect, Verdict, judge_text};
 use super::super::wire::{Reply, Wire, encode};
 use super::LoadOptions;
 use super::account::Outcomes;
-use crate::secret::Password;
+use crate::secret::Passwords;
 
 /// The pause before a write is tried again that met an obstacle: short, as it bounds how exactly a gap is measured.
 const BACK_OFF: Duration = Duration::from_millis(20);
@@ -28,7 +28,7 @@ pub(super) struct Writer {
     pub(super) confirming: bool,
     pub(super) options: LoadOptions,
     pub(super) dialer: Arc<dyn Dialer>,
-    pub(super) password: Option<Password>,
+    pub(super) passwords: Passwords,
     pub(super) router: Arc<RoutedClient>,
     pub(super) started: Instant,
 }
@@ -217,7 +217,7 @@ impl Writer {
     async fn connect(&self, pod: &str) -> Result<Wire, String> {
         let connecting = async {
             let stream = self.dialer.dial(pod).await?;
-            Wire::open(stream, self.password.as_ref()).await
+            Wire::open(stream, &self.passwords).await
         };
         match tokio::time::timeout(DIAL_TIMEOUT, connecting).await {
             Ok(result) => result.map_err(|error| format!("connecting: {}", error.kind())),

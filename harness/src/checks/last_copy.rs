@@ -1,0 +1,98 @@
+//! No primary is taken down while none of its replicas is in sync: then the only up-to-date copy of its slots would be
+//! the one that goes.
+//!
+//! A replica whose link broke a moment ago was in sync: it broke because the primary is going down.
+
+use super::Violation;
+use crate::valkey::observation::ClusterObservation;
+
+/// The check's name.
+pub const NAME: &str = "last_copy";
+
+/// The server tells whole seconds since a link went down, and is asked a moment after the pod's deletion.
+const JUST_NOW: std::ops::RangeInclusive<i64> = 0..=2;
+
+/// What is wrong with taking `pod` down at the moment when its peers were `seen` like this. Which node the pod was is
+/// known from `before`.
+pub fn check(before: &ClusterObservation, pod: &str, seen: &ClusterObservation) -> Vec<Violation> {
+    let view = before.views.get(pod).and_then(|view| view.as_ref().ok());
+    let Some(id) = view.and_then(|view| Some(view.nodes.as_ref()?.myself()?.id.as_str())) else {
+        return Vec::new();
+    };
+    let survivors = || seen.node_tables().filter(|(viewer, _)| *viewer != pod);
+    let owned = survivors().find_map(|(_, nodes)| nodes.by_id(id).filter(|node| !node.slots.is_empty()));
+    let Some(owner) = owned else {
+        return Vec::new();
+    };
+    if before.expected.replicas_per_primary == 0 {
+        return Vec::new();
+    }
+    let mut replicas = Vec::new();
+    for (name, nodes) in survivors() {
+        let follows = nodes.myself().and_then(|myself| myself.primary.as_deref()) == Some(id);
+        let Some(Ok(view)) = seen.views.get(name).filter(|_| follows) else {
+            continue;
+        };
+        let link = &view.replication;
+        let since = link.link_down_since_seconds;
+        if link.link_up == Some(true) || since.is_some_and(|since| JUST_NOW.contains(&since)) {
+            return Vec::new();
+        }
+        replicas.push(match since {
+            Some(since) if since >= 0 => format!("the link of {name} had been down for {since} s"),
+            _ => format!("{name} had not synchronised yet"),
+        });
+    }
+    let subject = format!("{pod}, owner of slots {}", owner.slots.summary());
+    let seen = if replicas.is_empty() {
+        "it had no replica".to_owned()
+    } else {
+        replicas.join(", ")
+    };
+    vec![Violation::new(
+        NAME,
+        subject,
+        "a replica in sync when it was taken down",
+        seen,
+    )]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Fixture;
+    use super::*;
+
+    fn verdict(link: &str) -> Vec<Violation> {
+        let before = Fixture::cluster(6, 1);
+        let mut seen = Fixture::cluster(6, 1);
+        seen.edit_info("valkey-4", "master_link_status:up", link);
+        check(&before.observation(), "valkey-1", &seen.observation())
+    }
+
+    #[test]
+    fn a_primary_goes_only_while_a_replica_is_in_sync() {
+        assert_eq!(verdict("master_link_status:up"), []);
+        let violations = verdict("master_link_status:down\r\nmaster_link_down_since_seconds:9");
+        assert_eq!(
+            violations[0].to_string(),
+            "last_copy: valkey-1, owner of slots 5461-10922: expected a replica in sync when it was taken down, \
+             saw the link of valkey-4 had been down for 9 s"
+        );
+        let violations = verdict("master_link_status:down\r\nmaster_link_down_since_seconds:-1");
+        assert_eq!(violations[0].seen, "valkey-4 had not synchronised yet");
+    }
+
+    #[test]
+    fn a_link_that_breaks_because_the_primary_goes_was_in_sync() {
+        assert_eq!(
+            verdict("master_link_status:down\r\nmaster_link_down_since_seconds:1"),
+            []
+        );
+    }
+
+    #[test]
+    fn a_replica_may_go_at_any_time() {
+        let observation = Fixture::cluster(6, 1).observation();
+        assert_eq!(check(&observation, "valkey-4", &observation), []);
+    }
+}

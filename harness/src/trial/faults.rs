@@ -1,0 +1,194 @@
+//! What a scenario does to single servers and Jobs. Each act proves that it took place.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
+use kube::runtime::watcher;
+use kube::{Api, ResourceExt};
+use manifests::Values;
+use redis::Value;
+
+use super::context::Context;
+use super::error::TrialError;
+use super::operations::node_id;
+use crate::release::HookOutput;
+use crate::secret::Password;
+use crate::valkey::ClusterObservation;
+use crate::valkey::slots::SLOT_COUNT;
+use crate::wait::{self, Expectation, Verdict, conditions};
+
+/// How often to ask whether an act has had its effect.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// The label of pods that belong to a Job.
+const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
+
+impl Context {
+    /// `CLUSTER FAILOVER`: the replica `pod` becomes the primary of its shard, with everything that its primary has.
+    pub async fn fail_over_to(&mut self, pod: &str) -> Result<(), TrialError> {
+        let step = self.steps.begin(&format!("fail over to {pod}"));
+        let done = self.promoted(pod).await;
+        self.steps.end(step, done.is_ok());
+        done
+    }
+
+    /// `CLUSTER REPLICATE`: `pod` becomes a replica of the node `primary`. Returns the ID of the primary it had before.
+    pub async fn follow(&mut self, pod: &str, primary: &str) -> Result<String, TrialError> {
+        let step = self.steps.begin(&format!("{pod} follows another primary"));
+        let done = self.following(pod, primary).await;
+        self.steps.end(step, done.is_ok());
+        done
+    }
+
+    /// Makes every server accept `password` beside what it accepts now, and use it towards its primary.
+    pub async fn accept_also(&mut self, password: &Password) -> Result<(), TrialError> {
+        let step = self.steps.begin("accept another password too");
+        let done = self.accepting(password).await;
+        self.passwords.add(password.clone());
+        self.steps.end(step, done.is_ok());
+        done
+    }
+
+    /// Scales, and deletes the pod of the scale Job once a first part of the slots has moved and before all have.
+    pub async fn scale_and_kill_job(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
+        let before = self.observe().await?;
+        let deadline = self.environment().deadlines.hook;
+        let killer = kill_job_in_the_middle(self.pods(), self.observer(&values), before, deadline);
+        let killer = tokio::spawn(killer);
+        let scaled = self.scale(values).await;
+        let killed = killer
+            .await
+            .unwrap_or_else(|_| Err("it was not tried".to_owned()));
+        killed.map_err(|why| {
+            TrialError::Invalid(format!("the scale Job was not killed in the middle: {why}"))
+        })?;
+        scaled
+    }
+
+    async fn promoted(&self, pod: &str) -> Result<(), TrialError> {
+        self.command(pod, &["CLUSTER", "FAILOVER"]).await?;
+        let budget = self.environment().deadlines.healthy;
+        let what = Expectation::new(pod, "to be the primary of its shard", budget);
+        let promoted = wait::poll(what, INTERVAL, || async {
+            match self.command(pod, &["ROLE"]).await {
+                Ok(Value::Array(role)) if role.first().is_some_and(is_master) => Verdict::Ready(()),
+                Ok(_) => Verdict::NotYet("it is a replica".to_owned()),
+                Err(error) => Verdict::NotYet(error.to_string()),
+            }
+        });
+        Ok(promoted.await?)
+    }
+
+    async fn following(&self, pod: &str, primary: &str) -> Result<String, TrialError> {
+        let seen = self.observe().await?;
+        let before =
+            primary_of(&seen, pod).ok_or_else(|| TrialError::Invalid(format!("{pod} is no replica")))?;
+        self.command(pod, &["CLUSTER", "REPLICATE", primary]).await?;
+        let budget = self.environment().deadlines.healthy;
+        let what = Expectation::new(pod, "to follow its new primary, in sync", budget);
+        let followed = wait::poll(what, INTERVAL, || async {
+            let seen = match self.observe().await {
+                Ok(seen) => seen,
+                Err(error) => return Verdict::NotYet(error.to_string()),
+            };
+            let link = seen.views.get(pod).and_then(|view| view.as_ref().ok());
+            let linked = link.is_some_and(|view| view.replication.link_up == Some(true));
+            if linked && primary_of(&seen, pod).as_deref() == Some(primary) {
+                return Verdict::Ready(());
+            }
+            Verdict::NotYet("it does not".to_owned())
+        });
+        followed.await?;
+        Ok(before)
+    }
+
+    async fn accepting(&self, password: &Password) -> Result<(), TrialError> {
+        let also = format!(">{}", password.expose());
+        let cluster = self.mode() == manifests::Mode::Cluster;
+        for pod in self.server_pods().await?.iter().map(ResourceExt::name_any) {
+            self.command(&pod, &["ACL", "SETUSER", "default", &also]).await?;
+            if cluster {
+                self.command(&pod, &["CONFIG", "SET", "masterauth", password.expose()])
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn command(&self, pod: &str, words: &[&str]) -> Result<Value, TrialError> {
+        let mut connection = self.connect(pod).await?;
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        let answer = connection.send_packed_command(&command).await;
+        answer.map_err(|source| TrialError::Answer {
+            pod: pod.to_owned(),
+            source,
+        })
+    }
+}
+
+fn is_master(role: &Value) -> bool {
+    matches!(role, Value::BulkString(name) if name == b"master")
+}
+
+fn primary_of(seen: &ClusterObservation, pod: &str) -> Option<String> {
+    let view = seen.views.get(pod)?.as_ref().ok()?;
+    view.nodes.as_ref()?.myself()?.primary.clone()
+}
+
+/// Waits until new owners have some of the slots, and deletes the running Job's pod. Errors say why nothing follows from
+/// what came after.
+async fn kill_job_in_the_middle(
+    pods: Api<Pod>,
+    observer: super::observer::Observer,
+    before: ClusterObservation,
+    deadline: Duration,
+) -> Result<(), String> {
+    let what = Expectation::new("the scale Job", "to move slots", deadline);
+    let moved = wait::poll(what, INTERVAL, || async {
+        match observer.observe().await {
+            Ok(seen) => match slots_of_newcomers(&before, &seen) {
+                0 => Verdict::NotYet("no slot has moved".to_owned()),
+                moved => Verdict::Ready(moved),
+            },
+            Err(error) => Verdict::NotYet(error.to_string()),
+        }
+    });
+    let moved = moved.await.map_err(|error| error.to_string())?;
+    let jobs = watcher::Config::default().labels(JOB_LABEL);
+    let what = Expectation::new("the scale Job's pod", "to run", Duration::from_secs(1));
+    let running = wait::objects(&pods, jobs, what, |pods| {
+        let running = pods.values().find(|pod| conditions::is_running(pod));
+        running.map_or_else(
+            || Verdict::NotYet("none runs".to_owned()),
+            |pod| Verdict::Ready(pod.clone()),
+        )
+    });
+    let job = running.await.map_err(|error| error.to_string())?;
+    let now = DeleteParams::default().grace_period(0);
+    pods.delete(&job.name_any(), &now)
+        .await
+        .map_err(|error| error.to_string())?;
+    let all = usize::from(SLOT_COUNT) / before.pods.len();
+    (moved < all)
+        .then_some(())
+        .ok_or_else(|| format!("{moved} slots had moved already"))
+}
+
+/// How many slots are owned by nodes that were not there before.
+fn slots_of_newcomers(before: &ClusterObservation, seen: &ClusterObservation) -> usize {
+    let known: Vec<&str> = before
+        .pods
+        .iter()
+        .filter_map(|pod| node_id(before, &pod.name))
+        .collect();
+    let views = seen.node_tables().map(|(_, nodes)| {
+        let new = nodes
+            .nodes
+            .iter()
+            .filter(|node| !known.contains(&node.id.as_str()));
+        new.map(|node| node.slots.len()).sum::<usize>()
+    });
+    views.max().unwrap_or(0)
+}

@@ -7,11 +7,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use embedded_cluster::api::Denial;
 use harness::images::ImageSource;
 use harness::trial::Profile;
+use scenarios::shard::Shard;
 
 use crate::cluster_args::{ClusterArgs, PlacementArgs};
 use crate::manifests::ManifestsArgs;
+use crate::matrix::MatrixArgs;
 use crate::sweep::SweepArgs;
-use crate::{bench, cluster, e2e, manifests, sweep};
+use crate::{bench, cluster, doctor, e2e, manifests, matrix, sweep};
 
 /// End-to-end tests for the Percona Valkey Helm chart.
 ///
@@ -37,6 +39,10 @@ pub(crate) enum Command {
     /// Start, reach and remove an embedded cluster that outlives the command.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Print the jobs of a CI pipeline.
+    Matrix(MatrixArgs),
+    /// Say which clusters this machine can run trials on, and what the others lack.
+    Doctor,
     /// Remove what killed runs left behind, and say what was done.
     Sweep(SweepArgs),
     /// Measure how fast the embedded cluster is, beside floors measured in the same run.
@@ -49,6 +55,8 @@ impl Command {
             Self::E2e(args) => e2e::run(args),
             Self::Manifests(args) => manifests::run(&args),
             Self::Cluster(command) => cluster::run(command),
+            Self::Matrix(args) => matrix::run(&args),
+            Self::Doctor => doctor::run(),
             Self::Sweep(args) => sweep::run(args),
             Self::Bench(args) => bench::run(&args),
         }
@@ -71,6 +79,9 @@ pub(crate) struct E2eArgs {
     /// Only trials whose name (suite::scenario::mode-variant) contains this; may be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub(crate) scenario: Vec<String>,
+    /// Only this part of the selected trials: the I-th of N that take about as long.
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
     /// fast: short probe delays and node timeout; default: the chart's own values.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) profile: ProfileArg,

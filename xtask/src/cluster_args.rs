@@ -175,7 +175,7 @@ fn kind_configuration(given: &str) -> Result<PathBuf, UsageError> {
 }
 
 /// Node images are tagged with whole versions only: which patch a minor version has is not guessed.
-fn kube_version(text: &str) -> Result<String, String> {
+pub(crate) fn kube_version(text: &str) -> Result<String, String> {
     let numbers: Vec<&str> = text.strip_prefix('v').unwrap_or_default().split('.').collect();
     let whole = numbers.len() == 3 && numbers.iter().all(|number| number.parse::<u32>().is_ok());
     if whole {

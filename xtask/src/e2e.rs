@@ -15,10 +15,11 @@ use scenarios::registry::{self, Trial};
 use scenarios::runner::{self, Started};
 use scenarios::selection::{Selection, select};
 use scenarios::session::{Session, SessionOptions, new_run_id};
+use scenarios::shard::Costs;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::E2eArgs;
-use crate::exit;
+use crate::exit::{self, UsageError};
 
 /// The folder of reports, beneath the current one.
 const REPORTS_FOLDER: &str = "reports";
@@ -62,7 +63,17 @@ impl Plan {
             variants: args.variant.into_iter().map(Into::into).collect(),
             patterns: args.scenario,
         };
-        let trials = select(registry::trials(), &selection)?;
+        let mut trials = select(registry::trials(), &selection)?;
+        if let Some(shard) = args.shard {
+            // The same estimates everywhere: the parts must fit each other.
+            trials = shard.of(trials, &Costs::default());
+            if trials.is_empty() {
+                return Err(UsageError(format!(
+                    "shard {shard} has no trial: there are fewer trials than shards"
+                ))
+                .into());
+            }
+        }
         let run = new_run_id();
         let folder = args
             .report

@@ -5,6 +5,8 @@
 //! | [`e2e`] | run the suites and report |
 //! | [`manifests`] | render the chart |
 //! | [`cluster`] | an embedded cluster to work on |
+//! | [`matrix`] | the jobs of a CI pipeline |
+//! | [`doctor`] | which clusters this machine can run trials on |
 //! | [`sweep`] | remove what killed runs left behind |
 //! | [`bench`] | how fast the embedded cluster is |
 //! | [`cli`], [`cluster_args`] | what can be typed |
@@ -14,9 +16,11 @@ mod bench;
 mod cli;
 mod cluster;
 mod cluster_args;
+mod doctor;
 mod e2e;
 mod exit;
 mod manifests;
+mod matrix;
 mod sweep;
 
 use std::process::ExitCode;

@@ -83,6 +83,23 @@ pub enum KindError {
     },
 }
 
+impl KindError {
+    /// The command that would mend it, as far as one can be said.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Missing {
+                program: "docker", ..
+            } => "sudo apt-get install docker.io",
+            Self::NoDaemon { .. } => {
+                "sudo systemctl start docker && sudo usermod --append --groups docker \"$USER\""
+            }
+            Self::DiskFull { .. } => "docker system prune",
+            Self::Exists { .. } => "cargo xtask sweep --cluster kind",
+            _ => "go install sigs.k8s.io/kind@latest",
+        }
+    }
+}
+
 /// Runs programs, found on a PATH of its own in tests.
 #[derive(Debug, Clone, Default)]
 pub struct Tools {

@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the suites on a cluster, and report whether the deployment keeps its promises.
-    E2e(E2eArgs),
+    E2e(Box<E2eArgs>),
     /// Render the chart: the committed files, or any values.
     Manifests(ManifestsArgs),
     /// Start, reach and remove an embedded cluster that outlives the command.
@@ -52,7 +52,7 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::E2e(args) => e2e::run(args),
+            Self::E2e(args) => e2e::run(*args),
             Self::Manifests(args) => manifests::run(&args),
             Self::Cluster(command) => cluster::run(command),
             Self::Matrix(args) => matrix::run(&args),

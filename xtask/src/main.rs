@@ -22,6 +22,8 @@ mod exit;
 mod manifests;
 mod matrix;
 mod sweep;
+#[cfg(test)]
+mod workflows;
 
 use std::process::ExitCode;
 

@@ -186,3 +186,71 @@ fn table(jobs: &[Job]) -> String {
     };
     jobs.iter().map(line).collect()
 }
+
+/// The arguments of every job that a matrix can have, for the test of the workflows.
+#[cfg(test)]
+pub(crate) fn every_argument() -> Vec<String> {
+    let args = |shards| MatrixArgs {
+        format: Format::Json,
+        shards,
+        cluster: vec![ClusterKind::Embedded, ClusterKind::Kind],
+        kube_version: vec!["v1.34.0".to_owned()],
+        report: None,
+    };
+    let all = [args(None), args(Some(3))];
+    let jobs = all.iter().flat_map(|args| jobs(args, &Costs::default()));
+    jobs.map(|job| job.arguments).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Arguments, Command};
+
+    fn matrix(typed: &str) -> Vec<Job> {
+        let words = ["xtask", "matrix"].into_iter().chain(typed.split_whitespace());
+        match Arguments::try_parse_from(words).map(|arguments| arguments.command) {
+            Ok(Command::Matrix(args)) => jobs(&args, &Costs::default()),
+            other => panic!("expected the arguments of matrix, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn without_shards_there_is_a_job_for_each_mode_variant_and_suite_and_none_is_forgotten() {
+        let jobs = matrix("");
+        assert_eq!(
+            jobs.iter().map(|job| job.trials).sum::<usize>(),
+            registry::trials().len()
+        );
+        let forms = "--cluster embedded --mode cluster --variant hardened --scenario formation::";
+        assert!(jobs.iter().any(|job| job.arguments == forms));
+    }
+
+    #[test]
+    fn versions_are_an_axis_of_kind_alone() {
+        let jobs = matrix(
+            "--shards 2 --cluster embedded --cluster kind --kube-version v1.33.1 --kube-version v1.34.0",
+        );
+        let arguments: Vec<&str> = jobs.iter().map(|job| job.arguments.as_str()).collect();
+        assert_eq!(arguments.len(), 6);
+        assert_eq!(arguments[1], "--cluster embedded --shard 2/2");
+        assert_eq!(arguments[5], "--cluster kind --kube-version v1.34.0 --shard 2/2");
+        let of_kind = jobs[2..4].iter().map(|job| job.trials).sum::<usize>();
+        assert_eq!(of_kind, registry::trials().len());
+    }
+
+    #[test]
+    fn every_format_has_every_job() {
+        let jobs = matrix("--shards 3");
+        assert_eq!(table(&jobs).lines().count(), 3);
+        let pipeline = gitlab(&jobs);
+        let script = &pipeline["embedded, shard 2/3"]["script"][0];
+        assert_eq!(
+            script,
+            "cargo xtask e2e --cluster embedded --shard 2/3 --report report"
+        );
+        assert_eq!(to_json(&jobs[0])["arguments"], "--cluster embedded --shard 1/3");
+    }
+}

@@ -81,6 +81,7 @@ impl Release {
 
     /// `helm install`: pre-install hooks, resources, post-install hooks. Refuses to adopt an object that exists.
     pub async fn install(&mut self, bundle: Bundle) -> Result<Vec<HookOutput>, ReleaseError> {
+        bundle.stays_in(&self.namespace)?;
         for object in &bundle.resources {
             apply::refuse_existing(&self.client, &self.namespace, object).await?;
         }
@@ -94,6 +95,7 @@ impl Release {
     /// `helm upgrade`: pre-upgrade hooks, changed and new resources, deletion of those that are no longer there,
     /// post-upgrade hooks.
     pub async fn upgrade(&mut self, bundle: Bundle) -> Result<Vec<HookOutput>, ReleaseError> {
+        bundle.stays_in(&self.namespace)?;
         let before = std::mem::replace(&mut self.deployed, bundle);
         let mut outputs = self.run_hooks(HookEvent::PreUpgrade).await?;
         self.apply_all().await?;

@@ -11,6 +11,7 @@ use harness::report::plain::Plain;
 use harness::report::progress::Progress;
 use harness::report::style::Style;
 use harness::report::{Event, EventSink, Reporter, RunReport, RunVerdict, file};
+use scenarios::conformance;
 use scenarios::registry::{self, Trial};
 use scenarios::runner::{self, Started};
 use scenarios::selection::{Selection, select};
@@ -18,6 +19,7 @@ use scenarios::session::{Session, SessionOptions, new_run_id};
 use scenarios::shard::Costs;
 use tokio_util::sync::CancellationToken;
 
+use crate::chart;
 use crate::cli::E2eArgs;
 use crate::exit::{self, UsageError};
 
@@ -38,14 +40,19 @@ struct Plan {
 /// Runs the command.
 pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
     let list = args.list;
+    let chart = chart::open(&args.chart)?;
     let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
-    let plan = runtime.block_on(Plan::resolve(args))?;
+    let mut plan = runtime.block_on(Plan::resolve(args, chart.is_some()))?;
     if list {
         for trial in &plan.trials {
             println!("{}", trial.id);
         }
         return Ok(ExitCode::from(exit::QUALIFIED));
     }
+    if let Some(chart) = &chart {
+        chart::check_overrides(chart, plan.session.profile)?;
+    }
+    plan.session.chart = chart;
     let (events, reporters) = EventSink::start(vec![reporter()]);
     let code = runtime.block_on(execute(plan, events));
     // Stragglers of an interrupted run hold clones of the sink; they are dropped with the runtime.
@@ -57,13 +64,17 @@ pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl Plan {
-    async fn resolve(args: E2eArgs) -> anyhow::Result<Self> {
+    async fn resolve(args: E2eArgs, of_chart: bool) -> anyhow::Result<Self> {
         let selection = Selection {
             modes: args.mode.into_iter().map(Into::into).collect(),
             variants: args.variant.into_iter().map(Into::into).collect(),
             patterns: args.scenario,
         };
-        let mut trials = select(registry::trials(), &selection)?;
+        let mut trials = registry::trials();
+        if of_chart {
+            trials.extend(conformance::trials());
+        }
+        let mut trials = select(trials, &selection)?;
         if let Some(shard) = args.shard {
             // The same estimates everywhere: the parts must fit each other.
             trials = shard.of(trials, &Costs::default());
@@ -94,6 +105,7 @@ impl Plan {
                 seed: args.seed.unwrap_or_else(seed_of_now),
                 jobs,
                 keep: args.keep,
+                chart: None,
                 evidence: folder.join("evidence"),
             },
             trials,
@@ -111,6 +123,11 @@ async fn execute(plan: Plan, events: EventSink) -> anyhow::Result<u8> {
         profile: plan.session.profile.name().to_owned(),
     });
     let stop = stop_on_signal(&events)?;
+    if let Some(chart) = &plan.session.chart {
+        events.send(Event::Note {
+            text: chart::describe(chart),
+        });
+    }
     let starting = Session::start(plan.session, events.clone());
     let session = tokio::select! {
         session = starting => session?,

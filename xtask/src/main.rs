@@ -3,6 +3,8 @@
 //! | module | command |
 //! |---|---|
 //! | [`e2e`] | run the suites and report |
+//! | [`compare`] | how a chart on disk differs from our manifests |
+//! | [`chart`] | a chart on disk, as typed |
 //! | [`manifests`] | render the chart |
 //! | [`cluster`] | an embedded cluster to work on |
 //! | [`matrix`] | the jobs of a CI pipeline |
@@ -13,9 +15,11 @@
 //! | [`exit`] | what the exit codes mean |
 
 mod bench;
+mod chart;
 mod cli;
 mod cluster;
 mod cluster_args;
+mod compare;
 mod doctor;
 mod e2e;
 mod exit;

@@ -5,11 +5,13 @@
 //! | [`evidence`] | what was found, as values |
 //! | [`collect`] | fetching it, within a bounded time, before anything is deleted |
 //! | [`write`] | one file per thing, without passwords |
+//! | `unformed` | why no cluster was ever formed |
 //! | [`triage`] | the most likely cause, in one sentence: a table of rules over the evidence |
 
 mod collect;
 pub mod evidence;
 mod triage;
+mod unformed;
 mod write;
 
 pub use collect::collect;

@@ -10,6 +10,7 @@ use super::placement::Placement;
 use super::profile::{Deadlines, Profile};
 use crate::cluster::Capabilities;
 use crate::images::SeenImages;
+use crate::release::Chart;
 use crate::report::EventSink;
 
 /// The label that every namespace of a run carries, with the run's identifier as its value.
@@ -70,6 +71,8 @@ pub struct Environment {
     pub evidence: PathBuf,
     /// How many trials work at a time.
     pub turns: Turns,
+    /// The chart on disk that is under test; without one it is our own manifests.
+    pub chart: Option<Arc<Chart>>,
     /// Who is told what happens.
     pub events: EventSink,
 }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use super::error::TrialError;
 use super::id::TrialId;
 use super::namespace;
 use crate::diagnostics;
+use crate::release::ChartError;
 use crate::report::{Event, Outcome, TrialReport};
 use crate::timeline::{Kind, Timeline};
 use futures::FutureExt;
@@ -88,7 +90,11 @@ async fn run_in(
             "the record of the trial's data could not be removed: {problem}"
         ));
     }
-    if let Some(error) = failure {
+    if let Some(TrialError::NotJudged(reason)) = failure.as_ref().and_then(|error| error.downcast_ref()) {
+        report.outcome = Outcome::Skipped {
+            reason: reason.clone(),
+        };
+    } else if let Some(error) = failure {
         timeline.record(Kind::Note, "trial", "failed; evidence is taken now");
         let evidence = diagnostics::collect(&context, &error).await;
         let folder = PathBuf::from(id.folder());
@@ -149,26 +155,35 @@ pub fn format_error(error: &anyhow::Error) -> String {
     text
 }
 
+/// A cause of this type, also where it stands in a box: to the standard library that is another type.
+fn find<'a, E: Error + 'static>(cause: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let boxed = || cause.downcast_ref::<Box<E>>().map(Box::as_ref);
+    cause.downcast_ref().or_else(boxed)
+}
+
 /// Whether the API server itself could not be asked, rather than having said something about what it was asked.
 fn environment_fault(error: &anyhow::Error) -> Option<&'static str> {
-    error
+    if error
         .chain()
-        .find_map(|cause| match cause.downcast_ref::<kube::Error>()? {
-            kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::Auth(_) => {
-                Some("the connection to the cluster failed")
-            }
-            kube::Error::Api(status) => match status.code {
-                401 => Some("the cluster no longer knows the user"),
-                // Admission refuses with 403 too, and that is about the manifests; only RBAC speaks of the user.
-                403 if status.message.contains("forbidden: User ") => {
-                    Some("the user is not allowed to do this")
-                }
-                429 => Some("the cluster is overloaded"),
-                502..=504 => Some("the API server is not available"),
-                _ => None,
-            },
+        .filter_map(find::<ChartError>)
+        .any(ChartError::is_environment)
+    {
+        return Some("helm could not be run");
+    }
+    error.chain().find_map(|cause| match find::<kube::Error>(cause)? {
+        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::Auth(_) => {
+            Some("the connection to the cluster failed")
+        }
+        kube::Error::Api(status) => match status.code {
+            401 => Some("the cluster no longer knows the user"),
+            // Admission refuses with 403 too, and that is about the manifests; only RBAC speaks of the user.
+            403 if status.message.contains("forbidden: User ") => Some("the user is not allowed to do this"),
+            429 => Some("the cluster is overloaded"),
+            502..=504 => Some("the API server is not available"),
             _ => None,
-        })
+        },
+        _ => None,
+    })
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -198,6 +213,7 @@ mod tests {
     use anyhow::Context as _;
 
     use super::*;
+    use crate::release::ReleaseError;
 
     #[test]
     fn an_error_chain_is_told_once() {
@@ -230,8 +246,12 @@ mod tests {
         ));
         assert!(answer(401, "Unauthorized"));
         assert!(answer(503, "etcdserver: leader changed"));
-        let unreachable = kube::Error::Service(Box::new(std::io::Error::other("gone")));
-        let unreachable = Err::<(), _>(unreachable).context("apply").unwrap_err();
-        assert!(environment_fault(&unreachable).is_some());
+        let unreachable = || kube::Error::Service(Box::new(std::io::Error::other("gone")));
+        let plain = Err::<(), _>(unreachable()).context("apply").unwrap_err();
+        assert!(environment_fault(&plain).is_some());
+        let boxed = TrialError::api("list pods", unreachable());
+        assert!(environment_fault(&boxed.into()).is_some());
+        let missing = ReleaseError::Chart(Box::new(ChartError::Missing));
+        assert!(environment_fault(&TrialError::from(missing).into()).is_some());
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::Verdict;
-pub use super::doom::doom;
+pub use super::doom::{doom, doom_of_hook};
 
 /// Whether the pod's `Ready` condition is true and it is not going away.
 pub fn is_ready(pod: &Pod) -> bool {

@@ -63,6 +63,11 @@ pub fn doom(pod: &Pod) -> Option<String> {
     unhealthy.or_else(|| unschedulable(pod))
 }
 
+/// Why a hook's pod will not run. That it crashes is for its Job to judge; that it cannot even be started does not heal.
+pub fn doom_of_hook(pod: &Pod) -> Option<String> {
+    doom(pod).filter(|doom| !doom.contains("CrashLoopBackOff"))
+}
+
 /// Why a controller will never get the pod that it wants, if an event says that admission refused it.
 pub fn refusal(event: &Event) -> Option<String> {
     if event.reason.as_deref() != Some("FailedCreate") {

@@ -9,13 +9,14 @@ use kube::ResourceExt;
 use super::evidence::Evidence;
 use super::unformed;
 use crate::trial::observer::is_server;
-use crate::wait::conditions;
+use crate::wait::{conditions, doom};
 
 /// Recognises one cause.
 type Rule = fn(&Evidence) -> Option<String>;
 
 /// Causes before their consequences: a server that crashes also leaves the init Job waiting.
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
+    admission_refuses,
     image_cannot_be_had,
     container_cannot_be_made,
     server_crashes,
@@ -36,6 +37,11 @@ const RULES: [Rule; 15] = [
 /// The most likely cause of the failure, if any rule knows it.
 pub fn triage(evidence: &Evidence) -> Option<String> {
     RULES.iter().find_map(|rule| rule(evidence))
+}
+
+fn admission_refuses(evidence: &Evidence) -> Option<String> {
+    let refused = evidence.events.iter().find_map(doom::refusal)?;
+    Some(format!("the API server does not take a pod: {refused}"))
 }
 
 fn image_cannot_be_had(evidence: &Evidence) -> Option<String> {

@@ -53,6 +53,24 @@ impl Bundle {
         )
     }
 
+    /// Fails for an object that would not be in `namespace`: a trial's own namespace is all that it may change.
+    pub fn stays_in(&self, namespace: &str) -> Result<(), ReleaseError> {
+        let hooks = self.hooks.iter().map(|hook| &hook.object);
+        for object in self.resources.iter().chain(hooks) {
+            let place = match &object.content.metadata.namespace {
+                _ if !object.is_namespaced() => "at the cluster's scope".to_owned(),
+                Some(other) if other != namespace => format!("in namespace {other}"),
+                _ => continue,
+            };
+            return Err(ReleaseError::Foreign {
+                kind: object.kind().to_owned(),
+                name: object.name().to_owned(),
+                place,
+            });
+        }
+        Ok(())
+    }
+
     /// The resource of the same kind and name, if it is part of the bundle.
     pub fn find(&self, other: &Object) -> Option<&Object> {
         self.resources
@@ -293,6 +311,28 @@ mod tests {
                 on_success: true,
                 on_failure: false
             }
+        );
+    }
+
+    #[test]
+    fn an_object_outside_of_the_namespace_is_refused_by_name() {
+        let stays = |object: Value| Bundle::from_values([object]).unwrap().stays_in("a");
+        let mut config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
+        stays(config.clone()).unwrap();
+        config["metadata"]["namespace"] = json!("a");
+        stays(config.clone()).unwrap();
+        config["metadata"]["namespace"] = json!("kube-system");
+        let error = stays(config).unwrap_err().to_string();
+        assert!(
+            error.contains("ConfigMap c is in namespace kube-system"),
+            "{error}"
+        );
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r"}});
+        assert!(
+            stays(role)
+                .unwrap_err()
+                .to_string()
+                .contains("at the cluster's scope")
         );
     }
 

@@ -11,7 +11,7 @@ use super::bundle::{self, HookEvent};
 use super::error::ReleaseError;
 use super::{Release, follow};
 use crate::timeline::Kind;
-use crate::wait::{self, Expectation, Verdict, conditions};
+use crate::wait::{self, Expectation, Verdict, conditions, doom};
 
 /// A time that no trial reaches: whoever waits beside this has the deadline.
 const NEVER: Duration = Duration::from_secs(86_400);
@@ -21,12 +21,14 @@ const NEVER: Duration = Duration::from_secs(86_400);
 const HIDDEN_NAMES: Duration = Duration::from_secs(20);
 
 impl Release {
-    /// Resolves when a pod of the release gets into a state that does not heal; pends for ever otherwise. A hook's pod may
-    /// crash: its Job starts it a few times more. For `select!` beside something that would wait in vain.
+    /// Resolves when a pod of the release gets into a state that does not heal, or when admission refuses one; pends for ever
+    /// otherwise. A hook's pod may crash: its Job starts it a few times more. For `select!` beside something that would
+    /// wait in vain.
     pub async fn doomed(&self) -> ReleaseError {
         tokio::select! {
             doomed = self.pod_doomed() => doomed,
-            doomed = self.probe_doomed() => doomed,
+            doomed = self.event_of_doom("reason=Unhealthy", conditions::probe_without_program) => doomed,
+            refused = self.event_of_doom("", doom::refusal) => refused,
         }
     }
 
@@ -56,13 +58,17 @@ impl Release {
         }
     }
 
-    /// A probe whose program the image does not have fails for ever, although the pod runs.
-    async fn probe_doomed(&self) -> ReleaseError {
+    /// Resolves when an event among those that `fields` selects tells of something that does not heal, in the words of
+    /// `verdict`: a probe whose program the image does not have, a pod that admission refuses.
+    async fn event_of_doom(&self, fields: &str, verdict: fn(&Event) -> Option<String>) -> ReleaseError {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        let config = watcher::Config::default().fields("reason=Unhealthy");
-        let what = Expectation::new("the release's probes", "to be doomed", NEVER);
+        let config = match fields {
+            "" => watcher::Config::default(),
+            fields => watcher::Config::default().fields(fields),
+        };
+        let what = Expectation::new("the release's events", "to tell of doom", NEVER);
         let seen = wait::objects(&events, config, what, |events| {
-            let found = events.values().find_map(conditions::probe_without_program);
+            let found = events.values().find_map(verdict);
             found.map_or_else(|| Verdict::NotYet("none".to_owned()), Verdict::Ready)
         });
         match seen.await {

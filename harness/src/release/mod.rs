@@ -96,6 +96,7 @@ impl Release {
 
     /// `helm install`: pre-install hooks, resources, post-install hooks. Refuses to adopt an object that exists.
     pub async fn install(&mut self, bundle: Bundle) -> Result<Vec<HookOutput>, ReleaseError> {
+        bundle.stays_in(&self.namespace)?;
         if let Some(chart) = self.chart.clone() {
             self.revise(bundle);
             return self
@@ -115,6 +116,7 @@ impl Release {
     /// `helm upgrade`: pre-upgrade hooks, changed and new resources, deletion of those that are no longer there,
     /// post-upgrade hooks.
     pub async fn upgrade(&mut self, bundle: Bundle) -> Result<Vec<HookOutput>, ReleaseError> {
+        bundle.stays_in(&self.namespace)?;
         let events = [HookEvent::PreUpgrade, HookEvent::PostUpgrade];
         if let Some(chart) = self.chart.clone() {
             self.revise(bundle);

@@ -141,10 +141,12 @@ impl Context {
         first.unwrap_or_else(|| Password::new(self.generated.reveal()))
     }
 
-    /// The values to install: the trial's combination under the run's profile. A scenario changes what its story needs.
+    /// The values to install: the trial's combination under the run's profile, at its site. A scenario changes what its
+    /// story needs.
     pub fn values(&self) -> Values {
         let mut values = Values::combination(self.id.mode, self.id.variant);
         self.environment.profile.apply(&mut values);
+        self.environment.placement.apply(&mut values);
         match &self.environment.chart {
             None => values,
             Some(chart) => chart
@@ -361,7 +363,8 @@ impl Context {
         let before = pods.get(name).await.map_err(gone)?;
         pods.delete(name, &DeleteParams::default()).await.map_err(gone)?;
         let budget = self.environment.deadlines.pod_replacement;
-        let what = Expectation::new(format!("pod {name}"), "to be replaced and ready", budget);
+        let what = Expectation::new(format!("pod {name}"), "to be replaced and ready", budget)
+            .patient(self.timeline.patience());
         let replaced = wait::object(&pods, name, what, |pod: Option<&Pod>| match pod {
             Some(pod) if pod.uid() == before.uid() => {
                 Verdict::NotYet("the old pod is still there".to_owned())

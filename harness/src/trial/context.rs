@@ -200,6 +200,11 @@ impl Context {
         Ok(Bundle::from_manifests(&rendered)?)
     }
 
+    /// What Helm knows of the release.
+    pub(super) fn naming(&self) -> manifests::Release {
+        manifests::Release::install(RELEASE_NAME, &self.namespace)
+    }
+
     /// What `values` render to: by the chart under test, or else by our own generator. A chart that would make a password
     /// of its own is given the trial's.
     async fn bundle(&self, values: &Values) -> Result<Bundle, TrialError> {
@@ -217,11 +222,6 @@ impl Context {
         };
         let rendered = chart.render(RELEASE_NAME, &self.namespace, values).await;
         Ok(rendered.map_err(|error| ReleaseError::Chart(Box::new(error)))?)
-    }
-
-    /// What Helm knows of the release.
-    pub(super) fn naming(&self) -> manifests::Release {
-        manifests::Release::install(RELEASE_NAME, &self.namespace)
     }
 
     /// Renders the chart anew and upgrades the release, hooks included.

@@ -58,10 +58,10 @@ pub struct Environment {
     pub keep: bool,
     /// Where evidence goes, a folder per trial.
     pub evidence: PathBuf,
-    /// The chart on disk that is under test; without one it is our own manifests.
-    pub chart: Option<Arc<Chart>>,
     /// How many trials work at a time.
     pub turns: Turns,
+    /// The chart on disk that is under test; without one it is our own manifests.
+    pub chart: Option<Arc<Chart>>,
     /// Who is told what happens.
     pub events: EventSink,
 }

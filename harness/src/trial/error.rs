@@ -37,15 +37,15 @@ pub enum TrialError {
     /// What the scenario does to the deployment did not take place. Neither a pass nor a failure.
     #[error("the fault did not take place: {0}")]
     Invalid(String),
-    /// What is under test is such that the scenario cannot judge it.
-    #[error("{0}")]
-    NotJudged(String),
     /// The record of what was written cannot be kept on this machine.
     #[error("the record of what was written cannot be kept")]
     Journal(#[from] JournalError),
     /// The scenario accounts for data that it has not written.
     #[error("nothing is written yet")]
     NoData,
+    /// What is under test is such that the scenario cannot judge it.
+    #[error("{0}")]
+    NotJudged(String),
     /// The scenario acts on a release that it has not installed.
     #[error("nothing is installed yet")]
     NotInstalled,

@@ -8,8 +8,6 @@
 //! | [`context`] | what a scenario acts through: install, observe, verify, exec |
 //! | [`observer`] | looking at a release without changing it |
 //! | [`health`] | waiting until every promise holds |
-//! | `hopeless` | states of the servers that do not heal by waiting |
-//! | [`generated_password`] | a password that nobody gave, kept over an upgrade |
 //! | [`data`] | keys in every slot, written and accounted for |
 //! | [`availability`] | writers that go on while something is done |
 //! | [`operations`] | scaling and restarting, with proof that it took place |
@@ -17,6 +15,8 @@
 //! | [`faults`] | what is done to single servers and Jobs |
 //! | [`passwords`] | Secrets, and the passwords in them |
 //! | [`history`] | what was seen so far, and must never be seen again |
+//! | `hopeless` | states of the servers that do not heal by waiting |
+//! | [`generated_password`] | a password that nobody gave, kept over an upgrade |
 //! | [`objects`] | what Kubernetes holds of the release |
 //! | [`inside`] | what a container looks like from inside |
 //! | [`exec`] | commands inside containers |

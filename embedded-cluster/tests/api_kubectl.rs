@@ -343,4 +343,36 @@ async fn the_server_tells_what_it_serves() {
         .await;
     assert_eq!(diff, "");
     assert!(kubectl.run(&["get", "ns"]).await.contains("Active"));
+    let explained = kubectl
+        .run(&["explain", "statefulset.spec.podManagementPolicy"])
+        .await;
+    assert!(explained.contains("controls how pods are created"), "{explained}");
+    let explained = kubectl
+        .run(&["explain", "pod.spec.containers", "--recursive"])
+        .await;
+    assert!(explained.contains("secretKeyRef"), "{explained}");
+    for (verb, change) in [("annotate", "note=x"), ("label", "tier=data")] {
+        assert!(
+            kubectl
+                .run(&[verb, "configmap", "c", "-n", "n", change])
+                .await
+                .contains("ed")
+        );
+    }
+    let patch = r#"{"data":{"k":null,"l":"w"}}"#;
+    kubectl
+        .run(&["patch", "configmap", "c", "-n", "n", "-p", patch])
+        .await;
+    let data = kubectl
+        .run(&[
+            "get",
+            "configmap",
+            "c",
+            "-n",
+            "n",
+            "-o",
+            "jsonpath={.data}{.metadata.labels}",
+        ])
+        .await;
+    assert_eq!(data, r#"{"l":"w"}{"tier":"data"}"#);
 }

@@ -5,10 +5,14 @@
 //! - [`password`]: a Valkey password that never prints itself and that the image's entrypoint can carry.
 //! - [`render`]: `(Release, Values) -> Manifests`, one file per kind of object.
 //! - [`hook`]: Helm hook annotations as values.
+//! - [`examples`]: the README's own values files.
+//! - [`conformance`]: which fields each parameter changes, as a table, and what judges a rendering by it.
 //! - [`manifests`]: what was rendered: typed objects, in Helm's install order, and as YAML.
 //!
 //! It does not talk to a cluster and does not do what Helm does with the objects: that is the harness's.
 
+pub mod conformance;
+pub mod examples;
 pub mod hook;
 pub mod manifests;
 pub mod password;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::password::Password;
-use crate::values::{Mode, Values};
+use crate::values::{Mode, Values, is_label_value};
 
 /// The chart's name, also the default `app.kubernetes.io/name`.
 pub const CHART_NAME: &str = "percona-valkey";
@@ -179,12 +179,13 @@ impl Release {
         labels
     }
 
-    /// Derived names that Kubernetes would refuse, with the length they may have.
+    /// Derived names and labels that Kubernetes would refuse: what each is the name of, itself, and why.
     ///
     /// The chart cuts its full name to 63 characters and only then adds suffixes, so a long release name renders
-    /// a Service that the API server refuses. The limits: a Service name is a DNS label; a Job's name and a
-    /// StatefulSet's name with its revision hash become label values; a pod's name becomes its host name.
-    pub(crate) fn names_too_long(&self, values: &Values) -> Vec<(&'static str, String)> {
+    /// a Service that the API server refuses. The limits: a Service name is a DNS label that begins with a letter
+    /// (RFC 1035); a Job's name and a StatefulSet's name with its revision hash become label values; a pod's name
+    /// becomes its host name. And of what is left by a cut, only one trailing dash is taken away.
+    pub(crate) fn refused_names(&self, values: &Values) -> Vec<(&'static str, String, &'static str)> {
         let fullname = self.fullname(values);
         let last_pod = self.pod_name(values, values.replicas().saturating_sub(1));
         let mut names = vec![
@@ -196,8 +197,26 @@ impl Release {
             names.push(("init Job", format!("{fullname}-cluster-init")));
             names.push(("scale Job", format!("{fullname}-cluster-scale")));
         }
-        names.retain(|(_, name)| name.len() > LABEL_LIMIT);
-        names
+        let refused = |(what, name): (&'static str, String)| {
+            let why = if name.len() > LABEL_LIMIT {
+                "is longer than 63 characters"
+            } else if name.starts_with(|c: char| c.is_ascii_digit()) {
+                "begins with a digit"
+            } else {
+                return None;
+            };
+            Some((what, name, why))
+        };
+        let mut refused: Vec<_> = names.into_iter().filter_map(refused).collect();
+        let label = self.chart_name(values);
+        if !is_label_value(&label) {
+            refused.push((
+                "name label",
+                label,
+                "ends with a dash after the cut to 63 characters",
+            ));
+        }
+        refused
     }
 }
 
@@ -256,9 +275,9 @@ mod tests {
         let mut long = values("", &"a".repeat(55));
         let kinds = |values: &Values| -> Vec<&str> {
             release
-                .names_too_long(values)
+                .refused_names(values)
                 .iter()
-                .map(|(kind, _)| *kind)
+                .map(|(kind, ..)| *kind)
                 .collect()
         };
         assert_eq!(kinds(&long), ["headless Service", "StatefulSet revision"]);
@@ -266,6 +285,12 @@ mod tests {
         assert_eq!(kinds(&long), [""; 0]);
         long.mode = Mode::Cluster;
         assert_eq!(kinds(&long), ["scale Job"]);
+        assert_eq!(
+            kinds(&values(&format!("{}--b", "a".repeat(61)), "short")),
+            ["name label"]
+        );
+        let digit = Release::install("9lives", "default").refused_names(&Values::default());
+        assert_eq!(digit[0].1, "9lives-percona-valkey-headless");
     }
 
     #[test]

@@ -8,6 +8,9 @@
 //! | [`persistence`] | data outlives pods |
 //! | [`scaling`] | pods come and go, every key stays |
 //! | [`rotation`] | passwords change, every key stays |
+//! | [`upgrades`] | a release goes forward and back |
+//! | [`examples`] | the README's own values files, deployed |
+//! | [`conformance`] | a chart on disk: every parameter changes what it should, and nothing else |
 //! | [`scenario`] | what a scenario is, and how one is registered |
 //! | [`registry`] | every suite, and the trials that follow from them |
 //! | [`selection`] | which trials a person asked for |
@@ -17,7 +20,9 @@
 //!
 //! A new scenario is an async function over a [`Context`] and one line in its file's `SUITE`.
 
+pub mod conformance;
 pub mod connection;
+pub mod examples;
 pub mod formation;
 pub mod persistence;
 pub mod registry;
@@ -29,5 +34,6 @@ pub mod security;
 pub mod selection;
 pub mod session;
 pub mod shared;
+pub mod upgrades;
 
 pub use harness::trial::Context;

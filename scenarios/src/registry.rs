@@ -4,16 +4,18 @@ use harness::trial::TrialId;
 use manifests::{Mode, Variant};
 
 use crate::scenario::{Scenario, Suite};
-use crate::{connection, formation, persistence, rotation, scaling, security};
+use crate::{connection, examples, formation, persistence, rotation, scaling, security, upgrades};
 
 /// Every suite, in the order in which the report shows them.
-pub const SUITES: [&Suite; 6] = [
+pub const SUITES: [&Suite; 8] = [
     &formation::SUITE,
     &connection::SUITE,
     &security::SUITE,
     &persistence::SUITE,
     &scaling::SUITE,
     &rotation::SUITE,
+    &upgrades::SUITE,
+    &examples::SUITE,
 ];
 
 /// A scenario in one combination.

@@ -1,14 +1,18 @@
 //! Images and a cluster, for a run of the command line or for a test process.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use embedded_cluster::images::ImageStore;
 use harness::cluster::{Cluster, ClusterError, EmbeddedOptions, EmbeddedProvider, Kept};
 use harness::images::{self, ImageSource};
+use harness::release::Chart;
 use harness::report::{Event, EventSink};
 use harness::trial::{Environment, Profile, Turns};
 use manifests::password::GENERATED_LENGTH;
 use manifests::{Mode, Password, Values, Variant};
+use serde_json::Value;
 use tokio::time::Instant;
 
 /// The folder, within the cache, of clusters that outlive their run.
@@ -31,6 +35,8 @@ pub struct SessionOptions {
     pub keep: bool,
     /// Where evidence goes.
     pub evidence: PathBuf,
+    /// The chart on disk that is under test; without one it is our own manifests.
+    pub chart: Option<Chart>,
 }
 
 /// A cluster that answers, with the chart's images in it.
@@ -44,7 +50,11 @@ impl Session {
     /// Prepares the images and starts the cluster.
     pub async fn start(options: SessionOptions, events: EventSink) -> Result<Self, ClusterError> {
         let started = Instant::now();
-        let (store, images) = prepare_images(&options.image_source).await?;
+        let references = match &options.chart {
+            Some(chart) => chart_images(chart).await,
+            None => own_images(),
+        };
+        let (store, images) = prepare(&options.image_source, &references).await?;
         if let Some(stand_in) = images.iter().find(|image| image.stand_in) {
             let why = stand_in.reason.as_deref().unwrap_or("as asked for");
             let text =
@@ -67,7 +77,16 @@ impl Session {
             provenance,
             took: started.elapsed(),
         });
+        let chart = options
+            .chart
+            .map(|chart| chart.on_cluster(&cluster.kubeconfig()))
+            .transpose();
+        let chart = chart.map_err(|source| ClusterError::Start {
+            provider: "helm",
+            source: source.into(),
+        })?;
         let environment = Environment {
+            chart: chart.map(Arc::new),
             client: cluster.client(),
             capabilities: cluster.capabilities().clone(),
             run: options.run,
@@ -108,14 +127,67 @@ pub fn clusters_folder() -> Result<PathBuf, ClusterError> {
 pub async fn prepare_images(
     source: &ImageSource,
 ) -> Result<(PathBuf, Vec<images::Provenance>), ClusterError> {
+    prepare(source, &own_images()).await
+}
+
+async fn prepare(
+    source: &ImageSource,
+    references: &[String],
+) -> Result<(PathBuf, Vec<images::Provenance>), ClusterError> {
     let failed = |source: images::PrepareError| ClusterError::Images(source.into());
     let store: ImageStore = images::open_store().map_err(failed)?;
-    let references: Vec<String> = Variant::ALL.into_iter().filter_map(server_image).collect();
     let references: Vec<&str> = references.iter().map(String::as_str).collect();
     let prepared = images::prepare(&store, source, &references)
         .await
         .map_err(failed)?;
     Ok((store.dir().to_owned(), prepared))
+}
+
+fn own_images() -> Vec<String> {
+    Variant::ALL.into_iter().filter_map(server_image).collect()
+}
+
+/// The images of Valkey that a chart on disk renders, in all combinations. One that does not render has none: its trials
+/// say why.
+async fn chart_images(chart: &Chart) -> Vec<String> {
+    let mut references = BTreeSet::new();
+    for (mode, variant) in Mode::ALL
+        .into_iter()
+        .flat_map(|mode| Variant::ALL.map(|variant| (mode, variant)))
+    {
+        let values = Values::combination(mode, variant);
+        let Ok(values) = chart.overrides().apply(&values) else {
+            continue;
+        };
+        let repository = format!("{}:", values.image.repository);
+        for object in chart
+            .objects("images", "images", &values)
+            .await
+            .unwrap_or_default()
+        {
+            images_in(&object, &mut |image| {
+                if image.starts_with(&repository) {
+                    references.insert(image.to_owned());
+                }
+            });
+        }
+    }
+    references.into_iter().collect()
+}
+
+fn images_in(value: &Value, found: &mut impl FnMut(&str)) {
+    match value {
+        Value::Object(fields) => {
+            for (key, field) in fields {
+                match field.as_str() {
+                    Some(image) if key == "image" => found(image),
+                    _ => images_in(field, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| images_in(item, found)),
+        _ => {}
+    }
 }
 
 /// The image that the chart's servers run in this variant, read from what it renders to.

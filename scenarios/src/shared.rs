@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use harness::images::ImageSource;
 use harness::report::{EventSink, TrialReport};
 use harness::trial::{Environment, Profile, run};
+use kube::config::Kubeconfig;
 use tokio::runtime::Runtime;
 
 use crate::registry::Trial;
@@ -48,6 +49,19 @@ impl SharedSession {
         Ok(self.runtime.block_on(runner::run_one(trial, &environment)))
     }
 
+    /// How to reach the cluster that the tests share. An error means that there is none.
+    pub fn kubeconfig(&self) -> Result<Kubeconfig, String> {
+        let session = self.session.get_or_init(|| self.start()).as_ref();
+        session
+            .map(|session| session.cluster().kubeconfig())
+            .map_err(Clone::clone)
+    }
+
+    /// What the tests run on, for what they do before a trial.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// Ends the session, if it ever started.
     pub fn finish(self) {
         let Some(Ok(session)) = self.session.into_inner() else {
@@ -68,6 +82,7 @@ impl SharedSession {
             seed: 0,
             jobs: THREADS,
             keep: false,
+            chart: None,
         };
         let started = self
             .runtime

@@ -1,7 +1,6 @@
 //! Deployments that are broken on purpose. Each must fail, for the reason that it was broken for: a suite that passes
 //! everything proves nothing.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,19 +18,14 @@ use scenarios::shared::{SharedSession, THREADS};
 
 #[path = "mutations/broken.rs"]
 mod broken;
+#[path = "mutations/finding.rs"]
+mod finding;
+
+use finding::Finding;
 
 /// How long the acts of a deployment that cannot succeed are waited for: long enough for six servers to start on a busy
 /// machine and for the hook to say what it waits for.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What must be found.
-#[derive(Debug, Clone, Copy)]
-enum Finding {
-    /// The triage names the cause, in a sentence with all of these in it.
-    Cause(&'static [&'static str]),
-    /// These checks and no others find violations, one of which has this in it.
-    Checks(&'static [&'static str], &'static str),
-}
 
 /// A deployment that is broken in one way.
 #[derive(Clone, Copy)]
@@ -247,38 +241,7 @@ fn run(shared: &SharedSession, mutation: Mutation) -> Result<(), Failed> {
         }
     })?;
     match report.outcome {
-        Outcome::Failed { cause, message } => judge(finding, cause.as_deref().unwrap_or_default(), &message),
+        Outcome::Failed { cause, message } => finding.judge(cause.as_deref().unwrap_or_default(), &message),
         other => Err(format!("must fail, and did not: {other:?}").into()),
     }
-}
-
-fn judge(finding: Finding, cause: &str, message: &str) -> Result<(), Failed> {
-    let problem = match finding {
-        Finding::Cause(words) => {
-            let missing: Vec<_> = words.iter().filter(|word| !cause.contains(**word)).collect();
-            (!missing.is_empty()).then(|| format!("the cause does not say {missing:?}"))
-        }
-        Finding::Checks(expected, words) => {
-            let found = checks_named(message);
-            let expected: BTreeSet<&str> = expected.iter().copied().collect();
-            if found != expected {
-                Some(format!("found by {found:?} instead of {expected:?}"))
-            } else if !message.contains(words) {
-                Some(format!("the message does not say {words:?}"))
-            } else {
-                None
-            }
-        }
-    };
-    problem.map_or(Ok(()), |problem| {
-        Err(format!("{problem}\ncause: {cause}\nmessage: {message}").into())
-    })
-}
-
-/// The checks whose violations the message lists, each on a line `  - CHECK: …`.
-fn checks_named(message: &str) -> BTreeSet<&str> {
-    message
-        .lines()
-        .filter_map(|line| line.strip_prefix("  - ")?.split(':').next())
-        .collect()
 }

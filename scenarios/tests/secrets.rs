@@ -153,6 +153,7 @@ fn run_and_report(shared: &SharedSession, folder: &Path) -> Result<RunReport> {
         seed: 0,
         keep: false,
         jobs: 1,
+        chart: None,
         evidence: folder.join("evidence"),
     };
     let begun = runner::begun(started, &options);

@@ -7,9 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::images::ImageSource;
 use harness::trial::Profile;
 
+use crate::compare::CompareArgs;
 use crate::manifests::ManifestsArgs;
 use crate::report::ReportCommand;
-use crate::{bench, cluster, e2e, manifests, report};
+use crate::{bench, cluster, compare, e2e, manifests, report};
 
 /// End-to-end tests for the Percona Valkey Helm chart.
 ///
@@ -30,6 +31,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run the suites on a cluster, and report whether the deployment keeps its promises.
     E2e(E2eArgs),
+    /// Show in which objects and fields a chart's rendering differs from ours.
+    Compare(CompareArgs),
     /// Render the chart: the committed files, or any values.
     Manifests(ManifestsArgs),
     /// Start, reach and remove an embedded cluster that outlives the command.
@@ -46,6 +49,7 @@ impl Command {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::E2e(args) => e2e::run(args),
+            Self::Compare(args) => compare::run(&args),
             Self::Manifests(args) => manifests::run(&args),
             Self::Cluster(command) => cluster::run(command),
             Self::Report(command) => report::run(command),
@@ -93,6 +97,22 @@ pub(crate) struct E2eArgs {
     /// Print what would run, and nothing else.
     #[arg(long)]
     pub(crate) list: bool,
+    #[command(flatten)]
+    pub(crate) chart: ChartArgs,
+}
+
+/// A chart on disk, and values for it.
+#[derive(Debug, Args)]
+pub(crate) struct ChartArgs {
+    /// Take the manifests from this chart directory, through helm, instead of from our own generator.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) chart: Option<PathBuf>,
+    /// A values file for the chart; may be repeated, later ones win.
+    #[arg(short = 'f', long = "values", value_name = "FILE", requires = "chart")]
+    pub(crate) values: Vec<PathBuf>,
+    /// Values for the chart in Helm's --set grammar; may be repeated, these win over files.
+    #[arg(long, value_name = "KEY=VALUE", requires = "chart")]
+    pub(crate) set: Vec<String>,
 }
 
 /// Where trials can run.
@@ -208,6 +228,8 @@ pub(crate) enum BenchRow {
     SupervisorMemory,
     /// From install to six nodes that say ok.
     Formation,
+    /// From values to objects.
+    Render,
 }
 
 impl BenchRow {

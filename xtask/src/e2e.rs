@@ -13,6 +13,7 @@ use harness::report::plain::Plain;
 use harness::report::progress::Progress;
 use harness::report::style::Style;
 use harness::report::{Event, EventSink, Reporter, RunReport, RunVerdict, file, history, markdown, outputs};
+use scenarios::conformance;
 use scenarios::registry::{self, Trial};
 use scenarios::runner::{self, Started};
 use scenarios::selection::{Selection, select};
@@ -20,7 +21,7 @@ use scenarios::session::{Session, SessionOptions, new_run_id};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{ClusterKind, E2eArgs};
-use crate::exit;
+use crate::{chart, exit};
 
 /// The folder of reports, beneath the current one.
 const REPORTS_FOLDER: &str = "reports";
@@ -43,13 +44,18 @@ struct Plan {
 /// Runs the command.
 pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
     let list = args.list;
-    let plan = Plan::resolve(args)?;
+    let chart = chart::open(&args.chart)?;
+    let mut plan = Plan::resolve(args, chart.is_some())?;
     if list {
         for trial in &plan.trials {
             println!("{}", trial.id);
         }
         return Ok(ExitCode::from(exit::QUALIFIED));
     }
+    if let Some(chart) = &chart {
+        chart::check_overrides(chart, plan.session.profile)?;
+    }
+    plan.session.chart = chart;
     let started = Started::now();
     let begun = runner::begun(started, &plan.session);
     let names: Vec<String> = plan.trials.iter().map(|trial| trial.id.to_string()).collect();
@@ -66,13 +72,17 @@ pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl Plan {
-    fn resolve(args: E2eArgs) -> anyhow::Result<Self> {
+    fn resolve(args: E2eArgs, of_chart: bool) -> anyhow::Result<Self> {
         let selection = Selection {
             modes: args.mode.into_iter().map(Into::into).collect(),
             variants: args.variant.into_iter().map(Into::into).collect(),
             patterns: args.scenario,
         };
-        let trials = select(registry::trials(), &selection)?;
+        let mut trials = registry::trials();
+        if of_chart {
+            trials.extend(conformance::trials());
+        }
+        let trials = select(trials, &selection)?;
         let run = new_run_id();
         let folder = args
             .report
@@ -92,6 +102,7 @@ impl Plan {
                 seed: args.seed.unwrap_or_else(seed_of_now),
                 jobs,
                 keep: args.keep,
+                chart: None,
                 evidence: folder.join("evidence"),
             },
             folder,
@@ -107,6 +118,11 @@ async fn execute(plan: Plan, started: Started, begun: RunReport, events: EventSi
         profile: plan.session.profile.name().to_owned(),
     });
     let stop = stop_on_signal(&events)?;
+    if let Some(chart) = &plan.session.chart {
+        events.send(Event::Note {
+            text: chart::describe(chart),
+        });
+    }
     let starting = Session::start(plan.session, events.clone());
     let session = tokio::select! {
         session = starting => session?,

@@ -3,6 +3,8 @@
 
 use std::process::ExitCode;
 
+use ::manifests::ValuesError;
+use harness::release::ChartError;
 use harness::report::{RunReport, RunVerdict};
 use scenarios::selection::SelectionError;
 
@@ -22,10 +24,20 @@ pub(crate) const INTERRUPTED: u8 = 130;
 #[error("{0}")]
 pub(crate) struct UsageError(pub(crate) String);
 
-/// The code for an error that ended the command: what is not the user's to retype is the environment's.
+/// The code for an error that ended the command: what is not the user's to retype is the environment's, unless it is the
+/// chart that is at fault.
 pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
-    let usage = error.is::<UsageError>() || error.is::<SelectionError>() || crate::report::is_usage(error);
-    ExitCode::from(if usage { USAGE } else { ENVIRONMENT })
+    let chart = error.downcast_ref::<ChartError>();
+    let usage = error.is::<UsageError>()
+        || error.is::<SelectionError>()
+        || error.is::<ValuesError>()
+        || crate::report::is_usage(error)
+        || matches!(chart, Some(ChartError::NotAChart { .. }));
+    ExitCode::from(match chart {
+        _ if usage => USAGE,
+        Some(chart) if !chart.is_environment() => NOT_QUALIFIED,
+        _ => ENVIRONMENT,
+    })
 }
 
 /// The code for a run that came to its end, or was interrupted.
@@ -51,6 +63,17 @@ mod tests {
             detail: "x".to_owned(),
         };
         assert_eq!(code(machine.into()), expected(ENVIRONMENT));
+        assert_eq!(code(ChartError::Missing.into()), expected(ENVIRONMENT));
+        let (verb, said) = ("template".to_owned(), "parse error".to_owned());
+        assert_eq!(
+            code(ChartError::Refused { verb, said }.into()),
+            expected(NOT_QUALIFIED)
+        );
+        let (folder, why) = ("/".into(), String::new());
+        assert_eq!(
+            code(ChartError::NotAChart { folder, why }.into()),
+            expected(USAGE)
+        );
         assert_eq!(
             code(std::io::Error::other("disk full").into()),
             expected(ENVIRONMENT)

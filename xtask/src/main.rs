@@ -3,6 +3,8 @@
 //! | module | command |
 //! |---|---|
 //! | [`e2e`] | run the suites and report |
+//! | [`compare`] | how a chart on disk differs from our manifests |
+//! | [`chart`] | a chart on disk, as typed |
 //! | [`manifests`] | render the chart |
 //! | [`cluster`] | an embedded cluster to work on |
 //! | [`bench`] | how fast the embedded cluster is |
@@ -11,8 +13,10 @@
 //! | [`exit`] | what the exit codes mean |
 
 mod bench;
+mod chart;
 mod cli;
 mod cluster;
+mod compare;
 mod e2e;
 mod exit;
 mod manifests;

@@ -8,6 +8,7 @@ use k8s_openapi::api::{
     discovery::v1 as discovery, events::v1 as events, policy::v1 as policy, rbac::v1 as rbac,
     storage::v1 as storage,
 };
+use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
 use super::typed::{TypedError, round_trip};
@@ -34,6 +35,8 @@ pub(crate) struct Kind {
     pub(crate) subresources: &'static [&'static str],
     /// Deserialises into the k8s-openapi type and back, which checks types and drops unknown fields.
     pub(crate) typed: fn(&Value) -> Result<Value, TypedError>,
+    /// Its schema, with those of the types it is made of left in the generator.
+    pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
 impl PartialEq for Kind {
@@ -173,6 +176,7 @@ macro_rules! kind {
             generation: $gen,
             subresources: &$sub,
             typed: round_trip::<$ty>,
+            schema: |generator| generator.subschema_for::<$ty>(),
         }
     };
 }

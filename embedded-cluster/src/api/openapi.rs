@@ -1,9 +1,14 @@
 //! OpenAPI, as far as clients look into it: kubectl wants to know whether the server validates fields
-//! (`fieldValidation`) and can be asked for a dry run. Schemas are not described.
+//! (`fieldValidation`) and can be asked for a dry run, and `kubectl explain` reads the schemas, which come with the
+//! types. Version 2 has no schemas: nothing that speaks version 3 asks for it.
 
-use serde_json::{Value, json};
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
 
 use super::kinds::{KINDS, Kind, groups};
+
+/// Where a document keeps its schemas.
+const SCHEMAS: &str = "/components/schemas";
 
 /// `/openapi/v3`: where the document of each group and version is.
 pub(crate) fn index() -> Value {
@@ -27,7 +32,8 @@ pub(crate) fn document(group: &str, version: &str) -> Option<Value> {
             |name| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}}),
         );
     }
-    Some(json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": {}}}))
+    let schemas = schemas(group, version);
+    Some(json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": schemas}}))
 }
 
 /// `/openapi/v2`: everything in one document.
@@ -40,6 +46,31 @@ pub(crate) fn document_v2() -> Value {
         );
     }
     json!({"swagger": "2.0", "info": info(), "paths": paths, "definitions": {}})
+}
+
+/// The schemas of the kinds of a group and version, and of every type that they are made of.
+fn schemas(group: &str, version: &str) -> Map<String, Value> {
+    let mut generator = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = SCHEMAS.into())
+        .into_generator();
+    let kinds = KINDS
+        .iter()
+        .filter(|kind| kind.group == group && kind.version == version);
+    let named: Vec<(String, &Kind)> = kinds
+        .filter_map(|kind| {
+            let reference = serde_json::to_value((kind.schema)(&mut generator)).ok()?;
+            let name = reference["$ref"].as_str()?.rsplit('/').next()?.to_owned();
+            Some((name, kind))
+        })
+        .collect();
+    let mut schemas = generator.take_definitions(true);
+    for (name, kind) in named {
+        if let Some(schema) = schemas.get_mut(&name) {
+            let kind = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+            schema["x-kubernetes-group-version-kind"] = json!([kind]);
+        }
+    }
+    schemas
 }
 
 fn info() -> Value {

@@ -37,6 +37,10 @@ pub async fn collect(context: &Context, error: &anyhow::Error) -> Evidence {
         .events
         .sort_by_key(|event: &Event| event.last_timestamp.clone().map(|time| time.0));
     if let Some(release) = context.release() {
+        let hooks = release.deployed().hooks.iter();
+        evidence.hooks = hooks
+            .map(|hook| (hook.object.name().to_owned(), hook.events.clone()))
+            .collect();
         evidence.manifests = context.redact(&release.deployed().to_yaml());
     }
     logs(context, &mut evidence).await;

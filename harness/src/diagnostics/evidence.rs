@@ -6,6 +6,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use crate::release::HookEvent;
 use crate::timeline::Entry;
 use crate::valkey::ClusterObservation;
 
@@ -30,6 +31,8 @@ pub struct Evidence {
     pub logs: BTreeMap<String, String>,
     /// `nodes.conf` by pod, where it could be read.
     pub nodes_conf: BTreeMap<String, String>,
+    /// The hooks of what was deployed: each one's name, and when it runs.
+    pub hooks: Vec<(String, Vec<HookEvent>)>,
     /// What was deployed, as YAML.
     pub manifests: String,
     /// Everything that happened.

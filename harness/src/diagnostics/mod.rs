@@ -7,6 +7,7 @@
 //! | [`exhibits`] | the ends of its texts, for the report |
 //! | [`facts`] | the most telling facts, when no rule knows the cause |
 //! | [`write`] | one file per thing, without passwords |
+//! | `unformed` | why no cluster was ever formed |
 //! | [`triage`] | the most likely cause, in one sentence: a table of rules over the evidence |
 
 mod collect;
@@ -14,6 +15,7 @@ pub mod evidence;
 mod exhibits;
 mod facts;
 mod triage;
+mod unformed;
 mod write;
 
 pub use collect::collect;

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 
 use super::evidence::Evidence;
+use super::unformed;
 use crate::trial::observer::is_server;
 use crate::wait::conditions;
 
@@ -14,7 +15,7 @@ use crate::wait::conditions;
 type Rule = fn(&Evidence) -> Option<String>;
 
 /// Causes before their consequences: a server that crashes also leaves the init Job waiting.
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     image_cannot_be_had,
     container_cannot_be_made,
     server_crashes,
@@ -29,6 +30,7 @@ const RULES: [Rule; 14] = [
     cluster::slots_are_uncovered,
     cluster::slots_are_unassigned,
     hook_waits,
+    unformed::never_formed,
 ];
 
 /// The most likely cause of the failure, if any rule knows it.
@@ -41,11 +43,10 @@ fn image_cannot_be_had(evidence: &Evidence) -> Option<String> {
         evidence,
         &["ImagePullBackOff", "ErrImagePull", "InvalidImageName"],
     )
-    .map(|(pod, message)| {
-        let image = pod
-            .spec
-            .iter()
-            .flat_map(|spec| &spec.containers)
+    .map(|(pod, container, message)| {
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        let image = containers
+            .filter(|c| c.name == container)
             .find_map(|c| c.image.clone());
         format!(
             "pod {} cannot have its image {}: {message}",
@@ -64,7 +65,12 @@ fn container_cannot_be_made(evidence: &Evidence) -> Option<String> {
             "RunContainerError",
         ],
     )
-    .map(|(pod, message)| format!("a container of pod {} cannot be made: {message}", pod.name_any()))
+    .map(|(pod, container, message)| {
+        format!(
+            "the container {container} of pod {} cannot be made: {message}",
+            pod.name_any()
+        )
+    })
 }
 
 fn server_crashes(evidence: &Evidence) -> Option<String> {
@@ -207,8 +213,7 @@ fn job_pods_in_service(evidence: &Evidence) -> Option<String> {
 fn replicas_cannot_authenticate(evidence: &Evidence) -> Option<String> {
     let seen = evidence.observation.as_ref()?;
     seen.answered().find_map(|(pod, view)| {
-        let unable = view.primary_auth_set == Some(false) && view.password_required == Some(true);
-        (unable && view.replication.link_up == Some(false)).then(|| {
+        view.is_locked_out().then(|| {
             format!(
                 "replica {pod} cannot sync from its primary, which wants a password: masterauth is not set"
             )
@@ -239,12 +244,13 @@ fn hook_waits(evidence: &Evidence) -> Option<String> {
     ))
 }
 
-fn waiting<'a>(evidence: &'a Evidence, reasons: &[&str]) -> Option<(&'a Pod, String)> {
+/// The first container that waits for one of these reasons: its pod, its name and why.
+fn waiting<'a>(evidence: &'a Evidence, reasons: &[&str]) -> Option<(&'a Pod, &'a str, String)> {
     evidence.pods.iter().find_map(|pod| {
-        let waiting = conditions::container_statuses(pod)
+        let (container, waiting) = conditions::container_statuses(pod)
             .iter()
-            .filter_map(|status| status.state.as_ref()?.waiting.as_ref())
-            .find(|waiting| {
+            .filter_map(|status| Some((status.name.as_str(), status.state.as_ref()?.waiting.as_ref()?)))
+            .find(|(_, waiting)| {
                 waiting
                     .reason
                     .as_deref()
@@ -252,6 +258,7 @@ fn waiting<'a>(evidence: &'a Evidence, reasons: &[&str]) -> Option<(&'a Pod, Str
             })?;
         Some((
             pod,
+            container,
             waiting
                 .message
                 .clone()

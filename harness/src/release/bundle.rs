@@ -1,10 +1,13 @@
 //! Manifests as Helm sees them: anything with the annotation `helm.sh/hook` is a hook, the rest are resources.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
 use serde_json::Value;
 
+use super::chart::ValuesFile;
 use super::error::ReleaseError;
 
 /// The annotation that makes an object a hook.
@@ -12,6 +15,9 @@ pub const HOOK_ANNOTATION: &str = "helm.sh/hook";
 const WEIGHT_ANNOTATION: &str = "helm.sh/hook-weight";
 const DELETE_ANNOTATION: &str = "helm.sh/hook-delete-policy";
 const RESOURCE_POLICY_ANNOTATION: &str = "helm.sh/resource-policy";
+
+/// What the name of the Job that forms the cluster ends with (chart README, "Chart Structure").
+pub const INIT_JOB: &str = "cluster-init";
 
 /// The kinds whose objects have no namespace, among those that charts of this sort render.
 const CLUSTER_SCOPED: [&str; 7] = [
@@ -31,6 +37,8 @@ pub struct Bundle {
     pub resources: Vec<Object>,
     /// What runs at certain moments.
     pub hooks: Vec<Hook>,
+    /// The values that a chart on disk rendered all this from.
+    pub values: Option<Arc<ValuesFile>>,
 }
 
 impl Bundle {
@@ -62,6 +70,45 @@ impl Bundle {
         self.resources
             .iter()
             .find(|object| object.kind() == other.kind() && object.name() == other.name())
+    }
+
+    /// A headless Service that names only pods that are ready, beside a Job that is to form a cluster of them.
+    pub fn hides_unready_pods(&self) -> Option<&str> {
+        let forms_a_cluster = self
+            .hooks
+            .iter()
+            .any(|hook| hook.object.name().ends_with(INIT_JOB));
+        let hides = |object: &&Object| {
+            let spec = &object.content.data["spec"];
+            object.kind() == "Service"
+                && spec["clusterIP"] == "None"
+                && spec["publishNotReadyAddresses"] != true
+        };
+        self.resources
+            .iter()
+            .find(hides)
+            .map(Object::name)
+            .filter(|_| forms_a_cluster)
+    }
+
+    /// How long after its start a server can become ready at the latest, by its probe's delay and period.
+    pub fn readiness_delay(&self) -> Duration {
+        let sets = self
+            .resources
+            .iter()
+            .filter(|object| object.kind() == "StatefulSet");
+        let containers = sets.filter_map(|set| {
+            set.content
+                .data
+                .pointer("/spec/template/spec/containers")?
+                .as_array()
+        });
+        let seconds = containers.flatten().map(|container| {
+            let probe = &container["readinessProbe"];
+            let field = |name: &str| probe[name].as_u64().unwrap_or_default();
+            field("initialDelaySeconds") + field("periodSeconds")
+        });
+        Duration::from_secs(seconds.max().unwrap_or_default())
     }
 
     /// Every object, hooks included, for mutation in tests of the checks.
@@ -167,8 +214,10 @@ pub enum HookEvent {
     PostDelete,
     /// On `helm test`.
     Test,
-    /// Before and after a rollback; known, and never run here.
-    Rollback,
+    /// Before a rollback.
+    PreRollback,
+    /// After a rollback.
+    PostRollback,
 }
 
 impl HookEvent {
@@ -182,7 +231,8 @@ impl HookEvent {
             Self::PreDelete => "pre-delete",
             Self::PostDelete => "post-delete",
             Self::Test => "test",
-            Self::Rollback => "rollback",
+            Self::PreRollback => "pre-rollback",
+            Self::PostRollback => "post-rollback",
         }
     }
 
@@ -196,7 +246,8 @@ impl HookEvent {
             "post-delete" => Some(Self::PostDelete),
             // `test-success` is Helm 2's name for it, still accepted.
             "test" | "test-success" => Some(Self::Test),
-            "pre-rollback" | "post-rollback" => Some(Self::Rollback),
+            "pre-rollback" => Some(Self::PreRollback),
+            "post-rollback" => Some(Self::PostRollback),
             _ => None,
         }
     }
@@ -362,6 +413,25 @@ mod tests {
             let error = Bundle::from_values([job(&annotations)]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_service_that_hides_unready_pods_matters_beside_a_job_that_forms_a_cluster() {
+        let service = |publish: bool| {
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "vk-headless"},
+            "spec": {"clusterIP": "None", "publishNotReadyAddresses": publish}})
+        };
+        let init = || {
+            json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "vk-cluster-init",
+            "annotations": {"helm.sh/hook": "post-install"}}})
+        };
+        let hidden = |objects: Vec<Value>| {
+            let bundle = Bundle::from_values(objects).unwrap();
+            bundle.hides_unready_pods().map(str::to_owned)
+        };
+        assert_eq!(hidden(vec![service(false), init()]).unwrap(), "vk-headless");
+        assert_eq!(hidden(vec![service(true), init()]), None);
+        assert_eq!(hidden(vec![service(false)]), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Why a release's verb failed. Whether that is the chart's or the environment's fault is for the caller to tell: an
 //! answer of the API server is about the manifests, a broken connection is not.
 
+use super::chart::ChartError;
 use crate::wait::WaitError;
 
 /// Why a release's verb failed.
@@ -51,6 +52,27 @@ pub enum ReleaseError {
         #[source]
         source: Box<WaitError>,
     },
+    /// `helm` failed while a hook ran.
+    #[error("{event} hook {hook} failed{}{}", waiting(waits_for.as_ref()), lines(log))]
+    HelmHook {
+        /// When it ran.
+        event: &'static str,
+        /// Its object's name.
+        hook: String,
+        /// The pod that its last words say it waits for, if they do.
+        waits_for: Option<String>,
+        /// The last lines that it printed.
+        log: Vec<String>,
+        /// What `helm` said.
+        #[source]
+        source: Box<ChartError>,
+    },
+    /// The chart, or `helm`, did not do what was asked.
+    #[error("the chart was not deployed")]
+    Chart(#[source] Box<ChartError>),
+    /// The release has no revision to go back to.
+    #[error("revision {0} of the release is not known")]
+    Revision(u32),
     /// A pod of the release got into a state that does not heal.
     #[error("{reason}{}", lines(log))]
     PodDoomed {

@@ -1,4 +1,4 @@
-//! What Helm does, for whatever manifests it is given: install, upgrade, test and uninstall, with hooks in weight order
+//! What Helm does, for whatever manifests it is given: install, upgrade, rollback, test and uninstall, with hooks in weight order
 //! and their delete policies. Claims made by StatefulSets are left behind, as Helm leaves them.
 //!
 //! | module | what is in it |
@@ -8,19 +8,22 @@
 //! | `apply` | server-side apply, deletion, and what exists already |
 //! | `hooks` | running the hooks of one event |
 //! | [`follow`] | a hook's output, read while it runs: Helm deletes the Job when it succeeds |
+//! | [`chart`] | the same verbs for a chart on disk, through the `helm` program |
 //! | [`error`] | why a verb failed |
 //!
-//! What Helm's own storage does (revision Secrets, history, rollback) is not here. Patches are server-side apply, as
+//! What Helm's own storage does (revision Secrets, history) is not here. Patches are server-side apply, as
 //! Helm 4 does by default: the API server merges what the release says with what others have set, and takes away what a
 //! new revision no longer says. That is the three-way merge, without a second copy of its rules.
 
 mod apply;
 pub mod bundle;
+pub mod chart;
 pub mod error;
 pub mod follow;
 mod hooks;
 pub mod order;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -28,6 +31,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 
 pub use bundle::{Bundle, Hook, HookEvent, Object};
+pub use chart::{Chart, ChartError};
 pub use error::ReleaseError;
 pub use follow::HookOutput;
 
@@ -37,6 +41,10 @@ use crate::wait::{self, Expectation, Verdict, conditions};
 /// Helm's own default for how long one hook may take.
 pub const HELM_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// How long hooks may take where a headless Service hides the pods that are not ready yet, besides the time in which pods
+/// can become ready: as long as the largest of our own formations.
+const HIDDEN_NAMES: Duration = Duration::from_secs(20);
+
 /// One release in one namespace.
 pub struct Release {
     client: Client,
@@ -45,6 +53,8 @@ pub struct Release {
     timeline: Timeline,
     timeout: Duration,
     deployed: Bundle,
+    history: Vec<Bundle>,
+    chart: Option<Arc<Chart>>,
 }
 
 impl Release {
@@ -58,7 +68,16 @@ impl Release {
             timeline,
             timeout,
             deployed: Bundle::default(),
+            history: Vec::new(),
+            chart: None,
         }
+    }
+
+    /// The same release, deployed by `helm` from a chart on disk.
+    #[must_use]
+    pub fn of_chart(mut self, chart: Option<Arc<Chart>>) -> Self {
+        self.chart = chart;
+        self
     }
 
     /// The release's name.
@@ -78,10 +97,16 @@ impl Release {
 
     /// `helm install`: pre-install hooks, resources, post-install hooks. Refuses to adopt an object that exists.
     pub async fn install(&mut self, bundle: Bundle) -> Result<Vec<HookOutput>, ReleaseError> {
+        if let Some(chart) = self.chart.clone() {
+            self.revise(bundle);
+            return self
+                .helm_deploy(&chart, [HookEvent::PreInstall, HookEvent::PostInstall])
+                .await;
+        }
         for object in &bundle.resources {
             apply::refuse_existing(&self.client, &self.namespace, object).await?;
         }
-        self.deployed = bundle;
+        self.revise(bundle);
         let mut outputs = self.run_hooks(HookEvent::PreInstall).await?;
         self.apply_all().await?;
         outputs.extend(self.run_hooks(HookEvent::PostInstall).await?);
@@ -91,24 +116,35 @@ impl Release {
     /// `helm upgrade`: pre-upgrade hooks, changed and new resources, deletion of those that are no longer there,
     /// post-upgrade hooks.
     pub async fn upgrade(&mut self, bundle: Bundle) -> Result<Vec<HookOutput>, ReleaseError> {
-        let before = std::mem::replace(&mut self.deployed, bundle);
-        let mut outputs = self.run_hooks(HookEvent::PreUpgrade).await?;
-        self.apply_all().await?;
-        for gone in before
-            .resources
-            .iter()
-            .filter(|object| self.deployed.find(object).is_none())
-        {
-            if !gone.is_kept() {
-                self.delete(gone).await?;
-            }
+        let events = [HookEvent::PreUpgrade, HookEvent::PostUpgrade];
+        if let Some(chart) = self.chart.clone() {
+            self.revise(bundle);
+            return self.helm_deploy(&chart, events).await;
         }
-        outputs.extend(self.run_hooks(HookEvent::PostUpgrade).await?);
-        Ok(outputs)
+        self.replace(bundle, events).await
+    }
+
+    /// `helm rollback`: what a revision deployed is deployed again, as a new revision, with the hooks of a rollback.
+    /// Revisions are counted from 1.
+    pub async fn rollback(&mut self, revision: u32) -> Result<Vec<HookOutput>, ReleaseError> {
+        let index = usize::try_from(revision)
+            .ok()
+            .and_then(|number| number.checked_sub(1));
+        let bundle = index.and_then(|index| self.history.get(index)).cloned();
+        let bundle = bundle.ok_or(ReleaseError::Revision(revision))?;
+        if let Some(chart) = self.chart.clone() {
+            self.revise(bundle);
+            return self.helm_rollback(&chart, revision).await;
+        }
+        self.replace(bundle, [HookEvent::PreRollback, HookEvent::PostRollback])
+            .await
     }
 
     /// `helm test`: the test hooks.
     pub async fn test(&self) -> Result<Vec<HookOutput>, ReleaseError> {
+        if let Some(chart) = &self.chart {
+            return self.helm_test(chart).await;
+        }
         self.run_hooks(HookEvent::Test).await
     }
 
@@ -122,6 +158,7 @@ impl Release {
                 biased;
                 output = run => output?,
                 doomed = self.doomed() => return Err(doomed),
+                hidden = self.names_stay_hidden(event) => return Err(hidden),
             };
             outputs.push(output);
         }
@@ -134,6 +171,9 @@ impl Release {
 
     /// `helm uninstall`: resources in reverse order, hooks around them. Claims and failed hook Jobs stay.
     pub async fn uninstall(self) -> Result<(), ReleaseError> {
+        if let Some(chart) = &self.chart {
+            return self.helm_uninstall(chart).await;
+        }
         self.run_hooks(HookEvent::PreDelete).await?;
         for object in order::uninstall(&self.deployed.resources) {
             if !object.is_kept() {
@@ -144,18 +184,19 @@ impl Release {
         Ok(())
     }
 
-    /// Resolves when a pod of the release (not of its hooks) gets into a state that does not heal; pends for ever
-    /// otherwise. For `select!` beside something that would wait in vain.
+    /// Resolves when a pod of the release gets into a state that does not heal; pends for ever otherwise. A hook's pod may
+    /// crash: its Job starts it a few times more. For `select!` beside something that would wait in vain.
     pub async fn doomed(&self) -> ReleaseError {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let config = watcher::Config::default().labels(&format!("app.kubernetes.io/instance={}", self.name));
         // A time that no trial reaches: the other branch of the select has the deadline.
         let what = Expectation::new("the release's pods", "to be doomed", Duration::from_secs(86_400));
         let seen = wait::objects(&pods, config, what, |pods| {
-            let doomed = pods.values().filter(|pod| !is_hook_pod(pod));
-            let found = doomed
-                .filter_map(|pod| Some((pod.clone(), conditions::doom(pod)?)))
-                .next();
+            let doom = |pod: &Pod| match is_hook_pod(pod) {
+                true => conditions::doom_of_hook(pod),
+                false => conditions::doom(pod),
+            };
+            let found = pods.values().find_map(|pod| Some((pod.clone(), doom(pod)?)));
             found.map_or_else(|| Verdict::NotYet("none".to_owned()), Verdict::Ready)
         });
         match seen.await {
@@ -169,6 +210,59 @@ impl Release {
                 what: "watch the release's pods".to_owned(),
                 source: Box::new(source),
             },
+        }
+    }
+
+    /// A new revision, which is what is deployed from now on.
+    fn revise(&mut self, bundle: Bundle) -> Bundle {
+        self.history.push(bundle.clone());
+        std::mem::replace(&mut self.deployed, bundle)
+    }
+
+    async fn replace(
+        &mut self,
+        bundle: Bundle,
+        [before, after]: [HookEvent; 2],
+    ) -> Result<Vec<HookOutput>, ReleaseError> {
+        let old = self.revise(bundle);
+        let mut outputs = self.run_hooks(before).await?;
+        self.apply_all().await?;
+        let gone = old
+            .resources
+            .iter()
+            .filter(|object| self.deployed.find(object).is_none());
+        for object in gone.filter(|object| !object.is_kept()) {
+            self.delete(object).await?;
+        }
+        outputs.extend(self.run_hooks(after).await?);
+        Ok(outputs)
+    }
+
+    /// Resolves when hooks that come before the pods are ready look for names that are only given to ready ones; pends for
+    /// ever otherwise.
+    async fn names_stay_hidden(&self, event: HookEvent) -> ReleaseError {
+        let Some(service) = self
+            .deployed
+            .hides_unready_pods()
+            .filter(|_| event == HookEvent::PostInstall)
+        else {
+            return std::future::pending().await;
+        };
+        // Not at once: pods whose readiness does not depend on the cluster get their names in this time.
+        let patience = HIDDEN_NAMES + self.deployed.readiness_delay();
+        let what = Expectation::new(format!("{} hooks", event.name()), "to end", patience);
+        let waited: Result<(), _> = wait::poll(what, patience, || async {
+            Verdict::NotYet(format!("Service {service} names only pods that are ready"))
+        })
+        .await;
+        match waited {
+            Err(source) => ReleaseError::Wait {
+                what: format!(
+                    "form a cluster of pods without names: the headless Service {service} has publishNotReadyAddresses false"
+                ),
+                source: Box::new(source),
+            },
+            Ok(()) => std::future::pending().await,
         }
     }
 

@@ -12,12 +12,13 @@ use manifests::{Mode, Values, Variant};
 use super::environment::{Environment, Turn};
 use super::error::TrialError;
 use super::history::Past;
+use super::hopeless::{UNABLE_TO_SYNC, hopeless};
 use super::id::TrialId;
 use super::observer::Observer;
 use super::passwords;
 use super::steps::Steps;
 use crate::cluster::PortForward;
-use crate::release::{Bundle, HookEvent, HookOutput, Release};
+use crate::release::{Bundle, HookEvent, HookOutput, Release, ReleaseError};
 use crate::report::TrialRecord;
 use crate::secret::{Password, Passwords, Redactor};
 use crate::timeline::Timeline;
@@ -94,6 +95,11 @@ impl Context {
         &self.id
     }
 
+    /// The release's name, the same in every trial.
+    pub fn release_name(&self) -> &'static str {
+        RELEASE_NAME
+    }
+
     /// The mode of this trial.
     pub fn mode(&self) -> Mode {
         self.id.mode
@@ -139,7 +145,13 @@ impl Context {
     pub fn values(&self) -> Values {
         let mut values = Values::combination(self.id.mode, self.id.variant);
         self.environment.profile.apply(&mut values);
-        values
+        match &self.environment.chart {
+            None => values,
+            Some(chart) => chart
+                .overrides()
+                .apply(&values)
+                .expect("checked for every combination before the run"),
+        }
     }
 
     /// The values that are installed.
@@ -149,7 +161,7 @@ impl Context {
 
     /// Renders the chart and installs it, hooks included.
     pub async fn install(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
-        let bundle = self.render(&values)?;
+        let bundle = self.bundle(&values).await?;
         self.install_bundle(values, bundle).await
     }
 
@@ -172,10 +184,17 @@ impl Context {
             deadline,
         );
         self.record_values(&values);
+        // Manifests that no chart rendered are deployed without it.
+        let release = release.of_chart(self.environment.chart.clone().filter(|_| bundle.values.is_some()));
+        let observer = self.observer(&values);
         self.values = Some(values);
-        let installed = self.release.insert(release).install(bundle).await;
+        let installed = tokio::select! {
+            biased;
+            installed = self.release.insert(release).install(bundle) => installed.map_err(TrialError::from),
+            hopeless = hopeless(&observer, &[UNABLE_TO_SYNC]) => Err(hopeless),
+        };
         self.steps.end(step, installed.is_ok());
-        Ok(installed?)
+        installed
     }
 
     /// The objects that `values` render to, for this trial's release.
@@ -190,9 +209,31 @@ impl Context {
         manifests::Release::install(RELEASE_NAME, &self.namespace)
     }
 
+    /// What `values` render to: by the chart under test, or else by our own generator. A chart that would make a password
+    /// of its own is given the trial's.
+    async fn bundle(&self, values: &Values) -> Result<Bundle, TrialError> {
+        let mut values = values.clone();
+        if self.environment.chart.is_some() && values.needs_password() {
+            self.generated.reveal().clone_into(&mut values.auth.password);
+        }
+        self.bundle_as_given(&values).await
+    }
+
+    /// The same, but a chart makes its own password when `values` have none. An upgrade finds the password that there is.
+    pub(super) async fn bundle_as_given(&self, values: &Values) -> Result<Bundle, TrialError> {
+        let Some(chart) = &self.environment.chart else {
+            return match self.release {
+                None => self.render(values),
+                Some(_) => self.render_upgrade(values).await,
+            };
+        };
+        let rendered = chart.render(RELEASE_NAME, &self.namespace, values).await;
+        Ok(rendered.map_err(|error| ReleaseError::Chart(Box::new(error)))?)
+    }
+
     /// Renders the chart anew and upgrades the release, hooks included.
     pub async fn upgrade(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
-        let bundle = self.render_upgrade(&values).await?;
+        let bundle = self.bundle(&values).await?;
         self.upgrade_bundle(values, bundle).await
     }
 
@@ -216,7 +257,21 @@ impl Context {
 
     /// `helm test`.
     pub async fn helm_test(&mut self) -> Result<Vec<HookOutput>, TrialError> {
-        self.run_hooks(HookEvent::Test).await
+        let step = self.steps.begin("helm test");
+        let release = self.release.as_ref().ok_or(TrialError::NotInstalled)?;
+        let ran = release.test().await;
+        self.steps.end(step, ran.is_ok());
+        Ok(ran?)
+    }
+
+    /// `helm rollback` to a revision, of which `values` were the values.
+    pub async fn rollback(&mut self, revision: u32, values: Values) -> Result<Vec<HookOutput>, TrialError> {
+        let step = self.steps.begin(&format!("roll back to revision {revision}"));
+        let release = self.release.as_mut().ok_or(TrialError::NotInstalled)?;
+        let rolled_back = release.rollback(revision).await;
+        self.steps.end(step, rolled_back.is_ok());
+        self.values = Some(values);
+        Ok(rolled_back?)
     }
 
     /// Runs the hooks of one event again, as Helm would.

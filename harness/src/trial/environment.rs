@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::profile::{Deadlines, Profile};
 use crate::cluster::Capabilities;
+use crate::release::Chart;
 use crate::report::EventSink;
 
 /// The label that every namespace of a run carries, with the run's identifier as its value.
@@ -59,6 +60,8 @@ pub struct Environment {
     pub evidence: PathBuf,
     /// How many trials work at a time.
     pub turns: Turns,
+    /// The chart on disk that is under test; without one it is our own manifests.
+    pub chart: Option<Arc<Chart>>,
     /// Who is told what happens.
     pub events: EventSink,
 }

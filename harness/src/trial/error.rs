@@ -43,6 +43,9 @@ pub enum TrialError {
     /// The scenario accounts for data that it has not written.
     #[error("nothing is written yet")]
     NoData,
+    /// What is under test is such that the scenario cannot judge it.
+    #[error("{0}")]
+    NotJudged(String),
     /// The scenario acts on a release that it has not installed.
     #[error("nothing is installed yet")]
     NotInstalled,

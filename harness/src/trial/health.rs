@@ -9,6 +9,7 @@ use kube::Api;
 
 use super::context::Context;
 use super::error::TrialError;
+use super::hopeless::{UNABLE_TO_SYNC, UNFORMED, hopeless};
 use crate::checks::{self, Check, Moment, Violation};
 use crate::valkey::ClusterObservation;
 use crate::wait::{self, Expectation, Verdict, conditions};
@@ -28,9 +29,11 @@ impl Context {
     pub async fn healthy(&mut self) -> Result<ClusterObservation, TrialError> {
         let step = self.steps.begin("become healthy");
         let release = self.release().ok_or(TrialError::NotInstalled)?;
+        let observer = self.observer(self.installed_values()?);
         let healthy = tokio::select! {
             biased;
             doomed = release.doomed() => Err(doomed.into()),
+            hopeless = hopeless(&observer, &[UNFORMED, UNABLE_TO_SYNC]) => Err(hopeless),
             healthy = self.become_healthy() => healthy,
         };
         let took = self.steps.end(step, healthy.is_ok());

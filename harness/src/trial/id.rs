@@ -32,7 +32,8 @@ impl TrialId {
         );
         let digest = Sha256::digest(format!("{run}/{self}"));
         let tail: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let readable = readable.replace('_', "-");
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let readable = readable.to_lowercase().replace(|c: char| !fits(c), "-");
         let room = NAMESPACE_LIMIT - "vk--".len() - tail.len();
         let readable = readable
             .get(..room.min(readable.len()))

@@ -15,6 +15,8 @@
 //! | [`faults`] | what is done to single servers and Jobs |
 //! | [`passwords`] | Secrets, and the passwords in them |
 //! | [`history`] | what was seen so far, and must never be seen again |
+//! | `hopeless` | states of the servers that do not heal by waiting |
+//! | [`generated_password`] | a password that nobody gave, kept over an upgrade |
 //! | [`objects`] | what Kubernetes holds of the release |
 //! | [`inside`] | what a container looks like from inside |
 //! | [`exec`] | commands inside containers |
@@ -31,8 +33,10 @@ pub mod environment;
 pub mod error;
 pub mod exec;
 pub mod faults;
+pub mod generated_password;
 pub mod health;
 pub mod history;
+mod hopeless;
 pub mod id;
 pub mod inside;
 pub mod objects;

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ use super::error::TrialError;
 use super::id::TrialId;
 use crate::checks::{self, Moment};
 use crate::diagnostics;
+use crate::release::ChartError;
 use crate::report::record::SlotMapReport;
 use crate::report::{Event, Outcome, TrialRecord, TrialReport};
 use crate::secret::Redactor;
@@ -97,7 +99,11 @@ async fn run_in(
             "the record of the trial's data could not be removed: {problem}"
         ));
     }
-    if let Some(error) = failure {
+    if let Some(TrialError::NotJudged(reason)) = failure.as_ref().and_then(|error| error.downcast_ref()) {
+        report.outcome = Outcome::Skipped {
+            reason: reason.clone(),
+        };
+    } else if let Some(error) = failure {
         timeline.record(Kind::Note, "trial", "failed; evidence is taken now");
         let evidence = diagnostics::collect(&context, &error).await;
         let folder = PathBuf::from(id.folder());
@@ -182,18 +188,29 @@ pub fn format_error(error: &anyhow::Error) -> String {
     text
 }
 
+/// A cause of this type, also where it stands in a box: to the standard library that is another type.
+fn find<'a, E: Error + 'static>(cause: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let boxed = || cause.downcast_ref::<Box<E>>().map(Box::as_ref);
+    cause.downcast_ref().or_else(boxed)
+}
+
 /// Whether the connection to the API server failed, rather than anything that it was asked about.
 fn environment_fault(error: &anyhow::Error) -> Option<&'static str> {
-    let transport = error
+    let transport = error.chain().filter_map(find::<kube::Error>).any(|error| {
+        matches!(
+            error,
+            kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::Auth(_)
+        )
+    });
+    let helm = error
         .chain()
-        .filter_map(|cause| cause.downcast_ref::<kube::Error>())
-        .any(|error| {
-            matches!(
-                error,
-                kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::Auth(_)
-            )
-        });
-    transport.then_some("the connection to the cluster failed")
+        .filter_map(find::<ChartError>)
+        .any(ChartError::is_environment);
+    match (transport, helm) {
+        (true, _) => Some("the connection to the cluster failed"),
+        (_, true) => Some("helm could not be run"),
+        _ => None,
+    }
 }
 
 async fn create_namespace(environment: &Environment, name: &str, trial: &str) -> Result<(), kube::Error> {
@@ -260,6 +277,7 @@ mod tests {
     use anyhow::Context as _;
 
     use super::*;
+    use crate::release::ReleaseError;
 
     #[test]
     fn an_error_chain_is_told_once() {
@@ -280,8 +298,12 @@ mod tests {
             .context("apply")
             .unwrap_err();
         assert_eq!(environment_fault(&refused), None);
-        let unreachable = kube::Error::Service(Box::new(std::io::Error::other("gone")));
-        let unreachable = Err::<(), _>(unreachable).context("apply").unwrap_err();
-        assert!(environment_fault(&unreachable).is_some());
+        let unreachable = || kube::Error::Service(Box::new(std::io::Error::other("gone")));
+        let plain = Err::<(), _>(unreachable()).context("apply").unwrap_err();
+        assert!(environment_fault(&plain).is_some());
+        let boxed = TrialError::api("list pods", unreachable());
+        assert!(environment_fault(&boxed.into()).is_some());
+        let missing = ReleaseError::Chart(Box::new(ChartError::Missing));
+        assert!(environment_fault(&TrialError::from(missing).into()).is_some());
     }
 }

@@ -168,6 +168,18 @@ impl ClusterObservation {
             .filter_map(|(pod, view)| Some((pod.as_str(), view.as_ref().ok()?)))
     }
 
+    /// Whether this is a cluster of which every pod answers, and knows nobody but itself: without help from outside that
+    /// stays as it is.
+    pub fn is_unformed(&self) -> bool {
+        let all_answer = self.answered().count() == self.expected.pods as usize;
+        let alone =
+            |(_, view): (&str, &NodeView)| view.nodes.as_ref().is_some_and(|nodes| nodes.nodes.len() == 1);
+        self.expected.mode == Mode::Cluster
+            && self.expected.pods > 1
+            && all_answer
+            && self.answered().all(alone)
+    }
+
     /// The `CLUSTER NODES` of the pods that answered, by pod name.
     pub fn node_tables(&self) -> impl Iterator<Item = (&str, &ClusterNodes)> {
         self.answered()

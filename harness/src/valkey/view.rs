@@ -47,6 +47,14 @@ pub struct NodeView {
     pub password_required: Option<bool>,
 }
 
+impl NodeView {
+    /// Whether this replica cannot get in at its primary, which wants a password that it does not have.
+    pub fn is_locked_out(&self) -> bool {
+        let unable = self.primary_auth_set == Some(false) && self.password_required == Some(true);
+        unable && self.replication.link_up == Some(false)
+    }
+}
+
 /// Why there is no view of a node. An unreachable node is an observation too, and serialises like one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]

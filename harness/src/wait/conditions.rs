@@ -48,6 +48,11 @@ pub fn doom(pod: &Pod) -> Option<String> {
     unhealthy.or_else(|| unschedulable(pod))
 }
 
+/// Why a hook's pod will not run. That it crashes is for its Job to judge; that it cannot even be started does not heal.
+pub fn doom_of_hook(pod: &Pod) -> Option<String> {
+    doom(pod).filter(|doom| !doom.contains("CrashLoopBackOff"))
+}
+
 /// How the pod looks, in the words of `kubectl get pods`: `Running 0/1, CrashLoopBackOff, 2 restarts`.
 pub fn describe(pod: Option<&Pod>) -> String {
     let Some(pod) = pod else {

@@ -52,10 +52,10 @@ pub enum RenderError {
         /// The name given.
         name: String,
     },
-    /// Names with their suffixes are longer than Kubernetes allows.
-    #[error("names longer than 63 characters: {}; set fullnameOverride to a shorter one", .names.join(", "))]
-    NamesTooLong {
-        /// What they name, and the names.
+    /// Names, with their suffixes, that Kubernetes does not allow.
+    #[error("names that Kubernetes refuses: {}; set nameOverride or fullnameOverride to another one", .names.join(", "))]
+    Names {
+        /// What they name, the names, and why.
         names: Vec<String>,
     },
     /// A Secret is to be rendered, `auth.password` is empty and none came with the release.
@@ -136,13 +136,13 @@ fn check(release: &Release, values: &Values) -> Result<(), RenderError> {
             source,
         });
     }
-    let names = release.names_too_long(values);
+    let names = release.refused_names(values);
     if !names.is_empty() {
         let names = names
             .iter()
-            .map(|(kind, name)| format!("{kind} {name} ({})", name.len()))
+            .map(|(kind, name, why)| format!("{kind} {name:?} {why}"))
             .collect();
-        return Err(RenderError::NamesTooLong { names });
+        return Err(RenderError::Names { names });
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::error::ValueError;
-use super::{Mode, Values};
+use super::{Mode, Values, syntax};
 use crate::release::{CLIENT_PORT, COMPONENT_LABEL};
 
 /// The least number of primaries of a Valkey cluster: below it no majority survives the loss of one.
@@ -15,7 +15,12 @@ pub(super) fn problems(values: &Values) -> Vec<ValueError> {
     if values.mode == Mode::Cluster {
         problems.extend(cluster_size(values));
         problems.extend(bus_port(values));
+        problems.extend(service_port(values));
+        problems.extend(volatile_cluster(values));
     }
+    problems.extend(two_passwords(values));
+    problems.extend(requests_above_limits(values));
+    problems.extend(directives_of_the_chart(values));
     problems.extend(reserved_labels(values));
     problems.extend(root_user(values));
     problems.extend(disruption_budget(values));
@@ -40,6 +45,87 @@ fn bus_port(values: &Values) -> Option<ValueError> {
     }
     let allowed = format!("any port but {CLIENT_PORT}");
     Some(ValueError::invalid("cluster.busPort", CLIENT_PORT, allowed).with_hint("clients are served there"))
+}
+
+/// The nodes of a cluster announce their own port and are reached at it, through names that a headless Service gives
+/// without translating ports: the chart's own Jobs never form such a cluster.
+fn service_port(values: &Values) -> Option<ValueError> {
+    let port = values.service.port;
+    let problem = || ValueError::invalid("service.port", port, format!("{CLIENT_PORT} in cluster mode"));
+    (port != CLIENT_PORT).then(|| {
+        problem().with_hint("a headless Service does not translate ports, and nodes announce their own")
+    })
+}
+
+/// A node without a volume forgets who it is when its pod goes: it comes back as a stranger, and its slots stay with the
+/// one that nobody can reach any more.
+fn volatile_cluster(values: &Values) -> Option<ValueError> {
+    let problem = || ValueError::invalid("persistence.enabled", false, "true in cluster mode");
+    (!values.persistence.enabled)
+        .then(|| problem().with_hint("nodes.conf, a node's identity, is on the volume"))
+}
+
+/// The chart takes the existing Secret and silently ignores the password.
+fn two_passwords(values: &Values) -> Option<ValueError> {
+    let auth = &values.auth;
+    if auth.existing_secret.is_empty() || auth.password.is_empty() {
+        return None;
+    }
+    let problem = ValueError::invalid(
+        "auth.password",
+        "a password (not shown)",
+        "\"\" with auth.existingSecret",
+    );
+    Some(problem.with_hint(format!("the one in Secret {} is used", auth.existing_secret)))
+}
+
+/// The API server would refuse the StatefulSet's pods.
+fn requests_above_limits(values: &Values) -> Vec<ValueError> {
+    let resources = &values.resources;
+    let above = resources.requests.iter().filter_map(|(name, request)| {
+        let limit = resources.limits.get(name)?;
+        let above = syntax::quantity(&request.0)? > syntax::quantity(&limit.0)?;
+        above.then(|| {
+            let path = format!("resources.requests.{name}");
+            ValueError::invalid(
+                &path,
+                &request.0,
+                format!("at most resources.limits.{name}, {}", limit.0),
+            )
+        })
+    });
+    above.collect()
+}
+
+/// Valkey takes a directive's last appearance, so these would silently win over what the rest of the chart relies on.
+fn directives_of_the_chart(values: &Values) -> Vec<ValueError> {
+    let ours = [
+        ("port", "the port is fixed"),
+        ("dir", "/data is where the volume is"),
+        ("bind", "use config.bind"),
+        ("requirepass", "use auth.password or auth.existingSecret"),
+        ("masterauth", "use auth.password or auth.existingSecret"),
+        ("primaryauth", "use auth.password or auth.existingSecret"),
+        ("cluster-enabled", "use mode"),
+        ("cluster-config-file", "/data is where the volume is"),
+        ("cluster-port", "use cluster.busPort"),
+        ("cluster-announce-ip", "each pod announces its own"),
+        ("daemonize", "a container ends with its first process"),
+    ];
+    let lines = values.config.custom_config.lines();
+    let given = lines
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_lowercase);
+    let clash = given.filter_map(|word| ours.iter().find(|(name, _)| *name == word));
+    let problem = |(name, hint): &(&str, &str)| {
+        ValueError::invalid(
+            "config.customConfig",
+            name,
+            "directives that the chart does not set itself",
+        )
+        .with_hint(*hint)
+    };
+    clash.map(problem).collect()
 }
 
 /// The StatefulSet would be refused: its selector must match its own template.
@@ -138,6 +224,14 @@ mod tests {
     #[case("mode=cluster,pdb.minAvailable=7", "pdb.minAvailable")]
     #[case("mode=cluster,pdb.maxUnavailable=", "pdb.maxUnavailable")]
     #[case("config.extraFlags=--requirepass x", "config.extraFlags")]
+    #[case("mode=cluster,service.port=6380", "service.port")]
+    #[case("mode=cluster,persistence.enabled=false", "persistence.enabled")]
+    #[case("auth.existingSecret=mine,auth.password=secret", "auth.password")]
+    #[case(
+        "resources.requests.memory=2Gi,resources.limits.memory=1G",
+        "resources.requests.memory"
+    )]
+    #[case("config.customConfig=hz 10\nPORT 7000", "config.customConfig")]
     fn contradictions_name_their_parameter(#[case] set: &str, #[case] path: &str) {
         let error = ValuesInput::new().set(set).resolve().expect_err("contradiction");
         let ValuesError::Invalid(problems) = error else {
@@ -150,7 +244,7 @@ mod tests {
     #[test]
     fn the_cluster_rules_do_not_bind_standalone() {
         ValuesInput::new()
-            .set("cluster.replicas=1,pdb.minAvailable=7")
+            .set("cluster.replicas=1,pdb.minAvailable=7,service.port=6380,persistence.enabled=false")
             .resolve()
             .expect("unused in standalone mode");
     }

@@ -38,6 +38,11 @@ impl ValuesInput {
     /// # Errors
     /// A file that is not YAML, a `--set` outside Helm's grammar, or all problems of all parameters at once.
     pub fn resolve(&self) -> Result<Values, ValuesError> {
+        resolve_over(&Values::default(), self.given()?)
+    }
+
+    /// Everything that was given, merged, before it is laid over anything.
+    pub(super) fn given(&self) -> Result<Map<String, Value>, ValuesError> {
         let mut given = Value::Object(Map::new());
         for (name, text) in &self.files {
             merge::overlay(&mut given, parse(name, text)?);
@@ -48,21 +53,29 @@ impl ValuesInput {
                 reason,
             })?;
         }
-        let mut tree = serde_json::to_value(Values::default()).expect("values are plain JSON");
-        merge::overlay(&mut tree, given);
-        merge::delete_nulls(&mut tree);
-        validation::normalise(&mut tree);
-        let problems = validation::problems(&tree);
-        if !problems.is_empty() {
-            return Err(ValuesError::Invalid(problems));
+        match given {
+            Value::Object(given) => Ok(given),
+            _ => unreachable!("only tables are laid over a table, and every --set has a key"),
         }
-        let values: Values = serde_json::from_value(tree).expect("validated values fit their types");
-        let problems = values.problems();
-        if problems.is_empty() {
-            Ok(values)
-        } else {
-            Err(ValuesError::Invalid(problems))
-        }
+    }
+}
+
+/// Lays what was given over `base`, and checks the result.
+pub(super) fn resolve_over(base: &Values, given: Map<String, Value>) -> Result<Values, ValuesError> {
+    let mut tree = serde_json::to_value(base).expect("values are plain JSON");
+    merge::overlay(&mut tree, Value::Object(given));
+    merge::delete_nulls(&mut tree);
+    validation::normalise(&mut tree);
+    let problems = validation::problems(&tree);
+    if !problems.is_empty() {
+        return Err(ValuesError::Invalid(problems));
+    }
+    let values: Values = serde_json::from_value(tree).expect("validated values fit their types");
+    let problems = values.problems();
+    if problems.is_empty() {
+        Ok(values)
+    } else {
+        Err(ValuesError::Invalid(problems))
     }
 }
 

@@ -4,12 +4,16 @@ use k8s_openapi::api::apps::v1::StatefulSetUpdateStrategy;
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, LocalObjectReference, PodSecurityContext, SecurityContext, Toleration,
 };
-use regex::Regex;
 use serde_json::{Value, json};
 
 use super::error::ValueError;
 use super::strict::misfit;
+use super::syntax;
 use crate::password::Password;
+
+const ACCESS_MODES: [&str; 4] = ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", EXCLUSIVE_MODE];
+/// The one that Kubernetes does not allow beside others.
+const EXCLUSIVE_MODE: &str = "ReadWriteOncePod";
 
 /// What a parameter may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,14 +29,16 @@ pub enum Kind {
     },
     /// Any text, also of several lines.
     Text,
-    /// Text without line breaks.
-    Line,
+    /// Flags that the image's entrypoint carries unchanged.
+    Flags,
+    /// Addresses to listen on, or empty.
+    Addresses,
     /// One of these words.
     Word(&'static [&'static str]),
     /// One of these words, or empty for "unset".
     OptionalWord(&'static [&'static str]),
-    /// Several words, such as capabilities.
-    Words,
+    /// Names of Linux capabilities.
+    CapabilityNames,
     /// A part of object names and label values.
     NamePart,
     /// The name of an existing object, or empty.
@@ -82,10 +88,11 @@ impl Kind {
             Self::Integer { min, max } if min == max => format!("{min}"),
             Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Self::Text => "a text".into(),
-            Self::Line => "a text of one line".into(),
+            Self::Flags => "flags on one line without quotes, backslashes and file name patterns (* ? [)".into(),
+            Self::Addresses => "\"\" or IP addresses with a space between them".into(),
             Self::Word(words) => words.join(", "),
             Self::OptionalWord(words) => format!("\"\", {}", words.join(", ")),
-            Self::Words => "a list of words".into(),
+            Self::CapabilityNames => "a list of capabilities without CAP_, such as ALL or NET_RAW".into(),
             Self::NamePart => "lower-case letters, digits and dashes, beginning with a letter".into(),
             Self::ObjectName => "\"\" or a Kubernetes object name".into(),
             Self::ImageRepository => "an image repository without a tag".into(),
@@ -93,11 +100,11 @@ impl Kind {
             Self::Password => "a text that the image's entrypoint carries unchanged".into(),
             Self::ValkeyMemory => "\"\" or an amount in Valkey's units, such as 256mb or 1gb".into(),
             Self::Quantity => "a quantity above zero, such as 8Gi".into(),
-            Self::Quantities => "resource names with quantities, such as cpu: 250m or memory: 1Gi".into(),
+            Self::Quantities => "resource names with quantities of zero or more, such as cpu: 250m or memory: 1Gi".into(),
             Self::Labels => "label keys with label values (texts of at most 63 characters)".into(),
             Self::Annotations => "annotation keys with texts".into(),
             Self::AccessModes => {
-                "a list of ReadWriteOnce, ReadOnlyMany, ReadWriteMany, ReadWriteOncePod, at least one".into()
+                "a list of ReadWriteOnce, ReadOnlyMany, ReadWriteMany, at least one, or ReadWriteOncePod alone".into()
             }
             Self::OptionalCountOrPercent => "\"\", a number of pods, or a percentage such as 50%".into(),
             Self::PullSecrets => "a list of objects with a name".into(),
@@ -116,7 +123,8 @@ impl Kind {
         match self {
             Self::Boolean => Some(json!(false)),
             Self::Text
-            | Self::Line
+            | Self::Flags
+            | Self::Addresses
             | Self::OptionalWord(_)
             | Self::NamePart
             | Self::ObjectName
@@ -124,7 +132,7 @@ impl Kind {
             | Self::Password
             | Self::ValkeyMemory
             | Self::OptionalCountOrPercent => Some(json!("")),
-            Self::Words | Self::PullSecrets | Self::Tolerations => Some(json!([])),
+            Self::CapabilityNames | Self::PullSecrets | Self::Tolerations => Some(json!([])),
             Self::Quantities
             | Self::Labels
             | Self::Annotations
@@ -165,12 +173,12 @@ impl Kind {
     pub(super) fn problems(self, path: &str, value: &Value) -> Vec<ValueError> {
         let misfits = match self {
             Self::Quantities | Self::Labels | Self::Annotations => return self.entry_problems(path, value),
-            Self::PullSecrets => misfit::<Vec<LocalObjectReference>>(value),
+            Self::PullSecrets => misfit::<Vec<LocalObjectReference>>(value).or_else(|| nameless(value)),
             Self::UpdateStrategy => misfit::<StatefulSetUpdateStrategy>(value),
             Self::PodSecurityContext => misfit::<PodSecurityContext>(value),
             Self::ContainerSecurityContext => misfit::<SecurityContext>(value),
             Self::Capabilities => misfit::<Capabilities>(value),
-            Self::Tolerations => misfit::<Vec<Toleration>>(value),
+            Self::Tolerations => misfit::<Vec<Toleration>>(value).or_else(|| impossible_toleration(value)),
             Self::Affinity => misfit::<Affinity>(value),
             Self::Password => return password_problem(path, value).into_iter().collect(),
             _ if self.fits(value) => return Vec::new(),
@@ -178,11 +186,7 @@ impl Kind {
         };
         let nested = misfits.map(|(below, allowed)| {
             let problem = ValueError::invalid(&format!("{path}{below}"), value, self.allowed());
-            if below.is_empty() {
-                problem.with_hint(allowed)
-            } else {
-                problem.with_hint("no such field")
-            }
+            problem.with_hint(allowed)
         });
         nested.into_iter().collect()
     }
@@ -201,13 +205,23 @@ impl Kind {
     }
 
     fn nearest_word(self, problem: ValueError, value: &Value) -> ValueError {
-        let (Self::Word(words) | Self::OptionalWord(words)) = self else {
-            return problem;
+        let words: Vec<&str> = match self {
+            Self::Word(words) | Self::OptionalWord(words) => words.to_vec(),
+            Self::AccessModes => ACCESS_MODES.to_vec(),
+            Self::CapabilityNames => syntax::capabilities().collect(),
+            _ => return problem,
         };
-        let Some(given) = value.as_str() else {
-            return problem;
-        };
-        match super::validation::nearest(given, words.iter().copied()) {
+        let given = value
+            .as_array()
+            .map_or_else(|| vec![value], |list| list.iter().collect());
+        let mut misspelt = given
+            .into_iter()
+            .filter_map(Value::as_str)
+            .filter(|word| !words.contains(word));
+        let word = misspelt.find_map(|given| {
+            super::validation::nearest(given.trim_start_matches("CAP_"), words.iter().copied())
+        });
+        match word {
             Some(word) => problem.with_hint(format!("did you mean {word}?")),
             None => problem,
         }
@@ -218,9 +232,14 @@ impl Kind {
             return vec![self.problem(path, value)];
         };
         let fits = |key: &str, value: &Value| match self {
-            Self::Labels => is_qualified_name(key) && value.as_str().is_some_and(is_label_value),
-            Self::Annotations => is_qualified_name(key) && value.is_string(),
-            _ => is_qualified_name(key) && value.as_str().is_some_and(|text| quantity_sign(text).is_some()),
+            Self::Labels => {
+                syntax::is_qualified_name(key) && value.as_str().is_some_and(syntax::is_label_value)
+            }
+            Self::Annotations => syntax::is_qualified_name(key) && value.is_string(),
+            _ => {
+                let amount = value.as_str().and_then(syntax::quantity);
+                syntax::is_qualified_name(key) && amount.is_some_and(|amount| amount >= 0.0)
+            }
         };
         let misfits = map.iter().filter(|(key, value)| !fits(key, value));
         let problem = |(key, value): (&String, &Value)| {
@@ -241,27 +260,30 @@ impl Kind {
             Self::Boolean => value.is_boolean(),
             Self::Integer { min, max } => value.as_i64().is_some_and(|number| (min..=max).contains(&number)),
             Self::Text => text.is_some_and(|text| !text.contains('\0')),
-            Self::Line => text.is_some_and(|text| !text.contains(['\n', '\r', '\0'])),
+            Self::Flags => text.is_some_and(syntax::are_flags),
+            Self::Addresses => empty || text.is_some_and(syntax::are_addresses),
             Self::Word(words) => text.is_some_and(|text| words.contains(&text)),
             Self::OptionalWord(words) => empty || text.is_some_and(|text| words.contains(&text)),
-            Self::Words => value
-                .as_array()
-                .is_some_and(|list| list.iter().all(Value::is_string)),
-            Self::NamePart => empty || matches(text, "^[a-z]([-a-z0-9]*[a-z0-9])?$"),
-            Self::ObjectName => empty || matches(text, "^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$"),
-            Self::ImageRepository => {
-                matches(text, r"^[a-zA-Z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$")
+            Self::CapabilityNames => {
+                is_list_of(value, |name| syntax::capabilities().any(|known| known == name))
             }
-            Self::ImageTag => empty || matches(text, r"^[\w][\w.-]{0,127}$"),
-            Self::ValkeyMemory => empty || matches(text, r"(?i)^[0-9]+(b|k|kb|m|mb|g|gb)?$"),
-            Self::Quantity => text.and_then(quantity_sign).is_some_and(|sign| sign > 0),
-            Self::AccessModes => value
-                .as_array()
-                .is_some_and(|modes| !modes.is_empty() && modes.iter().all(is_access_mode)),
+            Self::NamePart => empty || text.is_some_and(syntax::is_name_part),
+            Self::ObjectName => empty || text.is_some_and(syntax::is_object_name),
+            Self::ImageRepository => text.is_some_and(syntax::is_image_repository),
+            Self::ImageTag => empty || text.is_some_and(syntax::is_image_tag),
+            Self::ValkeyMemory => empty || text.is_some_and(syntax::is_valkey_memory),
+            Self::Quantity => text.and_then(syntax::quantity).is_some_and(|amount| amount > 0.0),
+            Self::AccessModes => {
+                let alone = |modes: &Vec<Value>| modes.len() == 1 || !modes.contains(&json!(EXCLUSIVE_MODE));
+                is_list_of(value, |mode| ACCESS_MODES.contains(&mode))
+                    && value
+                        .as_array()
+                        .is_some_and(|modes| !modes.is_empty() && alone(modes))
+            }
             Self::OptionalCountOrPercent => {
                 empty
                     || value.as_i64().is_some_and(|n| (0..=1000).contains(&n))
-                    || matches(text, "^(100|[0-9]{1,2})%$")
+                    || text.is_some_and(syntax::is_percentage)
             }
             // Judged in `problems`, with a path of their own.
             _ => false,
@@ -283,63 +305,55 @@ fn password_problem(path: &str, value: &Value) -> Option<ValueError> {
     }
 }
 
-fn matches(text: Option<&str>, pattern: &str) -> bool {
-    let pattern = Regex::new(pattern).expect("the pattern is a constant of this file");
-    text.is_some_and(|text| pattern.is_match(text))
+/// A reference without a name refers to nothing.
+fn nameless(references: &Value) -> Option<(String, String)> {
+    let named = |item: &Value| item["name"].as_str().is_some_and(syntax::is_object_name);
+    let index = references.as_array()?.iter().position(|item| !named(item))?;
+    Some((format!("[{index}].name"), "the name of a Secret".to_owned()))
 }
 
-fn is_access_mode(value: &Value) -> bool {
-    Kind::Word(&[
-        "ReadWriteOnce",
-        "ReadOnlyMany",
-        "ReadWriteMany",
-        "ReadWriteOncePod",
-    ])
-    .fits(value)
+/// What the API server says of tolerations that its type does not.
+fn impossible_toleration(tolerations: &Value) -> Option<(String, String)> {
+    let words = |item: &Value, field: &str, words: &[&str]| {
+        item[field]
+            .as_str()
+            .is_some_and(|word| !words.contains(&word))
+            .then(|| words.join(" or "))
+    };
+    tolerations
+        .as_array()?
+        .iter()
+        .enumerate()
+        .find_map(|(index, item)| {
+            let exists = item["operator"] == "Exists";
+            let (field, allowed) = if let Some(allowed) = words(item, "operator", &["Exists", "Equal"]) {
+                ("operator", allowed)
+            } else if let Some(allowed) =
+                words(item, "effect", &["NoSchedule", "PreferNoSchedule", "NoExecute"])
+            {
+                ("effect", allowed)
+            } else if exists && item["value"].as_str().is_some_and(|value| !value.is_empty()) {
+                ("value", "no value where the operator is Exists".to_owned())
+            } else if !exists && item["key"].as_str().unwrap_or_default().is_empty() {
+                ("key", "a key, unless the operator is Exists".to_owned())
+            } else if !item["tolerationSeconds"].is_null() && item["effect"] != "NoExecute" {
+                ("tolerationSeconds", "only with the effect NoExecute".to_owned())
+            } else {
+                return None;
+            };
+            Some((format!("[{index}].{field}"), allowed))
+        })
 }
 
-/// `prefix/name` as Kubernetes allows for label and annotation keys.
-fn is_qualified_name(key: &str) -> bool {
-    let (prefix, name) = key
-        .split_once('/')
-        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    prefix.is_none_or(|prefix| matches(Some(prefix), "^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$"))
-        && matches(Some(name), "^[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$")
-}
-
-/// A label value: empty, or at most 63 characters.
-fn is_label_value(text: &str) -> bool {
-    text.is_empty() || matches(Some(text), "^[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$")
-}
-
-/// The sign of a Kubernetes quantity (grammar of `resource.Quantity`), or None if it is not one.
-fn quantity_sign(text: &str) -> Option<i8> {
-    let grammar = r"^([+-]?)([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
-    let grammar = Regex::new(grammar).expect("the pattern is a constant of this file");
-    let parts = grammar.captures(text)?;
-    let zero = parts[2].chars().all(|c| matches!(c, '0' | '.'));
-    Some(match (zero, &parts[1]) {
-        (true, _) => 0,
-        (false, "-") => -1,
-        (false, _) => 1,
-    })
+fn is_list_of(value: &Value, fits: impl Fn(&str) -> bool) -> bool {
+    value
+        .as_array()
+        .is_some_and(|list| list.iter().all(|item| item.as_str().is_some_and(&fits)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantities_follow_the_kubernetes_grammar() {
-        for good in ["8Gi", "0.5", "250m", "1e3", "1E", "+1", ".5Gi"] {
-            assert_eq!(quantity_sign(good), Some(1), "{good}");
-        }
-        for bad in ["", "8GB", "8 Gi", "Gi", "1.2.3", "8gi"] {
-            assert_eq!(quantity_sign(bad), None, "{bad}");
-        }
-        assert_eq!(quantity_sign("-1Gi"), Some(-1));
-        assert_eq!(quantity_sign("0.0"), Some(0));
-    }
 
     #[test]
     fn hints_tell_quotes_and_near_words() {

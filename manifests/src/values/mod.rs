@@ -4,6 +4,8 @@
 //! - [`sections`]: the nested tables; [`probe`]: the three probes;
 //! - [`parameters`]: every parameter with its kind and range, as data;
 //! - [`input`]: files and `--set` merged over the defaults into `Values`;
+//! - [`kind`], [`syntax`], [`combinations`]: what single values, texts and several values together may be;
+//! - [`overrides`]: what is set for a whole run of a chart, which may have parameters of its own;
 //! - [`merge`], [`set`]: Helm's rules for the two; [`validation`], [`error`]: all errors at once.
 
 mod combinations;
@@ -11,11 +13,13 @@ mod error;
 mod input;
 mod kind;
 mod merge;
+mod overrides;
 mod parameters;
 mod probe;
 mod sections;
 mod set;
 mod strict;
+mod syntax;
 mod validation;
 
 use k8s_openapi::api::core::v1::{Affinity, PodSecurityContext, SecurityContext, Toleration};
@@ -24,12 +28,14 @@ use serde::{Deserialize, Serialize};
 pub use error::{ValueError, ValuesError};
 pub use input::ValuesInput;
 pub use kind::Kind;
+pub use overrides::Overrides;
 pub use parameters::{PARAMETERS, Parameter};
 pub use probe::Probe;
 pub use sections::{
     Auth, Cluster, Config, Image, Mode, Pdb, Persistence, Rbac, Resources, Service, ServiceAccount,
     Standalone, StatefulSetValues, Variant,
 };
+pub(crate) use syntax::is_label_value;
 
 use crate::release::StringMap;
 use sections::{container_security_context, pod_security_context};

@@ -3,6 +3,9 @@
 //! Validation walks this table, so a parameter that is not here is a misspelt one; a test holds the table, the
 //! types and the chart's defaults together.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
 use super::kind::Kind;
 
 /// One row: a dotted path in `values.yaml` and the kind of value it takes.
@@ -76,8 +79,8 @@ pub const PARAMETERS: &[Parameter] = &[
             "volatile-ttl",
         ]),
     ),
-    documented("config.bind", Kind::Line),
-    documented("config.extraFlags", Kind::Line),
+    documented("config.bind", Kind::Addresses),
+    documented("config.extraFlags", Kind::Flags),
     documented("config.customConfig", Kind::Text),
     documented("cluster.replicas", NODES),
     documented("cluster.replicasPerPrimary", Kind::Integer { min: 0, max: 999 }),
@@ -114,7 +117,10 @@ pub const PARAMETERS: &[Parameter] = &[
     documented("containerSecurityContext.readOnlyRootFilesystem", Kind::Boolean),
     documented("containerSecurityContext.allowPrivilegeEscalation", Kind::Boolean),
     undocumented("containerSecurityContext.capabilities", Kind::Capabilities),
-    documented("containerSecurityContext.capabilities.drop", Kind::Words),
+    documented(
+        "containerSecurityContext.capabilities.drop",
+        Kind::CapabilityNames,
+    ),
     documented(
         "service.type",
         Kind::Word(&["ClusterIP", "NodePort", "LoadBalancer"]),
@@ -159,17 +165,32 @@ pub const PARAMETERS: &[Parameter] = &[
     documented("affinity", Kind::Affinity),
 ];
 
+/// The rows by path: values are checked at every rendering.
+static BY_PATH: LazyLock<HashMap<&str, &Parameter>> = LazyLock::new(|| {
+    PARAMETERS
+        .iter()
+        .map(|parameter| (parameter.path, parameter))
+        .collect()
+});
+
+/// Every path below which parameters lie.
+static SECTIONS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+    let prefixes = |path: &'static str| path.match_indices('.').map(|(end, _)| &path[..end]);
+    PARAMETERS
+        .iter()
+        .flat_map(|parameter| prefixes(parameter.path))
+        .chain([""])
+        .collect()
+});
+
 /// The row of a path.
 pub(super) fn find(path: &str) -> Option<&'static Parameter> {
-    PARAMETERS.iter().find(|parameter| parameter.path == path)
+    BY_PATH.get(path).copied()
 }
 
 /// Whether parameters lie below this path.
 pub(super) fn is_section(path: &str) -> bool {
-    path.is_empty()
-        || PARAMETERS
-            .iter()
-            .any(|parameter| below(parameter.path, path).is_some())
+    SECTIONS.contains(path)
 }
 
 /// The keys that may stand directly below a path, each once, in the table's order.

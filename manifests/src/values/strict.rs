@@ -14,7 +14,7 @@ pub(super) fn misfit<T: Serialize + DeserializeOwned>(value: &Value) -> Option<(
         Err(error) => return Some((String::new(), error.to_string())),
     };
     let written = serde_json::to_value(typed).expect("Kubernetes types are plain JSON");
-    lost(value, &written).map(|path| (path, "a field that Kubernetes knows".to_owned()))
+    lost(value, &written).map(|path| (path, "no such field".to_owned()))
 }
 
 /// The first path that `given` has and `kept` has not.

@@ -92,6 +92,7 @@ impl Deployment {
         });
         let provider = provider.await?;
         let environment = Environment {
+            chart: None,
             client: provider.client(),
             capabilities: provider.capabilities().clone(),
             run: bench.run.clone(),

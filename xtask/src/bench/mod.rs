@@ -7,6 +7,7 @@
 //! | [`delivery`] | from a write to every watcher |
 //! | [`memory`] | what the supervisor keeps resident |
 //! | [`formation`] | from install to a formed six-node cluster; [`bare`] is its floor |
+//! | [`render`] | from values to objects, beside `helm template` |
 //! | [`stats`] | percentiles |
 //! | [`table`] | figures, their targets, and how they are printed |
 //!
@@ -19,6 +20,7 @@ mod formation;
 mod memory;
 mod pods;
 mod ready;
+mod render;
 mod stats;
 mod table;
 
@@ -110,6 +112,7 @@ impl Bench {
             BenchRow::WatchDelivery => delivery::measure(self).await,
             BenchRow::SupervisorMemory => memory::measure(self).await,
             BenchRow::Formation => formation::measure(self).await,
+            BenchRow::Render => render::measure().await,
         }
     }
 

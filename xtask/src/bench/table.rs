@@ -20,6 +20,8 @@ pub(super) enum Target {
     AtMost(f64),
     /// At most this many times the floor.
     TimesFloor(f64),
+    /// At least this many times the floor, which is what is being praised.
+    AtLeastTimesFloor(f64),
     /// Nothing; the figure is there to compare others with.
     None,
 }
@@ -46,6 +48,7 @@ impl Figure {
         match self.target {
             Target::AtMost(most) => Some(self.measured <= most),
             Target::TimesFloor(times) => Some(self.ratio() <= times),
+            Target::AtLeastTimesFloor(times) => Some(self.ratio() >= times),
             Target::None => None,
         }
     }
@@ -54,6 +57,7 @@ impl Figure {
         let target = match self.target {
             Target::AtMost(most) => format!("≤ {}", amount(most, self.unit)),
             Target::TimesFloor(times) => format!("≤ {times} × floor"),
+            Target::AtLeastTimesFloor(times) => format!("≥ {times} × floor"),
             Target::None => "-".to_owned(),
         };
         let met = match self.is_met() {
@@ -139,7 +143,7 @@ pub(super) fn to_json(figures: &[Figure]) -> Value {
         .map(|figure| {
             let (target, relative) = match figure.target {
                 Target::AtMost(most) => (json!(most), json!(null)),
-                Target::TimesFloor(times) => (json!(null), json!(times)),
+                Target::TimesFloor(times) | Target::AtLeastTimesFloor(times) => (json!(null), json!(times)),
                 Target::None => (json!(null), json!(null)),
             };
             json!({
@@ -197,6 +201,14 @@ mod tests {
         assert_eq!(figure(13.0, 10.0, Target::TimesFloor(1.3)).is_met(), Some(true));
         assert_eq!(figure(14.0, 10.0, Target::TimesFloor(1.3)).is_met(), Some(false));
         assert_eq!(figure(14.0, 10.0, Target::None).is_met(), None);
+        assert_eq!(
+            figure(14.0, 0.1, Target::AtLeastTimesFloor(140.0)).is_met(),
+            Some(true)
+        );
+        assert_eq!(
+            figure(14.0, 0.1, Target::AtLeastTimesFloor(141.0)).is_met(),
+            Some(false)
+        );
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub(crate) fn apply(
     managers.disown(&differing);
     let mut merged = live.clone();
     merge(&mut merged, config, "", "");
-    let given_up = before.fields.difference(&wanted);
-    for path in given_up.collect::<Vec<_>>().into_iter().rev() {
+    // An element of a list comes before its fields: it goes as a whole, while its key still says which one it is.
+    for path in before.fields.difference(&wanted) {
         if !managers.owns(path) && !wanted.iter().any(|kept| kept.starts_with(path)) {
             fields::remove(&mut merged, path);
         }
@@ -298,6 +298,21 @@ mod tests {
         let two = apply(&one, &config(&json!({"b": "1", "c": "1"})), &by("y", false)).expect("no conflict");
         let three = apply(&two, &config(&json!({"d": "1"})), &by("x", false)).expect("no conflict");
         assert_eq!(three["metadata"]["labels"], json!({"b": "1", "c": "1", "d": "1"}));
+    }
+
+    #[test]
+    fn an_element_that_is_no_longer_applied_goes_as_a_whole() {
+        let pod = |env: &Value| {
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+                "spec": {"containers": [{"name": "c", "env": env}]}})
+        };
+        let (a, b) = (
+            json!({"name": "A", "value": "1"}),
+            json!({"name": "B", "value": "2"}),
+        );
+        let one = apply(&json!({}), &pod(&json!([a, b])), &by("x", false)).expect("new");
+        let two = apply(&one, &pod(&json!([a])), &by("x", false)).expect("no conflict");
+        assert_eq!(two["spec"]["containers"][0]["env"], json!([a]));
     }
 
     #[test]

@@ -1,0 +1,407 @@
+//! A case against two renderings: every expected change took place, and no other.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::case::{Case, Changes, Paths, expand};
+use super::difference::{Difference, differences, name_of, shown};
+use super::objects::{Objects, is_documented};
+
+/// In the table: any value but the one before.
+const ANOTHER: &str = "(another)";
+/// In the table: any value where there was none.
+const ADDED: &str = "(added)";
+
+/// Variables of the server that the README documents; others are the chart's own business.
+const SERVER_VARIABLES: [&str; 5] = [
+    "VALKEY_PASSWORD",
+    "VALKEY_MAXMEMORY",
+    "VALKEY_BIND",
+    "POD_IP",
+    "VALKEY_EXTRA_FLAGS",
+];
+
+/// Who rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renderer {
+    /// This crate: every field is judged.
+    Ours,
+    /// A chart on disk: how its Jobs and probes do what they do is its own business, and it may have more than the
+    /// README describes.
+    Chart,
+}
+
+/// A field that is not what the parameter promises.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// The parameter.
+    pub parameter: String,
+    /// The object's role.
+    pub object: String,
+    /// The field's path; empty for the object itself.
+    pub path: String,
+    /// What the parameter promises.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            parameter,
+            object,
+            path,
+            expected,
+            found,
+        } = self;
+        let space = if path.is_empty() { "" } else { " " };
+        write!(
+            f,
+            "{parameter}: {object}{space}{path}: expected {expected}, found {found}"
+        )
+    }
+}
+
+/// What came of a case.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Verdict {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What changed beyond the README and is not judged.
+    pub not_judged: Vec<Difference>,
+}
+
+/// Judges what changed from `before` to `after`, which are the renderings of [`Case::values`].
+#[must_use]
+pub fn judge(case: &Case, before: &Objects, after: &Objects, renderer: Renderer) -> Verdict {
+    let expected = Expected::of(case, before, after, renderer);
+    let mut verdict = Verdict::default();
+    let mut changed = BTreeMap::new();
+    for difference in differences(before, after) {
+        let at = (difference.object.clone(), difference.path.clone());
+        let allowed = expected.allowed.contains(&at);
+        if !expected.values.contains_key(&at) && (allowed || is_own_business(&difference, renderer)) {
+            verdict.not_judged.push(difference);
+        } else {
+            changed.insert(at, difference);
+        }
+    }
+    for (at, wanted) in &expected.values {
+        let difference = changed.remove(at);
+        if !wanted.is_met_by(difference.as_ref()) {
+            let found = match &difference {
+                Some(difference) if at.1.is_empty() => presence(difference.after.is_some()).to_owned(),
+                Some(difference) => shown(difference.after.as_ref()),
+                None => "no change".to_owned(),
+            };
+            verdict
+                .findings
+                .push(finding(case, at, wanted.to_string(), found));
+        }
+    }
+    for (at, difference) in changed {
+        let found = if at.1.is_empty() {
+            presence(difference.after.is_some()).to_owned()
+        } else {
+            let (before, after) = (difference.before.as_ref(), difference.after.as_ref());
+            format!("{} where it was {}", shown(after), shown(before))
+        };
+        verdict
+            .findings
+            .push(finding(case, &at, "no change".to_owned(), found));
+    }
+    verdict
+        .findings
+        .sort_by(|a, b| (&a.object, &a.path).cmp(&(&b.object, &b.path)));
+    verdict
+}
+
+type At = (String, String);
+
+fn finding(case: &Case, at: &At, expected: String, found: String) -> Finding {
+    Finding {
+        parameter: case.parameter.clone(),
+        object: at.0.clone(),
+        path: at.1.clone(),
+        expected,
+        found,
+    }
+}
+
+fn presence(present: bool) -> &'static str {
+    if present { "the object" } else { "no such object" }
+}
+
+/// What one field must become.
+enum Wanted {
+    Value(Value),
+    Absent,
+    Another,
+    Added,
+    Object(bool),
+}
+
+impl Wanted {
+    fn is_met_by(&self, difference: Option<&Difference>) -> bool {
+        let Some(Difference { before, after, .. }) = difference else {
+            return false;
+        };
+        match self {
+            Self::Value(value) => after.as_ref() == Some(value),
+            Self::Absent => after.is_none(),
+            Self::Another => before.is_some() && after.is_some(),
+            Self::Added => before.is_none() && after.is_some(),
+            Self::Object(present) => after.is_some() == *present,
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => write!(f, "{value}"),
+            Self::Absent => f.write_str("absent"),
+            Self::Another => f.write_str("another value than before"),
+            Self::Added => f.write_str("a value"),
+            Self::Object(present) => f.write_str(presence(*present)),
+        }
+    }
+}
+
+/// A row, resolved to full paths of the objects at hand.
+#[derive(Default)]
+struct Expected {
+    values: BTreeMap<At, Wanted>,
+    allowed: Vec<At>,
+}
+
+impl Expected {
+    fn of(case: &Case, before: &Objects, after: &Objects, renderer: Renderer) -> Self {
+        let mut expected = Self::default();
+        for (roles, present) in [(&case.removed, false), (&case.added, true)] {
+            let objects = roles
+                .iter()
+                .map(|role| ((role.clone(), String::new()), Wanted::Object(present)));
+            expected
+                .values
+                .extend(objects.filter(|(at, _)| renderer == Renderer::Ours || is_documented(&at.0)));
+        }
+        expected.changes(&case.changes, after);
+        expected.renamed(case, &case.renamed, before);
+        if renderer == Renderer::Ours {
+            expected.changes(&case.ours, after);
+            expected.renamed(case, &case.ours_renamed, before);
+        } else {
+            // A chart with more than the README's objects: what the table says of all of them is not said of those.
+            expected.values.retain(|(role, _), _| is_documented(role));
+            let may = case
+                .may
+                .iter()
+                .flat_map(|(key, paths)| paths.iter().map(move |path| (key, path)));
+            expected.allowed = may.flat_map(|(key, path)| expand(key, path, after)).collect();
+        }
+        expected
+    }
+
+    fn changes(&mut self, changes: &Changes, present: &Objects) {
+        for (key, fields) in changes {
+            for (path, value) in fields {
+                for at in expand(key, path, present) {
+                    let wanted = match value {
+                        Value::Null => Wanted::Absent,
+                        value if *value == ANOTHER => Wanted::Another,
+                        value if *value == ADDED => Wanted::Added,
+                        value => Wanted::Value(value.clone()),
+                    };
+                    self.values.insert(at, wanted);
+                }
+            }
+        }
+    }
+
+    fn renamed(&mut self, case: &Case, paths: &Paths, before: &Objects) {
+        let Some(rename) = &case.rename else {
+            return;
+        };
+        for (key, paths) in paths {
+            for at in paths.iter().flat_map(|path| expand(key, path, before)) {
+                let old = before
+                    .get(&at.0)
+                    .and_then(|object| at_path(object, &at.1))
+                    .and_then(Value::as_str);
+                // A field that is not there cannot be renamed, and that is a finding of its own.
+                let new = old.map(|old| Value::from(old.replace(&rename.from, &rename.to)));
+                self.values.insert(at, new.map_or(Wanted::Another, Wanted::Value));
+            }
+        }
+    }
+}
+
+/// The value at a path as [`differences`] writes it.
+fn at_path<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    let mut value = object;
+    let mut rest = path;
+    while !rest.is_empty() {
+        let (step, after) = match rest.strip_prefix('[') {
+            Some(bracketed) => bracketed.split_once(']')?,
+            None => {
+                let plain = rest.trim_start_matches('.');
+                let end = plain.find(['.', '[']).unwrap_or(plain.len());
+                plain.split_at(end)
+            }
+        };
+        value = match value {
+            Value::Array(items) => items.iter().find(|item| name_of(item) == Some(step))?,
+            other => other.get(step)?,
+        };
+        rest = after;
+    }
+    Some(value)
+}
+
+/// Whether a chart is free to change this: objects and containers of its own, the commands of Jobs and probes, and
+/// variables that the README does not name.
+fn is_own_business(difference: &Difference, renderer: Renderer) -> bool {
+    if renderer == Renderer::Ours {
+        return false;
+    }
+    let path = difference.path.as_str();
+    if !is_documented(&difference.object) || path.contains(".initContainers") {
+        return true;
+    }
+    let Some((_, in_container)) = path.split_once(".containers[") else {
+        return path.ends_with("containers") || path.contains("annotations[checksum/");
+    };
+    let Some((container, field)) = in_container.split_once(']') else {
+        return false;
+    };
+    let field = field.trim_start_matches('.');
+    let variable = field.strip_prefix("env[").and_then(|rest| rest.split(']').next());
+    match (difference.object.as_str(), container) {
+        ("StatefulSet", "valkey") => {
+            let probe = field
+                .split_once("Probe.")
+                .is_some_and(|(_, rest)| !rest.ends_with("Seconds") && !rest.ends_with("Threshold"));
+            probe || variable.is_some_and(|name| !SERVER_VARIABLES.contains(&name))
+        }
+        ("StatefulSet", _) => true,
+        _ => {
+            let own = field.starts_with("command") || field.starts_with("args");
+            own || variable.is_some_and(|name| name != "VALKEY_PASSWORD")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn set(spec: &Value) -> Objects {
+        Objects::new([
+            json!({"kind": "StatefulSet", "metadata": {"name": "vk"}, "spec": {"template": {"spec": spec}}}),
+        ])
+    }
+
+    fn case(changes: &Value) -> Case {
+        Case {
+            parameter: "p".to_owned(),
+            changes: serde_json::from_value(changes.clone()).expect("changes"),
+            ..Case::default()
+        }
+    }
+
+    fn findings(changes: &Value, before: &Value, after: &Value, renderer: Renderer) -> Vec<String> {
+        let verdict = judge(&case(changes), &set(before), &set(after), renderer);
+        verdict.findings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_change_that_does_not_take_place_and_one_that_should_not_are_both_told() {
+        let changes = json!({"StatefulSet": {"pod.a": 2}});
+        let (before, after) = (json!({"a": 1, "b": 1}), json!({"a": 1, "b": 2}));
+        assert_eq!(
+            findings(&changes, &before, &after, Renderer::Ours),
+            [
+                "p: StatefulSet spec.template.spec.a: expected 2, found no change",
+                "p: StatefulSet spec.template.spec.b: expected no change, found 2 where it was 1",
+            ]
+        );
+        assert_eq!(
+            findings(&changes, &before, &json!({"a": 2, "b": 1}), Renderer::Ours),
+            [""; 0]
+        );
+        assert_eq!(
+            findings(&changes, &before, &json!({"a": 3, "b": 1}), Renderer::Ours),
+            ["p: StatefulSet spec.template.spec.a: expected 2, found 3"]
+        );
+    }
+
+    #[test]
+    fn a_field_must_go_when_the_table_says_so() {
+        let changes = json!({"StatefulSet": {"pod.a": null}});
+        assert_eq!(
+            findings(
+                &changes,
+                &json!({"a": 1, "b": 1}),
+                &json!({"b": 1}),
+                Renderer::Ours
+            ),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn a_chart_is_free_in_its_own_containers_and_commands_and_nowhere_else() {
+        let pod = |command: &str, image: &str, bind: &str| {
+            json!({"containers": [
+                {"name": "metrics", "image": command},
+                {"name": "valkey", "image": image, "env": [{"name": "VALKEY_BIND", "value": bind}, {"name": "OWN", "value": command}],
+                 "livenessProbe": {"exec": {"command": [command]}, "periodSeconds": 1}},
+            ]})
+        };
+        let before = pod("a", "image", "0.0.0.0");
+        let no_change = json!({});
+        assert_eq!(
+            findings(
+                &no_change,
+                &before,
+                &pod("b", "image", "0.0.0.0"),
+                Renderer::Chart
+            ),
+            [""; 0]
+        );
+        assert_eq!(
+            findings(&no_change, &before, &pod("b", "image", "0.0.0.0"), Renderer::Ours).len(),
+            3
+        );
+        assert_eq!(
+            findings(&no_change, &before, &pod("a", "other", "::"), Renderer::Chart).len(),
+            2
+        );
+    }
+
+    #[test]
+    fn names_change_where_the_table_says_and_by_what_it_says() {
+        let service = |name: &str| Objects::new([json!({"kind": "Service", "metadata": {"name": name}})]);
+        let mut case = case(&json!({}));
+        case.rename = Some(super::super::case::Rename {
+            from: "old".into(),
+            to: "new".into(),
+        });
+        case.renamed = Paths::from([("all".to_owned(), vec!["metadata.name".to_owned()])]);
+        assert_eq!(
+            judge(&case, &service("my-old"), &service("my-new"), Renderer::Ours),
+            Verdict::default()
+        );
+        let wrong = judge(&case, &service("my-old"), &service("new"), Renderer::Ours);
+        assert_eq!(
+            wrong.findings[0].to_string(),
+            "p: Service metadata.name: expected \"my-new\", found \"new\""
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! Rendered objects, each under the name of its role, with everything left out that says nothing.
+//!
+//! A role is a kind and, where the chart has several of it, what follows the full name: `Service`, `Service headless`,
+//! `Job cluster-init`. So an object keeps its role when a parameter renames it. `valkey.conf` is taken apart into its
+//! directives, and Secrets are decoded: both are compared for what they say.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use serde_json::{Map, Value};
+
+/// Roles that are told by how the object's name ends.
+const SUFFIXES: [(&str, &str); 5] = [
+    ("Service", "headless"),
+    ("Job", "cluster-init"),
+    ("Job", "cluster-scale"),
+    ("Job", "cluster-drain"),
+    ("Pod", "test-connection"),
+];
+
+/// Kinds of which the chart has one object without a suffix.
+const SINGLE: [&str; 6] = [
+    "PodDisruptionBudget",
+    "ServiceAccount",
+    "Secret",
+    "ConfigMap",
+    "Service",
+    "StatefulSet",
+];
+
+/// The ConfigMap's key whose text is taken apart.
+const CONFIG_KEY: &str = "valkey.conf";
+
+/// Rendered objects by role.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Objects(BTreeMap<String, Value>);
+
+impl Objects {
+    /// Sorts `rendered` by role. An object that has none, or whose role is taken, is called `Kind/name`.
+    pub fn new(rendered: impl IntoIterator<Item = Value>) -> Self {
+        let mut objects = BTreeMap::new();
+        for object in rendered {
+            let mut name = role(&object);
+            if objects.contains_key(&name) {
+                name = kind_and_name(&object);
+            }
+            objects.insert(name, normalised(object));
+        }
+        Self(objects)
+    }
+
+    /// The roles, in the order of their names.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The object with this role.
+    #[must_use]
+    pub fn get(&self, role: &str) -> Option<&Value> {
+        self.0.get(role)
+    }
+}
+
+/// Whether objects with this role are part of what the chart's README describes.
+#[must_use]
+pub fn is_documented(role: &str) -> bool {
+    let tool = SUFFIXES
+        .iter()
+        .any(|(kind, suffix)| role == format!("{kind} {suffix}"));
+    (tool && role != super::case::DRAIN) || SINGLE.contains(&role)
+}
+
+fn role(object: &Value) -> String {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let suffix = SUFFIXES.iter().find(|(of, suffix)| {
+        *of == kind && name.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('-'))
+    });
+    match suffix {
+        Some((_, suffix)) => format!("{kind} {suffix}"),
+        None if SINGLE.contains(&kind) => kind.to_owned(),
+        None => kind_and_name(object),
+    }
+}
+
+fn kind_and_name(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("(nameless)").to_owned();
+    format!("{}/{}", text(&object["kind"]), text(&object["metadata"]["name"]))
+}
+
+fn normalised(mut object: Value) -> Value {
+    match object["kind"].as_str() {
+        Some("ConfigMap") => {
+            if let Some(text) = object["data"][CONFIG_KEY].as_str() {
+                let directives = directives(text);
+                object["data"][CONFIG_KEY] = directives;
+            }
+        }
+        Some("Secret") => decode(&mut object),
+        Some("StatefulSet") => untype_claims(&mut object),
+        _ => {}
+    }
+    prune(&mut object);
+    object
+}
+
+/// `valkey.conf` as a table: a directive's arguments, or all of them where it stands more than once.
+fn directives(text: &str) -> Value {
+    let mut table: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let lines = text.lines().map(str::trim);
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (name, arguments) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        table.entry(name).or_default().push(arguments.trim());
+    }
+    let entries = table.into_iter().map(|(name, arguments)| {
+        let value = match arguments.as_slice() {
+            [only] => Value::from(*only),
+            all => Value::from(all),
+        };
+        (name.to_owned(), value)
+    });
+    Value::Object(entries.collect())
+}
+
+/// `data` in clear, together with `stringData`. What is not text stays as it is.
+fn decode(secret: &mut Value) {
+    let Some(data) = secret.get_mut("data").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for value in data.values_mut() {
+        let bytes: Option<ByteString> = serde_json::from_value(value.clone()).ok();
+        if let Some(text) = bytes.and_then(|ByteString(bytes)| String::from_utf8(bytes).ok()) {
+            *value = Value::from(text);
+        }
+    }
+}
+
+/// Whether a claim template says that it is one makes no difference.
+fn untype_claims(set: &mut Value) {
+    let claims = set
+        .pointer_mut("/spec/volumeClaimTemplates")
+        .and_then(Value::as_array_mut);
+    for claim in claims.into_iter().flatten().filter_map(Value::as_object_mut) {
+        claim.retain(|key, _| key != "apiVersion" && key != "kind");
+    }
+}
+
+/// Takes away what Kubernetes reads as absent: `null`, `{}` and `[]`. An empty directory is not absent.
+fn prune(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for field in fields.values_mut() {
+                prune(field);
+            }
+            fields.retain(|key, field| key == "emptyDir" || !says_nothing(field));
+        }
+        Value::Array(items) => items.iter_mut().for_each(prune),
+        _ => {}
+    }
+}
+
+fn says_nothing(value: &Value) -> bool {
+    value.is_null()
+        || value.as_object().is_some_and(Map::is_empty)
+        || value.as_array().is_some_and(Vec::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn named(kind: &str, name: &str) -> Value {
+        json!({"kind": kind, "metadata": {"name": name}})
+    }
+
+    #[test]
+    fn a_renamed_object_keeps_its_role() {
+        for prefix in ["my-valkey", "x"] {
+            let objects = Objects::new([
+                named("Service", prefix),
+                named("Service", &format!("{prefix}-headless")),
+                named("Job", &format!("{prefix}-cluster-init")),
+            ]);
+            let roles: Vec<&str> = objects.roles().collect();
+            assert_eq!(roles, ["Job cluster-init", "Service", "Service headless"]);
+        }
+    }
+
+    #[test]
+    fn what_the_readme_does_not_know_goes_by_kind_and_name() {
+        let objects = Objects::new([
+            named("ConfigMap", "vk"),
+            named("ConfigMap", "vk-scripts"),
+            named("NetworkPolicy", "vk"),
+        ]);
+        let roles: Vec<(&str, bool)> = objects.roles().map(|role| (role, is_documented(role))).collect();
+        assert_eq!(
+            roles,
+            [
+                ("ConfigMap", true),
+                ("ConfigMap/vk-scripts", false),
+                ("NetworkPolicy/vk", false)
+            ]
+        );
+    }
+
+    #[test]
+    fn configuration_and_secrets_are_compared_for_what_they_say() {
+        let map = json!({"kind": "ConfigMap", "metadata": {"name": "vk"},
+            "data": {"valkey.conf": "# Network\nport 6379\n\nrename-command A \"\"\nrename-command B \"\"\n"}});
+        let secret = json!({"kind": "Secret", "metadata": {"name": "vk", "annotations": {}},
+            "data": {"valkey-password": "c2VjcmV0"}});
+        let objects = Objects::new([map, secret]);
+        let conf = &objects.get("ConfigMap").unwrap()["data"]["valkey.conf"];
+        assert_eq!(
+            *conf,
+            json!({"port": "6379", "rename-command": ["A \"\"", "B \"\""]})
+        );
+        let secret = objects.get("Secret").unwrap();
+        assert_eq!(secret["data"]["valkey-password"], "secret");
+        assert!(secret["metadata"].get("annotations").is_none());
+    }
+}

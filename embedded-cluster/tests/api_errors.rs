@@ -5,7 +5,7 @@ mod support;
 use embedded_cluster::api::{Denial, Identity, Token};
 use http::{Method, Request, header};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service};
 use kube::api::{Api, DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use support::{Server, TOKEN, code, from_json, running_pod};
@@ -271,4 +271,42 @@ async fn server_side_apply_creates_conflicts_and_gives_up() {
         "nothing changed"
     );
     api.delete("a", &DeleteParams::default()).await.expect("deleted");
+}
+
+/// A StatefulSet is taken where its pods are not: the controller meets the refusal, as in Kubernetes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restricted_namespace_refuses_pods_that_are_not() {
+    let server = Server::start();
+    let namespaces: Api<Namespace> = Api::all(server.client());
+    let namespace = |name: &str, level: &str| -> Namespace {
+        let labels = json!({"pod-security.kubernetes.io/enforce": level});
+        serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).expect("a namespace")
+    };
+    let params = PostParams::default();
+    let refused = namespaces.create(&params, &namespace("b", "strict")).await;
+    assert_eq!(code(refused), 422);
+    namespaces
+        .create(&params, &namespace("a", "restricted"))
+        .await
+        .expect("a level that exists");
+    let pods: Api<Pod> = Api::namespaced(server.client(), "a");
+    let pod = |security: Value| -> Pod {
+        serde_json::from_value(
+            json!({"metadata": {"name": "p"}, "spec": {"securityContext": {"runAsNonRoot": true,
+            "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{"name": "c", "image": "i", "securityContext": security}]}}),
+        )
+        .expect("a pod")
+    };
+    let loose = pods
+        .create(&params, &pod(json!({})))
+        .await
+        .expect_err("not restricted");
+    let expected =
+        "pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": allowPrivilegeEscalation";
+    assert!(loose.to_string().contains(expected), "{loose}");
+    let strict = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    pods.create(&params, &pod(strict))
+        .await
+        .expect("it keeps to the level");
 }

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 pub use state::State;
 
-use crate::wait::{Verdict, conditions};
+use crate::wait::{Patience, Verdict, conditions};
 
 /// What kind of thing an [`Entry`] tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -95,6 +95,7 @@ struct Inner {
     origin: Instant,
     began: Timestamp,
     record: Mutex<Record>,
+    patience: Patience,
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +111,7 @@ impl Default for Timeline {
                 origin: Instant::now(),
                 began: Timestamp::now(),
                 record: Mutex::default(),
+                patience: Patience::default(),
             }),
         }
     }
@@ -171,12 +173,18 @@ impl Timeline {
         u64::try_from(moment.duration_since(self.inner.began).as_millis()).unwrap_or(0)
     }
 
+    /// What stops the clock of waits in the namespace that is watched.
+    pub fn patience(&self) -> Patience {
+        self.inner.patience.clone()
+    }
+
     /// A copy of every entry so far, in order.
     pub fn entries(&self) -> Vec<Entry> {
         self.lock().entries.clone()
     }
 
-    /// Starts to record the events and the transitions of pods and Jobs of `namespace`, until the returned guard is dropped.
+    /// Starts to record the events and the transitions of pods and Jobs of `namespace`, and what its waits wait for, until
+    /// the returned guard is dropped.
     pub fn watch(&self, client: &Client, namespace: &str) -> NamespaceWatch {
         let mut tasks = JoinSet::new();
         tasks.spawn(record_changes::<Pod>(
@@ -193,6 +201,13 @@ impl Timeline {
             self.clone(),
             Api::namespaced(client.clone(), namespace),
         ));
+        let timeline = self.clone();
+        let patience = self
+            .patience()
+            .follow(client.clone(), namespace.to_owned(), move |busy| {
+                timeline.record(Kind::Note, "cluster", busy);
+            });
+        tasks.spawn(patience);
         NamespaceWatch { _tasks: tasks }
     }
 

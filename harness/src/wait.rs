@@ -5,9 +5,12 @@
 //! last seen and for how long. Kubernetes objects are watched ([`object`], [`objects`]); a Valkey server cannot be
 //! watched, so its observations are polled ([`poll`]), by the same rules.
 //!
-//! Predicates over pods and jobs are in [`conditions`].
+//! Predicates over pods and jobs are in [`conditions`], states that do not heal in [`doom`], and what stops the clock in
+//! [`patience`].
 
 pub mod conditions;
+pub mod doom;
+pub mod patience;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -16,10 +19,13 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use kube::runtime::watcher::ExponentialBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
+
+pub use patience::Patience;
 
 /// What a predicate says about one observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +47,8 @@ pub struct Expectation {
     pub expected: String,
     /// How long to wait before giving up.
     pub budget: Duration,
+    /// What may stop the clock of the budget.
+    pub patience: Option<Patience>,
 }
 
 impl Expectation {
@@ -50,7 +58,21 @@ impl Expectation {
             subject: subject.into(),
             expected: expected.into(),
             budget,
+            patience: None,
         }
+    }
+
+    /// The same, with a clock that stands still while the cluster is busy.
+    #[must_use]
+    pub fn patient(mut self, patience: Patience) -> Self {
+        self.patience = Some(patience);
+        self
+    }
+
+    /// The moment at which a wait that began at `started` is given up, as far as is known now.
+    fn deadline(&self, started: Instant) -> Instant {
+        let excused = self.patience.as_ref().map(|patience| patience.excused(started));
+        started + self.budget + excused.unwrap_or_default()
     }
 }
 
@@ -135,8 +157,8 @@ where
 {
     let subject = what.subject.clone();
     let mut known = Known::default();
-    let verdicts = watcher::watcher(api.clone(), config)
-        .default_backoff()
+    let verdicts = watcher::watcher(api.clone(), config.timeout(WATCH_SECONDS))
+        .backoff(watch_backoff())
         .filter_map(|event| {
             let step = match event {
                 Ok(event) => known.apply(event).then(|| Ok(verdict(&known.objects))),
@@ -151,6 +173,21 @@ where
             std::future::ready(step)
         });
     until(what, verdicts).await
+}
+
+/// How long one watch request lasts. A connection that died without a word is noticed soon after; an intact one is
+/// continued from where it was.
+const WATCH_SECONDS: u32 = 30;
+
+/// The delays between attempts at a watch that fails: soon enough that an API server that is back after its restart is
+/// noticed within a deadline, and spread, so that all trials do not come at once.
+fn watch_backoff() -> ExponentialBackoff {
+    let delays = backon::ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times();
+    delays.into()
 }
 
 /// Observes again and again, `interval` apart, until the observation is ready. An observation that hangs is ended by
@@ -176,7 +213,7 @@ pub async fn until<T>(
     verdicts: impl Stream<Item = Result<Verdict<T>, WaitError>>,
 ) -> Result<T, WaitError> {
     let started = Instant::now();
-    let deadline = started + what.budget;
+    let mut deadline = what.deadline(started);
     let mut verdicts = pin!(verdicts);
     let mut last_seen = String::from("nothing");
     let mut last_change = started;
@@ -201,6 +238,7 @@ pub async fn until<T>(
                 });
             }
             Ok(Some(Err(error))) => return Err(error),
+            Err(_) if what.deadline(started) > Instant::now() => deadline = what.deadline(started),
             Ok(None) | Err(_) => {
                 let Expectation {
                     subject, expected, ..

@@ -14,6 +14,7 @@
 //! | [`scenario`] | what a scenario is, and how one is registered |
 //! | [`registry`] | every suite, and the trials that follow from them |
 //! | [`selection`] | which trials a person asked for |
+//! | [`shard`] | a run in several parts |
 //! | [`session`] | images and cluster for a run or a test process |
 //! | [`shared`] | one session for all tests of a process |
 //! | [`runner`] | trials in parallel, the report, Ctrl-C |
@@ -33,6 +34,7 @@ pub mod scenario;
 pub mod security;
 pub mod selection;
 pub mod session;
+pub mod shard;
 pub mod shared;
 pub mod upgrades;
 

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use embedded_cluster::images::ImageStore;
-use harness::cluster::{Cluster, ClusterError, EmbeddedOptions, EmbeddedProvider, Kept};
-use harness::images::{self, ImageSource};
+use harness::cluster::{
+    ChosenContext, Cluster, ClusterError, EmbeddedOptions, EmbeddedProvider, Kept, KindError, KindOptions,
+    KindProvider, KubeconfigOptions, KubeconfigProvider, Provenance,
+};
+use harness::images::{self, ImageSource, SeenImages};
 use harness::release::Chart;
 use harness::report::{Event, EventSink};
-use harness::trial::{Environment, Profile, Turns};
+use harness::trial::{Environment, Placement, Profile, Turns};
 use manifests::password::GENERATED_LENGTH;
 use manifests::{Mode, Password, Values, Variant};
 use serde_json::Value;
@@ -18,9 +21,27 @@ use tokio::time::Instant;
 /// The folder, within the cache, of clusters that outlive their run.
 const CLUSTERS_FOLDER: &str = "clusters";
 
+/// Which cluster a session is on.
+#[derive(Debug, Clone, Default)]
+pub enum ClusterChoice {
+    /// A single-process Kubernetes on this machine.
+    #[default]
+    Embedded,
+    /// Any Kubernetes that a kubeconfig leads to.
+    Kubeconfig(KubeconfigOptions),
+    /// Kubernetes in containers, made for the run.
+    Kind(KindOptions),
+}
+
 /// What a session is to be.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
+    /// The cluster.
+    pub cluster: ClusterChoice,
+    /// The namespaces that the trials will make, to be told before anything is made.
+    pub namespaces: Vec<String>,
+    /// What the site asks of namespaces and values.
+    pub placement: Placement,
     /// The run's identifier; also the cluster's name.
     pub run: String,
     /// Where the images come from.
@@ -50,28 +71,7 @@ impl Session {
     /// Prepares the images and starts the cluster.
     pub async fn start(options: SessionOptions, events: EventSink) -> Result<Self, ClusterError> {
         let started = Instant::now();
-        let references = match &options.chart {
-            Some(chart) => chart_images(chart).await,
-            None => own_images(),
-        };
-        let (store, images) = prepare(&options.image_source, &references).await?;
-        if let Some(stand_in) = images.iter().find(|image| image.stand_in) {
-            let why = stand_in.reason.as_deref().unwrap_or("as asked for");
-            let text =
-                format!("stand-in images are used ({why}): the run qualifies the deployment, not the images");
-            events.send(Event::Note { text });
-        }
-        let provider = EmbeddedProvider::start(EmbeddedOptions {
-            name: options.run.clone(),
-            image_store: store,
-            images,
-            lasting: if options.keep {
-                Some(clusters_folder()?)
-            } else {
-                None
-            },
-        });
-        let cluster: Box<dyn Cluster> = Box::new(provider.await?);
+        let cluster = start_cluster(&options, &events).await?;
         let provenance = Box::new(cluster.provenance().clone());
         events.send(Event::ClusterReady {
             provenance,
@@ -90,9 +90,11 @@ impl Session {
             client: cluster.client(),
             capabilities: cluster.capabilities().clone(),
             run: options.run,
+            placement: options.placement,
             profile: options.profile,
             deadlines: options.profile.deadlines(),
             seed: options.seed,
+            images: SeenImages::default(),
             keep: options.keep,
             evidence: options.evidence,
             turns: Turns::new(options.jobs),
@@ -106,6 +108,16 @@ impl Session {
         self.cluster.as_ref()
     }
 
+    /// What the session runs on, with the images that were seen to run where the cluster got them by itself.
+    pub fn provenance(&self) -> Provenance {
+        let mut provenance = self.cluster.provenance().clone();
+        if provenance.images.is_empty() {
+            let store = images::open_store().ok();
+            provenance.images = self.environment.images.provenance(store.as_ref());
+        }
+        provenance
+    }
+
     /// Takes everything down.
     pub async fn finish(self) -> Result<(), ClusterError> {
         self.cluster.finish().await
@@ -114,6 +126,75 @@ impl Session {
     /// Leaves everything as it is.
     pub async fn keep(self) -> Result<Kept, ClusterError> {
         self.cluster.keep().await
+    }
+}
+
+async fn start_cluster(
+    options: &SessionOptions,
+    events: &EventSink,
+) -> Result<Box<dyn Cluster>, ClusterError> {
+    let note = |text: String| events.send(Event::Note { text });
+    match &options.cluster {
+        ClusterChoice::Embedded => {
+            let (store, images) = images_of_run(options).await?;
+            warn_of_stand_ins(&images, note);
+            let lasting = options.keep.then(clusters_folder).transpose()?;
+            let provider = EmbeddedProvider::start(EmbeddedOptions {
+                name: options.run.clone(),
+                image_store: store,
+                images,
+                lasting,
+            });
+            Ok(Box::new(provider.await?))
+        }
+        ClusterChoice::Kind(how) => {
+            // Before images are fetched: it costs nothing, and fails more often.
+            how.tools.check().await.map_err(kind_error)?;
+            let (_, images) = images_of_run(options).await?;
+            warn_of_stand_ins(&images, note);
+            let folder = clusters_folder()?;
+            std::fs::create_dir_all(&folder).map_err(|source| {
+                kind_error(KindError::File {
+                    path: folder.clone(),
+                    source,
+                })
+            })?;
+            let store = images::open_store().map_err(|source| ClusterError::Images(source.into()))?;
+            let provider = KindProvider::start(how.clone(), &options.run, &folder, &store, images);
+            Ok(Box::new(provider.await?))
+        }
+        ClusterChoice::Kubeconfig(which) => {
+            let context = ChosenContext::find(which).await?;
+            let (run, namespaces) = (&options.run, &options.namespaces);
+            let provider = KubeconfigProvider::start(context, run, namespaces, &options.placement, note);
+            Ok(Box::new(provider.await?))
+        }
+    }
+}
+
+/// Puts the images of the chart that is tested into the store.
+async fn images_of_run(options: &SessionOptions) -> Result<(PathBuf, Vec<images::Provenance>), ClusterError> {
+    let references = match &options.chart {
+        Some(chart) => chart_images(chart).await,
+        None => own_images(),
+    };
+    prepare(&options.image_source, &references).await
+}
+
+fn kind_error(source: KindError) -> ClusterError {
+    ClusterError::Start {
+        provider: "kind",
+        source: source.into(),
+    }
+}
+
+/// Tells that what runs is not what will be shipped, where that is so.
+fn warn_of_stand_ins(images: &[images::Provenance], note: impl Fn(String)) {
+    if let Some(stand_in) = images.iter().find(|image| image.stand_in) {
+        let why = stand_in.reason.as_deref().unwrap_or("as asked for");
+        note(format!(
+            "stand-in images are used ({why}): the run qualifies the deployment, not the images"
+        ));
     }
 }
 

@@ -5,13 +5,13 @@ use std::sync::OnceLock;
 
 use harness::images::ImageSource;
 use harness::report::{EventSink, TrialReport};
-use harness::trial::{Environment, Profile, run};
+use harness::trial::{Environment, Placement, Profile, run};
 use kube::config::Kubeconfig;
 use tokio::runtime::Runtime;
 
 use crate::registry::Trial;
 use crate::runner;
-use crate::session::{Session, SessionOptions, new_run_id};
+use crate::session::{ClusterChoice, Session, SessionOptions, new_run_id};
 
 /// How many trials work at a time unless told otherwise: they wait for servers most of the time.
 pub const THREADS: usize = 4;
@@ -75,6 +75,9 @@ impl SharedSession {
     fn start(&self) -> Result<Session, String> {
         let run = new_run_id();
         let options = SessionOptions {
+            cluster: ClusterChoice::Embedded,
+            namespaces: Vec::new(),
+            placement: Placement::default(),
             evidence: self.folder.join(&run),
             run,
             image_source: ImageSource::Auto,

@@ -30,8 +30,9 @@ use finding::Finding;
 /// How many run at a time.
 const THREADS: usize = 4;
 
-/// How long a hook is waited for that cannot succeed, but looks as if it could.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long all acts of a trial may take: what cannot heal is recognised, not waited for until a deadline, which is two
+/// minutes for a hook and one for becoming healthy.
+const RECOGNISED: Duration = Duration::from_secs(50);
 
 /// A broken copy.
 #[derive(Clone, Copy)]
@@ -266,9 +267,16 @@ fn run(shared: &SharedSession, helm: &Helm, broken: Broken) -> Result<(), Failed
         Chart::open(copy.path(), helm.clone(), Overrides::default())?.on_cluster(&shared.kubeconfig()?)?;
     let report = shared.run(&trial(broken)?, |environment| {
         environment.chart = Some(Arc::new(chart));
-        environment.deadlines.hook = PATIENCE;
-        environment.deadlines.healthy = PATIENCE;
     })?;
+    let acted = Duration::from_millis(report.steps.iter().map(|step| step.duration_ms).sum());
+    if acted > RECOGNISED {
+        return Err(format!(
+            "recognised only after {} s: {:?}",
+            acted.as_secs(),
+            report.outcome
+        )
+        .into());
+    }
     match report.outcome {
         Outcome::Failed { cause, message } => broken
             .finding

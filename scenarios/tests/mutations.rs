@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use harness::release::Bundle;
 use harness::report::Outcome;
+use harness::trial::placement::PodSecurity;
 use harness::trial::{Context, TrialId};
 use kube::ResourceExt;
 use libtest_mimic::{Arguments, Failed};
@@ -235,6 +236,8 @@ fn run(shared: &SharedSession, mutation: Mutation) -> Result<(), Failed> {
         variant,
     };
     let report = shared.run(&Trial { id, scenario }, |environment| {
+        // The checks are to find what is wrong, before admission does.
+        environment.placement.pod_security = PodSecurity::Privileged;
         if hopeless {
             environment.deadlines.hook = PATIENCE;
             environment.deadlines.healthy = PATIENCE;

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use harness::report::{Event, EventSink, Outcome, RunReport, TrialReport, journal, outputs};
 use harness::secret::Password;
-use harness::trial::{Context, Profile, TrialId};
+use harness::trial::{Context, Placement, Profile, TrialId};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use libtest_mimic::{Arguments, Failed};
@@ -20,7 +20,7 @@ use manifests::{Mode, Variant};
 use scenarios::registry::Trial;
 use scenarios::runner::{self, Started};
 use scenarios::scenario::{Scenario, everywhere, nothing};
-use scenarios::session::SessionOptions;
+use scenarios::session::{ClusterChoice, SessionOptions};
 use scenarios::shared::SharedSession;
 
 #[expect(dead_code, reason = "the mutations' own test uses the others")]
@@ -148,10 +148,14 @@ fn run_and_report(shared: &SharedSession, folder: &Path) -> Result<RunReport> {
     let trial = trial();
     let options = SessionOptions {
         run: "secrets".to_owned(),
+        cluster: ClusterChoice::Embedded,
+        namespaces: Vec::new(),
+        placement: Placement::default(),
         image_source: harness::images::ImageSource::Auto,
         profile: Profile::Fast,
         seed: 0,
         keep: false,
+        chart: None,
         jobs: 1,
         chart: None,
         evidence: folder.join("evidence"),

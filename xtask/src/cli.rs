@@ -4,13 +4,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use embedded_cluster::api::Denial;
 use harness::images::ImageSource;
 use harness::trial::Profile;
+use scenarios::shard::Shard;
 
+use crate::cluster_args::{ClusterArgs, PlacementArgs};
 use crate::compare::CompareArgs;
 use crate::manifests::ManifestsArgs;
+use crate::matrix::MatrixArgs;
 use crate::report::ReportCommand;
-use crate::{bench, cluster, compare, e2e, manifests, report};
+use crate::sweep::SweepArgs;
+use crate::{bench, cluster, compare, doctor, e2e, manifests, matrix, report, sweep};
 
 /// End-to-end tests for the Percona Valkey Helm chart.
 ///
@@ -30,7 +35,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the suites on a cluster, and report whether the deployment keeps its promises.
-    E2e(E2eArgs),
+    E2e(Box<E2eArgs>),
     /// Show in which objects and fields a chart's rendering differs from ours.
     Compare(CompareArgs),
     /// Render the chart: the committed files, or any values.
@@ -41,6 +46,12 @@ pub(crate) enum Command {
     /// Merge, compare, show and recover reports.
     #[command(subcommand)]
     Report(ReportCommand),
+    /// Print the jobs of a CI pipeline.
+    Matrix(MatrixArgs),
+    /// Say which clusters this machine can run trials on, and what the others lack.
+    Doctor,
+    /// Remove what killed runs left behind, and say what was done.
+    Sweep(SweepArgs),
     /// Measure how fast the embedded cluster is, beside floors measured in the same run.
     Bench(BenchArgs),
 }
@@ -48,11 +59,14 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::E2e(args) => e2e::run(args),
+            Self::E2e(args) => e2e::run(*args),
             Self::Compare(args) => compare::run(&args),
             Self::Manifests(args) => manifests::run(&args),
             Self::Cluster(command) => cluster::run(command),
             Self::Report(command) => report::run(command),
+            Self::Matrix(args) => matrix::run(&args),
+            Self::Doctor => doctor::run(),
+            Self::Sweep(args) => sweep::run(args),
             Self::Bench(args) => bench::run(&args),
         }
     }
@@ -61,9 +75,10 @@ impl Command {
 /// The arguments of `e2e`, as typed.
 #[derive(Debug, Args)]
 pub(crate) struct E2eArgs {
-    /// Where the trials run.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) cluster: ClusterKind,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) placement: PlacementArgs,
     /// Only this mode; may be repeated.
     #[arg(long, value_enum)]
     pub(crate) mode: Vec<ModeArg>,
@@ -73,6 +88,9 @@ pub(crate) struct E2eArgs {
     /// Only trials whose name (suite::scenario::mode-variant) contains this; may be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub(crate) scenario: Vec<String>,
+    /// Only this part of the selected trials: the I-th of N that take about as long.
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
     /// fast: short probe delays and node timeout; default: the chart's own values.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) profile: ProfileArg,
@@ -113,14 +131,6 @@ pub(crate) struct ChartArgs {
     /// Values for the chart in Helm's --set grammar; may be repeated, these win over files.
     #[arg(long, value_name = "KEY=VALUE", requires = "chart")]
     pub(crate) set: Vec<String>,
-}
-
-/// Where trials can run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ClusterKind {
-    /// A single-process Kubernetes on this machine.
-    #[default]
-    Embedded,
 }
 
 /// The chart's `mode`.
@@ -182,6 +192,9 @@ pub(crate) enum ClusterCommand {
         /// Where the images come from: auto, pull, stand-in or archive=PATH.
         #[arg(long, value_name = "SOURCE", default_value = "auto")]
         image_source: ImageSource,
+        /// Add a second user, in the context NAME-restricted, who may do everything but this; may be repeated.
+        #[arg(long, value_name = "VERB:RESOURCE[:NAMESPACE]")]
+        deny: Vec<Denial>,
     },
     /// Remove a cluster and everything in it.
     Down(ClusterName),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use embedded_cluster::api::{Denial, Identity, Token};
 use embedded_cluster::supervisor::{LastingCluster, LastingError, Options};
 use harness::cluster::embedded::start_error;
 use scenarios::session::{clusters_folder, prepare_images};
@@ -13,14 +14,22 @@ use crate::exit::UsageError;
 /// Runs the command.
 pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
     match command {
-        ClusterCommand::Up { name, image_source } => {
+        ClusterCommand::Up {
+            name,
+            image_source,
+            deny,
+        } => {
             let cluster = named(&name)?;
             let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
             let (store, images) = runtime.block_on(prepare_images(&image_source))?;
             for image in images.iter().filter(|image| image.stand_in) {
                 eprintln!("note: {} is a stand-in", image.reference);
             }
-            cluster.up(&Options::new(&name.name, store)).map_err(explain)?;
+            let mut options = Options::new(&name.name, store);
+            if !deny.is_empty() {
+                options.restricted.push(restricted(deny));
+            }
+            cluster.up(&options).map_err(explain)?;
             println!("{}", cluster.kubeconfig().display());
         }
         ClusterCommand::Down(name) => named(&name)?.down().map_err(explain)?,
@@ -33,6 +42,20 @@ pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A user who may do everything but what is denied.
+fn restricted(denied: Vec<Denial>) -> Token {
+    let random = || uuid::Uuid::new_v4().simple().to_string();
+    Token {
+        // Two version 4 UUIDs: 244 random bits, as many as the administrator's token has.
+        secret: random() + &random(),
+        identity: Identity {
+            user: "restricted".to_owned(),
+            groups: Vec::new(),
+            denied,
+        },
+    }
 }
 
 fn named(name: &ClusterName) -> anyhow::Result<LastingCluster> {

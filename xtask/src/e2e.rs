@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use harness::cluster::ClusterError;
+use harness::cluster::{ClusterError, Provenance};
+use harness::images::Origin;
 use harness::report::baseline::Baseline;
 use harness::report::file::ReportFileError;
 use harness::report::journal::Journal;
@@ -18,16 +19,15 @@ use scenarios::registry::{self, Trial};
 use scenarios::runner::{self, Started};
 use scenarios::selection::{Selection, select};
 use scenarios::session::{Session, SessionOptions, new_run_id};
+use scenarios::shard::Costs;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{ClusterKind, E2eArgs};
-use crate::{chart, exit};
+use crate::chart;
+use crate::cli::E2eArgs;
+use crate::exit::{self, UsageError};
 
 /// The folder of reports, beneath the current one.
 const REPORTS_FOLDER: &str = "reports";
-
-/// The cluster's own log, beside the report of a run with failures.
-const CLUSTER_LOG: &str = "cluster.log";
 
 /// How many trials run at a time, per processor: they wait for servers most of the time, and more of them only make each
 /// other's servers late.
@@ -45,7 +45,8 @@ struct Plan {
 pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
     let list = args.list;
     let chart = chart::open(&args.chart)?;
-    let mut plan = Plan::resolve(args, chart.is_some())?;
+    let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+    let mut plan = runtime.block_on(Plan::resolve(args, chart.is_some()))?;
     if list {
         for trial in &plan.trials {
             println!("{}", trial.id);
@@ -60,7 +61,6 @@ pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
     let begun = runner::begun(started, &plan.session);
     let names: Vec<String> = plan.trials.iter().map(|trial| trial.id.to_string()).collect();
     let journal = Journal::begin(&plan.folder, &begun, &names, Box::new(std::io::stderr()))?;
-    let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
     let (events, reporters) = EventSink::start(vec![reporter(), Box::new(journal)]);
     let code = runtime.block_on(execute(plan, started, begun, events));
     // Stragglers of an interrupted run hold clones of the sink; they are dropped with the runtime.
@@ -72,7 +72,7 @@ pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl Plan {
-    fn resolve(args: E2eArgs, of_chart: bool) -> anyhow::Result<Self> {
+    async fn resolve(args: E2eArgs, of_chart: bool) -> anyhow::Result<Self> {
         let selection = Selection {
             modes: args.mode.into_iter().map(Into::into).collect(),
             variants: args.variant.into_iter().map(Into::into).collect(),
@@ -82,20 +82,32 @@ impl Plan {
         if of_chart {
             trials.extend(conformance::trials());
         }
-        let trials = select(trials, &selection)?;
+        let mut trials = select(trials, &selection)?;
+        if let Some(shard) = args.shard {
+            // The same estimates everywhere: the parts must fit each other.
+            trials = shard.of(trials, &Costs::default());
+            if trials.is_empty() {
+                return Err(UsageError(format!(
+                    "shard {shard} has no trial: there are fewer trials than shards"
+                ))
+                .into());
+            }
+        }
         let run = new_run_id();
         let folder = args
             .report
             .unwrap_or_else(|| PathBuf::from(REPORTS_FOLDER).join(&run));
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        match args.cluster {
-            ClusterKind::Embedded => {}
-        }
+        let cluster = args.cluster.resolve()?;
+        let placement = args.placement.resolve(&cluster, args.profile).await?;
+        let namespace = |trial: &Trial| trial.id.namespace(&placement.namespace_prefix, &run);
         let jobs = args.jobs.map_or(processors * JOBS_PER_PROCESSOR, usize::from);
         Ok(Self {
-            trials,
             baseline: args.baseline.as_deref().map(file::read).transpose()?,
             session: SessionOptions {
+                cluster,
+                namespaces: trials.iter().map(namespace).collect(),
+                placement,
                 run,
                 image_source: args.image_source,
                 profile: args.profile.into(),
@@ -105,6 +117,7 @@ impl Plan {
                 chart: None,
                 evidence: folder.join("evidence"),
             },
+            trials,
             folder,
         })
     }
@@ -130,18 +143,16 @@ async fn execute(plan: Plan, started: Started, begun: RunReport, events: EventSi
     };
     let trials = runner::run_trials(&plan.trials, &session.environment, &stop).await;
     let interrupted = stop.is_cancelled();
-    let provenance = session.cluster().provenance().clone();
+    let provenance = session.provenance();
+    tell_images(&provenance, &events);
     let mut report = runner::ended(begun, started, provenance, trials, interrupted);
     report.baseline = match plan.baseline {
         Some(before) => Some(Baseline::new(&before, &report, true)),
         None => run_before(&plan.folder, &report).map(|before| Baseline::new(&before, &report, false)),
     };
     let written = outputs::write_all(&report, &plan.folder).and_then(|()| step_summary(&report));
-    if report.verdict != RunVerdict::Qualified
-        && let Some(log) = session.cluster().log()
-    {
-        std::fs::write(plan.folder.join(CLUSTER_LOG), log)
-            .context("the cluster's log could not be written")?;
+    if report.verdict != RunVerdict::Qualified {
+        session.cluster().save_logs(&plan.folder).await?;
     }
     let kept = end(session).await?;
     let code = exit::code_of_run(&report);
@@ -179,6 +190,23 @@ fn step_summary(report: &RunReport) -> Result<(), ReportFileError> {
         path: path.clone(),
         source,
     })
+}
+
+/// Says which images ran on a cluster that got them by itself: it is known only now.
+fn tell_images(provenance: &Provenance, events: &EventSink) {
+    for image in provenance
+        .images
+        .iter()
+        .filter(|image| image.source == Origin::Cluster)
+    {
+        let what = if image.stand_in {
+            "a STAND-IN: the run qualifies the deployment and not the image"
+        } else {
+            "as the cluster has it"
+        };
+        let text = format!("{} ran {}, {what}", image.reference, image.digest);
+        events.send(Event::Note { text });
+    }
 }
 
 async fn end(session: Session) -> Result<Option<String>, ClusterError> {

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use ::manifests::ValuesError;
+use harness::cluster::ClusterError;
 use harness::release::ChartError;
 use harness::report::{RunReport, RunVerdict};
 use scenarios::selection::SelectionError;
@@ -27,8 +28,10 @@ pub(crate) struct UsageError(pub(crate) String);
 /// The code for an error that ended the command: what is not the user's to retype is the environment's, unless it is the
 /// chart that is at fault.
 pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
+    let retype = matches!(error.downcast_ref(), Some(ClusterError::NoSuchContext { .. }));
     let chart = error.downcast_ref::<ChartError>();
-    let usage = error.is::<UsageError>()
+    let usage = retype
+        || error.is::<UsageError>()
         || error.is::<SelectionError>()
         || error.is::<ValuesError>()
         || crate::report::is_usage(error)
@@ -59,7 +62,7 @@ mod tests {
         let code = |error: anyhow::Error| format!("{:?}", code_of(&error));
         let expected = |code: u8| format!("{:?}", ExitCode::from(code));
         assert_eq!(code(UsageError("x".to_owned()).into()), expected(USAGE));
-        let machine = harness::cluster::ClusterError::NotPermitted {
+        let machine = ClusterError::NotPermitted {
             detail: "x".to_owned(),
         };
         assert_eq!(code(machine.into()), expected(ENVIRONMENT));

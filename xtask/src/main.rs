@@ -7,20 +7,29 @@
 //! | [`chart`] | a chart on disk, as typed |
 //! | [`manifests`] | render the chart |
 //! | [`cluster`] | an embedded cluster to work on |
+//! | [`matrix`] | the jobs of a CI pipeline |
+//! | [`doctor`] | which clusters this machine can run trials on |
+//! | [`sweep`] | remove what killed runs left behind |
 //! | [`bench`] | how fast the embedded cluster is |
 //! | [`report`] | merge, compare, show and recover reports |
-//! | [`cli`] | what can be typed |
+//! | [`cli`], [`cluster_args`] | what can be typed |
 //! | [`exit`] | what the exit codes mean |
 
 mod bench;
 mod chart;
 mod cli;
 mod cluster;
+mod cluster_args;
 mod compare;
+mod doctor;
 mod e2e;
 mod exit;
 mod manifests;
+mod matrix;
 mod report;
+mod sweep;
+#[cfg(test)]
+mod workflows;
 
 use std::process::ExitCode;
 

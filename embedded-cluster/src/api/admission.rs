@@ -1,5 +1,5 @@
-//! What needs to know more than the object itself: Service addresses, service accounts of pods, the default
-//! class of claims.
+//! What needs to know more than the object itself: Service addresses, service accounts and Pod Security of pods,
+//! the default class of claims.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -9,16 +9,20 @@ use serde_json::{Value, json};
 
 use super::addresses;
 use super::kinds::{self, Kind};
-use super::object;
 use super::server::ApiServer;
 use super::status::{ApiError, FieldError};
+use super::{object, pod_security};
 
 impl ApiServer {
     /// Completes or refuses a new object in the light of the others.
     pub(crate) fn admit_create(&self, kind: &'static Kind, object: &mut Value) -> Result<(), ApiError> {
         match kind.kind {
             "Service" => self.give_address(kind, object),
-            "Pod" => self.check_service_account(kind, object),
+            "Pod" => {
+                self.check_pod_security(kind, object)?;
+                self.check_service_account(kind, object)
+            }
+            "Namespace" => check_levels(kind, object),
             "PersistentVolumeClaim" => {
                 self.give_default_class(object);
                 Ok(())
@@ -36,6 +40,7 @@ impl ApiServer {
     ) -> Result<(), ApiError> {
         match kind.kind {
             "Service" => self.give_address(kind, new),
+            "Namespace" => check_levels(kind, new),
             _ => Ok(()),
         }
     }
@@ -105,6 +110,18 @@ impl ApiServer {
         Ok(address)
     }
 
+    fn check_pod_security(&self, kind: &'static Kind, pod: &Value) -> Result<(), ApiError> {
+        let namespaces = kinds::find("", "v1", "namespaces").expect("namespaces are in the table");
+        let namespace = self.store.get(namespaces, "", object::namespace(pod));
+        let level = namespace.as_ref().map_or("", |namespace| {
+            object::text(&namespace.value, &["metadata", "labels", pod_security::ENFORCE])
+        });
+        match pod_security::refusal(level, pod) {
+            None => Ok(()),
+            Some(why) => Err(ApiError::forbidden(kind, object::name(pod), &why)),
+        }
+    }
+
     fn check_service_account(&self, kind: &'static Kind, pod: &mut Value) -> Result<(), ApiError> {
         let accounts = kinds::find("", "v1", "serviceaccounts").expect("service accounts are in the table");
         let (namespace, account) = (
@@ -119,4 +136,19 @@ impl ApiServer {
         );
         Err(ApiError::forbidden(kind, object::name(pod), &why))
     }
+}
+
+/// A level that does not exist is refused, rather than taken for none.
+fn check_levels(kind: &'static Kind, namespace: &Value) -> Result<(), ApiError> {
+    let level = object::text(namespace, &["metadata", "labels", pod_security::ENFORCE]);
+    if level.is_empty() || pod_security::LEVELS.contains(&level) {
+        return Ok(());
+    }
+    let field = format!("metadata.labels[{}]", pod_security::ENFORCE);
+    let error = FieldError::invalid(
+        field,
+        json!(level),
+        "must be one of privileged, baseline, restricted",
+    );
+    Err(ApiError::invalid(kind, object::name(namespace), &[error]))
 }

@@ -47,6 +47,34 @@ pub struct Denial {
     pub namespace: Option<String>,
 }
 
+/// A denial that cannot be understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a denial is VERB:RESOURCE or VERB:RESOURCE:NAMESPACE, such as create:pods/exec or *:secrets:default, not {0:?}"
+)]
+pub struct DenialError(String);
+
+impl std::str::FromStr for Denial {
+    type Err = DenialError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let (verb, resource, namespace) = match parts.as_slice() {
+            [verb, resource] => (verb, resource, None),
+            [verb, resource, namespace] => (verb, resource, Some((*namespace).to_owned())),
+            _ => return Err(DenialError(text.to_owned())),
+        };
+        if parts.iter().any(|part| part.is_empty()) {
+            return Err(DenialError(text.to_owned()));
+        }
+        Ok(Self {
+            verb: (*verb).to_owned(),
+            resource: (*resource).to_owned(),
+            namespace,
+        })
+    }
+}
+
 impl Denial {
     fn covers(&self, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
         let full = if group.is_empty() {
@@ -100,6 +128,16 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_denial_is_read_from_its_parts() {
+        let denial: Denial = "create:pods/exec:default".parse().expect("three parts");
+        assert!(denial.covers("create", "", "pods/exec", "default"));
+        assert!(!denial.covers("create", "", "pods/exec", "other"));
+        for wrong in ["create", "a:b:c:d", ":pods", "get:"] {
+            assert!(wrong.parse::<Denial>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn only_a_known_token_is_somebody() {

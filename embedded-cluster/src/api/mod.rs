@@ -6,7 +6,7 @@
 //! | `request`, `content`, `selector`, `intake`, `typed` | understanding a request |
 //! | `verbs`, `subresources`, `patch` | what is done |
 //! | `kinds`, `support` | which kinds are served, and what of a pod is supported |
-//! | `strategy`, `defaults`, `validate`, `admission` | what a write goes through |
+//! | `strategy`, `defaults`, `validate`, `admission`, `pod_security` | what a write goes through |
 //! | `store` | objects, revisions and the log of changes |
 //! | `discovery`, `table`, `reviews`, `events` | what else `kubectl` asks for |
 //!
@@ -25,6 +25,7 @@ mod kinds;
 mod object;
 mod openapi;
 mod patch;
+mod pod_security;
 mod protobuf;
 mod request;
 mod reviews;
@@ -41,5 +42,5 @@ mod typed;
 mod validate;
 mod verbs;
 
-pub use auth::{Denial, Identity, Token};
+pub use auth::{Denial, DenialError, Identity, Token};
 pub use server::{ApiConfig, ApiServer};

@@ -103,7 +103,7 @@ impl LastingCluster {
             .map_err(|source| files("create", &self.directory, source))?;
         let log = self.private_file(&self.log())?;
         let started = Supervisor::start(options, Life::Lasting(log))?;
-        let kubeconfig = started.access.kubeconfig_yaml();
+        let kubeconfig = started.access.kubeconfig_yaml_with(&options.restricted);
         // Until the record is written the supervisor is still ours, and an error below ends it.
         self.write(&self.kubeconfig(), kubeconfig.as_bytes())?;
         let pid = i32::try_from(started.process.id()).expect("a process ID fits a pid_t");

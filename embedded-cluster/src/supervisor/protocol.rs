@@ -86,6 +86,23 @@ impl Access {
 
     /// The same as YAML, for `kubectl`.
     pub fn kubeconfig_yaml(&self) -> String {
-        serde_yaml::to_string(&self.kubeconfig()).expect("a kubeconfig is plain data")
+        self.kubeconfig_yaml_with(&[])
+    }
+
+    /// The same with a context `NAME-USER` for each of `others`, after the administrator's.
+    pub(super) fn kubeconfig_yaml_with(&self, others: &[Token]) -> String {
+        let mut kubeconfig = self.kubeconfig();
+        for other in others {
+            let user = format!("{}-{}", self.name, other.identity.user);
+            let more = serde_json::json!({
+                "users": [{ "name": user, "user": { "token": other.secret } }],
+                "contexts": [{ "name": user, "context": { "cluster": self.name, "user": user } }],
+            });
+            let more: kube::config::Kubeconfig =
+                serde_json::from_value(more).expect("a literal kubeconfig has the shape of one");
+            kubeconfig.auth_infos.extend(more.auth_infos);
+            kubeconfig.contexts.extend(more.contexts);
+        }
+        serde_yaml::to_string(&kubeconfig).expect("a kubeconfig is plain data")
     }
 }

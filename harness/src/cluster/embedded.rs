@@ -1,6 +1,6 @@
 //! The embedded provider: images into the store, then a cluster in this machine's own namespaces.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use embedded_cluster::supervisor::{EmbeddedCluster, LastingCluster, LastingError, Options, StartError};
 use futures::future::BoxFuture;
@@ -11,6 +11,9 @@ use super::{Capabilities, Cluster, ClusterError, Kept, Provenance};
 use crate::images;
 
 const PROVIDER: &str = "embedded";
+
+/// The cluster's own log, beside the report of a run with failures.
+const LOG_FILE: &str = "cluster.log";
 
 /// How to start an embedded cluster for a run.
 #[derive(Debug, Clone)]
@@ -61,6 +64,7 @@ impl EmbeddedProvider {
             nodes: 1,
             network_faults: false,
             real_images,
+            no_storage: None,
         };
         Ok(Self {
             life,
@@ -89,11 +93,15 @@ impl Cluster for EmbeddedProvider {
         &self.provenance
     }
 
-    fn log(&self) -> Option<String> {
-        match &self.life {
-            Life::Tied(cluster) => Some(cluster.log()),
-            Life::Lasting { cluster, .. } => std::fs::read_to_string(cluster.log()).ok(),
-        }
+    fn save_logs<'a>(&'a self, folder: &'a Path) -> BoxFuture<'a, Result<(), ClusterError>> {
+        let log = match &self.life {
+            Life::Tied(cluster) => Ok(cluster.log()),
+            Life::Lasting { cluster, .. } => std::fs::read_to_string(cluster.log()),
+        };
+        let written = log.and_then(|log| std::fs::write(folder.join(LOG_FILE), log));
+        Box::pin(std::future::ready(
+            written.map_err(|source| ended("asked for its log", source)),
+        ))
     }
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<(), ClusterError>> {
@@ -134,7 +142,7 @@ impl Cluster for EmbeddedProvider {
 
 async fn start_lasting(
     name: &str,
-    folder: &std::path::Path,
+    folder: &Path,
     how: Options,
 ) -> Result<(Life, Client, Kubeconfig), ClusterError> {
     let cluster = LastingCluster::named(name, folder);

@@ -3,19 +3,35 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`embedded`] | the single-process Kubernetes of this project |
+//! | [`kubeconfig`] | any Kubernetes that a kubeconfig leads to |
+//! | [`kind`] | Kubernetes in containers, made for the run |
+//! | [`sweep`] | what a run that was killed left behind |
+//! | [`preflight`] | what a run needs to be allowed, asked before anything is touched |
+//! | [`survey`] | what a cluster that somebody else made has to offer |
+//! | [`client`] | a client that outlives restarts of the API server |
 //! | [`port_forward`] | reaching Valkey through the Kubernetes API |
 //!
 //! Every provider hands out a `kube::Client`; nothing above this module knows which provider it has.
 
+pub mod client;
 pub mod embedded;
+pub mod kind;
+pub mod kubeconfig;
 pub mod port_forward;
+pub mod preflight;
 mod provenance;
+pub mod survey;
+pub mod sweep;
+
+use std::path::Path;
 
 use futures::future::BoxFuture;
 use kube::Client;
-use kube::config::Kubeconfig;
+use kube::config::{Kubeconfig, KubeconfigError};
 
 pub use embedded::{EmbeddedOptions, EmbeddedProvider};
+pub use kind::{KindError, KindOptions, KindProvider};
+pub use kubeconfig::{ChosenContext, KubeconfigOptions, KubeconfigProvider};
 pub use port_forward::PortForward;
 pub use provenance::Provenance;
 
@@ -33,8 +49,10 @@ pub trait Cluster: Send + Sync {
     /// What the cluster is and where its images came from.
     fn provenance(&self) -> &Provenance;
 
-    /// What the cluster itself has logged, where this process can read it.
-    fn log(&self) -> Option<String>;
+    /// Writes what the cluster itself has logged below `folder`, where this process can read it.
+    fn save_logs<'a>(&'a self, _folder: &'a Path) -> BoxFuture<'a, Result<(), ClusterError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Takes the cluster down, if this run brought it up, and returns when nothing is left of it.
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<(), ClusterError>>;
@@ -52,6 +70,8 @@ pub struct Capabilities {
     pub network_faults: bool,
     /// The images are the published ones, not stand-ins.
     pub real_images: bool,
+    /// Why no volume can be made for a claim, if that is so.
+    pub no_storage: Option<String>,
 }
 
 /// A cluster that was left running.
@@ -71,6 +91,44 @@ pub enum ClusterError {
     NotPermitted {
         /// What was refused.
         detail: String,
+    },
+    /// There is no kubeconfig, or it cannot be used.
+    #[error("{whence} cannot be used")]
+    Kubeconfig {
+        /// Which one.
+        whence: String,
+        /// The cause.
+        #[source]
+        source: KubeconfigError,
+    },
+    /// The kubeconfig has no context of that name: the user's to retype.
+    #[error("{whence} has no context {context:?}; it has: {}", known.join(", "))]
+    NoSuchContext {
+        /// What was asked for.
+        context: String,
+        /// The kubeconfig.
+        whence: String,
+        /// The contexts that it has.
+        known: Vec<String>,
+    },
+    /// The API server does not answer.
+    #[error("context {context}: {server} does not answer")]
+    Unreachable {
+        /// The context.
+        context: String,
+        /// The API server's address.
+        server: String,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The user may not do everything that a run does.
+    #[error("context {context} lacks permissions, and nothing was touched; missing are:{missing}")]
+    NotAllowed {
+        /// The context.
+        context: String,
+        /// All of them.
+        missing: preflight::Missing,
     },
     /// The images could not be had.
     #[error("the images of the chart cannot be had")]

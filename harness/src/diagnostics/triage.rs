@@ -9,13 +9,14 @@ use kube::ResourceExt;
 use super::evidence::Evidence;
 use super::unformed;
 use crate::trial::observer::is_server;
-use crate::wait::conditions;
+use crate::wait::{conditions, doom};
 
 /// Recognises one cause.
 type Rule = fn(&Evidence) -> Option<String>;
 
 /// Causes before their consequences: a server that crashes also leaves the init Job waiting.
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
+    admission_refuses,
     image_cannot_be_had,
     container_cannot_be_made,
     server_crashes,
@@ -36,6 +37,11 @@ const RULES: [Rule; 15] = [
 /// The most likely cause of the failure, if any rule knows it.
 pub fn triage(evidence: &Evidence) -> Option<String> {
     RULES.iter().find_map(|rule| rule(evidence))
+}
+
+fn admission_refuses(evidence: &Evidence) -> Option<String> {
+    let refused = evidence.events.iter().find_map(doom::refusal)?;
+    Some(format!("the API server does not take a pod: {refused}"))
 }
 
 fn image_cannot_be_had(evidence: &Evidence) -> Option<String> {
@@ -119,23 +125,7 @@ fn hook_of(evidence: &Evidence) -> Option<&str> {
 }
 
 fn probe_needs_what_the_image_lacks(evidence: &Evidence) -> Option<String> {
-    evidence.events.iter().find_map(|event| {
-        let message = event.message.as_deref()?;
-        let program = message.split("exec: \"").nth(1)?.split('"').next()?;
-        if !message.contains("probe errored") || !message.contains("not found") {
-            return None;
-        }
-        let probe = message.split(' ').next()?.to_lowercase();
-        let pod = event.involved_object.name.as_deref()?;
-        let why = if program == "sh" {
-            "the image has no shell"
-        } else {
-            "the image does not have it"
-        };
-        Some(format!(
-            "the {probe} probe of pod {pod} cannot run {program:?}: {why}"
-        ))
-    })
+    evidence.events.iter().find_map(conditions::probe_without_program)
 }
 
 /// A headless Service that hides pods until they are ready deadlocks a cluster: no pod is ready before the cluster is formed,

@@ -13,7 +13,7 @@ use super::stand_in::{self, Binaries, StandInError};
 
 /// The registry under whose name stand-ins are kept. The domain is reserved for names that never exist, so that a
 /// stand-in is never mistaken for an image that could be pulled.
-const STAND_IN_REGISTRY: &str = "stand-in.invalid";
+pub(super) const STAND_IN_REGISTRY: &str = "stand-in.invalid";
 /// The store's folder in the cache.
 const STORE_FOLDER: &str = "images";
 

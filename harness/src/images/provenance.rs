@@ -18,6 +18,8 @@ pub enum Origin {
     Archive,
     /// It was built here.
     StandIn,
+    /// The cluster had it, or pulled it by itself.
+    Cluster,
 }
 
 /// One image of a run.

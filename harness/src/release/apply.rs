@@ -4,8 +4,8 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::{Client, ResourceExt};
 
-use super::bundle::Object;
 use super::error::ReleaseError;
+use super::object::Object;
 
 /// Helm 4's name for itself in `metadata.managedFields`.
 const FIELD_MANAGER: &str = "helm";

@@ -1,34 +1,22 @@
 //! Manifests as Helm sees them: anything with the annotation `helm.sh/hook` is a hook, the rest are resources.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
+use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::chart::ValuesFile;
 use super::error::ReleaseError;
+use super::object::{Object, annotations};
 
 /// The annotation that makes an object a hook.
 pub const HOOK_ANNOTATION: &str = "helm.sh/hook";
 const WEIGHT_ANNOTATION: &str = "helm.sh/hook-weight";
 const DELETE_ANNOTATION: &str = "helm.sh/hook-delete-policy";
-const RESOURCE_POLICY_ANNOTATION: &str = "helm.sh/resource-policy";
 
 /// What the name of the Job that forms the cluster ends with (chart README, "Chart Structure").
 pub const INIT_JOB: &str = "cluster-init";
-
-/// The kinds whose objects have no namespace, among those that charts of this sort render.
-const CLUSTER_SCOPED: [&str; 7] = [
-    "Namespace",
-    "PersistentVolume",
-    "StorageClass",
-    "PriorityClass",
-    "ClusterRole",
-    "ClusterRoleBinding",
-    "CustomResourceDefinition",
-];
 
 /// Everything that a release deploys.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +51,24 @@ impl Bundle {
                 .into_iter()
                 .chain(rendered.hooks.iter().map(manifests::Hook::to_value)),
         )
+    }
+
+    /// Fails for an object that would not be in `namespace`: a trial's own namespace is all that it may change.
+    pub fn stays_in(&self, namespace: &str) -> Result<(), ReleaseError> {
+        let hooks = self.hooks.iter().map(|hook| &hook.object);
+        for object in self.resources.iter().chain(hooks) {
+            let place = match &object.content.metadata.namespace {
+                _ if !object.is_namespaced() => "at the cluster's scope".to_owned(),
+                Some(other) if other != namespace => format!("in namespace {other}"),
+                _ => continue,
+            };
+            return Err(ReleaseError::Foreign {
+                kind: object.kind().to_owned(),
+                name: object.name().to_owned(),
+                place,
+            });
+        }
+        Ok(())
     }
 
     /// The resource of the same kind and name, if it is part of the bundle.
@@ -134,66 +140,6 @@ impl Bundle {
             format!("---\n{yaml}")
         });
         documents.collect()
-    }
-}
-
-/// One Kubernetes object of any kind, with how to reach its API.
-#[derive(Debug, Clone)]
-pub struct Object {
-    /// The object.
-    pub content: DynamicObject,
-    resource: ApiResource,
-    namespaced: bool,
-}
-
-impl Object {
-    /// Takes in a manifest; it must have `apiVersion`, `kind` and `metadata.name`.
-    pub fn from_value(manifest: Value) -> Result<Self, ReleaseError> {
-        let malformed = |source| ReleaseError::Manifest {
-            what: "is not a Kubernetes object".to_owned(),
-            source,
-        };
-        let content: DynamicObject =
-            serde_json::from_value(manifest).map_err(|source| malformed(Some(source)))?;
-        let types = content.types.clone().ok_or_else(|| malformed(None))?;
-        if content.metadata.name.is_none() {
-            let what = format!("of kind {} has no name", types.kind);
-            return Err(ReleaseError::Manifest { what, source: None });
-        }
-        let resource = ApiResource::from_gvk(&group_version_kind(&types));
-        let namespaced = !CLUSTER_SCOPED.contains(&types.kind.as_str());
-        Ok(Self {
-            content,
-            resource,
-            namespaced,
-        })
-    }
-
-    /// Its kind.
-    pub fn kind(&self) -> &str {
-        &self.resource.kind
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        self.content.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    /// How to reach its API.
-    pub fn resource(&self) -> &ApiResource {
-        &self.resource
-    }
-
-    /// Whether it lives in a namespace.
-    pub fn is_namespaced(&self) -> bool {
-        self.namespaced
-    }
-
-    /// Whether `helm.sh/resource-policy: keep` protects it from deletion.
-    pub fn is_kept(&self) -> bool {
-        annotations(&self.content)
-            .get(RESOURCE_POLICY_ANNOTATION)
-            .is_some_and(|policy| policy.trim() == "keep")
     }
 }
 
@@ -327,19 +273,6 @@ fn delete_policy(text: Option<&String>) -> Result<DeletePolicy, String> {
     Ok(policy)
 }
 
-fn annotations(content: &DynamicObject) -> &BTreeMap<String, String> {
-    static NONE: BTreeMap<String, String> = BTreeMap::new();
-    content.metadata.annotations.as_ref().unwrap_or(&NONE)
-}
-
-fn group_version_kind(types: &TypeMeta) -> GroupVersionKind {
-    let (group, version) = types
-        .api_version
-        .split_once('/')
-        .unwrap_or(("", &types.api_version));
-    GroupVersionKind::gvk(group, version, &types.kind)
-}
-
 fn redact(data: Option<&mut Value>) {
     for value in data
         .and_then(Value::as_object_mut)
@@ -378,6 +311,28 @@ mod tests {
                 on_success: true,
                 on_failure: false
             }
+        );
+    }
+
+    #[test]
+    fn an_object_outside_of_the_namespace_is_refused_by_name() {
+        let stays = |object: Value| Bundle::from_values([object]).unwrap().stays_in("a");
+        let mut config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
+        stays(config.clone()).unwrap();
+        config["metadata"]["namespace"] = json!("a");
+        stays(config.clone()).unwrap();
+        config["metadata"]["namespace"] = json!("kube-system");
+        let error = stays(config).unwrap_err().to_string();
+        assert!(
+            error.contains("ConfigMap c is in namespace kube-system"),
+            "{error}"
+        );
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r"}});
+        assert!(
+            stays(role)
+                .unwrap_err()
+                .to_string()
+                .contains("at the cluster's scope")
         );
     }
 

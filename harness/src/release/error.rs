@@ -37,6 +37,16 @@ pub enum ReleaseError {
         /// The object's name.
         name: String,
     },
+    /// An object would be outside of the release's namespace, where nothing may be changed.
+    #[error("{kind} {name} is {place}, and the release may change nothing outside of its own namespace")]
+    Foreign {
+        /// The object's kind.
+        kind: String,
+        /// The object's name.
+        name: String,
+        /// Where it would be.
+        place: String,
+    },
     /// A hook did not succeed.
     #[error("{event} hook {hook} failed{}{}", waiting(waits_for.as_ref()), lines(log))]
     Hook {

@@ -11,6 +11,7 @@ use kube::api::LogParams;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::Release;
 use crate::timeline::{Kind, Timeline};
@@ -21,6 +22,10 @@ const REMEMBERED_LINES: usize = 2_000;
 
 /// How long the output of a hook that has ended may take to arrive. Its pod may be deleted at any moment.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// How often, and at which interval, a log is asked for whose connection breaks.
+const LOG_ATTEMPTS: usize = 10;
+const LOG_RETRY: Duration = Duration::from_secs(1);
 
 /// How many lines of a pod that will not run are shown.
 const LAST_LINES: i64 = 12;
@@ -47,6 +52,7 @@ pub(super) struct Follower {
     hook: String,
     lines: Lines,
     tasks: JoinSet<()>,
+    ended: CancellationToken,
 }
 
 type Lines = Arc<Mutex<VecDeque<String>>>;
@@ -60,27 +66,31 @@ impl Follower {
         };
         let pods = Api::namespaced(release.client.clone(), &release.namespace);
         let lines = Lines::default();
-        let mut tasks = JoinSet::new();
+        let (mut tasks, ended) = (JoinSet::new(), CancellationToken::new());
         tasks.spawn(follow_pods(
             pods,
             selection,
             lines.clone(),
             release.timeline.clone(),
+            ended.clone(),
         ));
         Self {
             hook: name.to_owned(),
             lines,
             tasks,
+            ended,
         }
     }
 
     /// Ends the reading, and returns what was read. The pod's end closes its log, so little is waited for; `complete`
     /// says that the pod has ended by itself.
     pub(super) async fn finish(mut self, complete: bool) -> HookOutput {
-        if complete {
-            // The watch task ends by itself once every log it follows has ended after its pod's end.
-            let _ = tokio::time::timeout(DRAIN, self.tasks.join_next()).await;
+        if !complete {
+            // No pod of the hook will succeed: there is nothing to wait for but what is being read.
+            self.ended.cancel();
         }
+        // The watch task ends by itself once every log it follows has ended.
+        let _ = tokio::time::timeout(DRAIN, self.tasks.join_next()).await;
         self.tasks.abort_all();
         let lines = self
             .lines
@@ -97,11 +107,18 @@ impl Follower {
 }
 
 /// Watches the pods and follows each container instance once. Ends when a pod has ended and its logs were read.
-async fn follow_pods(pods: Api<Pod>, selection: watcher::Config, lines: Lines, timeline: Timeline) {
+async fn follow_pods(
+    pods: Api<Pod>,
+    selection: watcher::Config,
+    lines: Lines,
+    timeline: Timeline,
+    ended: CancellationToken,
+) {
     let mut followed: BTreeSet<(String, String, i32)> = BTreeSet::new();
     let mut logs = JoinSet::new();
     let mut events = watcher::watcher(pods.clone(), selection)
         .default_backoff()
+        .take_until(ended.cancelled())
         .boxed();
     while let Some(event) = events.next().await {
         let Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) = event else {
@@ -133,30 +150,63 @@ async fn follow_pods(pods: Api<Pod>, selection: watcher::Config, lines: Lines, t
             .and_then(|status| status.phase)
             .is_some_and(|phase| phase == "Succeeded")
         {
-            while logs.join_next().await.is_some() {}
-            return;
+            break;
+        }
+    }
+    while logs.join_next().await.is_some() {}
+}
+
+/// Reads one container's log to its end. A connection that breaks (the API server restarts, the kubelet is not reached)
+/// is made again, from the line after the last one that arrived.
+async fn follow_container(pods: Api<Pod>, pod: String, container: String, lines: Lines, timeline: Timeline) {
+    let mut last: Option<jiff::Timestamp> = None;
+    let mut retries = tokio::time::interval(LOG_RETRY);
+    for _ in 0..LOG_ATTEMPTS {
+        retries.tick().await;
+        let params = LogParams {
+            container: Some(container.clone()),
+            follow: true,
+            timestamps: true,
+            since_time: last,
+            ..LogParams::default()
+        };
+        let stream = match pods.log_stream(&pod, &params).await {
+            Ok(stream) => stream,
+            // There is no such pod any more, or no log of it.
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 400 => return,
+            Err(_) => continue,
+        };
+        let (mut stream, resumed_after) = (stream.lines(), last);
+        loop {
+            match stream.try_next().await {
+                Ok(Some(line)) => {
+                    let (moment, text) = stamped(&line);
+                    if moment.is_some() && moment <= resumed_after {
+                        continue;
+                    }
+                    last = moment.or(last);
+                    remember(&lines, &timeline, &pod, text);
+                }
+                Ok(None) => return,
+                Err(_) => break,
+            }
         }
     }
 }
 
-async fn follow_container(pods: Api<Pod>, pod: String, container: String, lines: Lines, timeline: Timeline) {
-    let params = LogParams {
-        container: Some(container),
-        follow: true,
-        ..LogParams::default()
-    };
-    let Ok(stream) = pods.log_stream(&pod, &params).await else {
-        return;
-    };
-    let mut stream = stream.lines();
-    while let Ok(Some(line)) = stream.try_next().await {
-        timeline.record(Kind::Hook, pod.as_str(), line.as_str());
-        let mut lines = lines.lock().expect("no code panics while it holds the lines");
-        if lines.len() == REMEMBERED_LINES {
-            lines.pop_front();
-        }
-        lines.push_back(line);
+fn remember(lines: &Lines, timeline: &Timeline, pod: &str, text: &str) {
+    timeline.record(Kind::Hook, pod, text);
+    let mut lines = lines.lock().expect("no code panics while it holds the lines");
+    if lines.len() == REMEMBERED_LINES {
+        lines.pop_front();
     }
+    lines.push_back(text.to_owned());
+}
+
+/// The moment that Kubernetes puts before a line of a log, and the line.
+fn stamped(line: &str) -> (Option<jiff::Timestamp>, &str) {
+    let (stamp, text) = line.split_once(' ').unwrap_or((line, ""));
+    stamp.parse().map_or((None, line), |moment| (Some(moment), text))
 }
 
 /// The last lines of a pod's most telling container: of its previous instance where it has one.
@@ -226,6 +276,18 @@ mod tests {
             waits_for(&lines(&["cluster formed", "waiting for slots to be agreed"])),
             None
         );
+    }
+
+    #[test]
+    fn a_line_is_told_from_its_moment() {
+        let (moment, text) = stamped("2026-01-02T03:04:05.678901234Z cluster formed");
+        assert_eq!(text, "cluster formed");
+        assert!(moment > stamped("2026-01-02T03:04:05.678901233Z x").0);
+        assert_eq!(
+            stamped("2026-01-02T03:04:05Z"),
+            (Some("2026-01-02T03:04:05Z".parse().unwrap()), "")
+        );
+        assert_eq!(stamped("no moment"), (None, "no moment"));
     }
 
     #[test]

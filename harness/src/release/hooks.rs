@@ -65,7 +65,10 @@ const GONE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
 /// Helm waits for Jobs and Pods; any other kind is done when it exists.
 async fn wait_for_end(release: &Release, hook: &Hook) -> Result<(), WaitError> {
     let name = hook.object.name();
-    let what = |kind: &str| Expectation::new(format!("{kind} {name}"), "to succeed", release.timeout);
+    let what = |kind: &str| {
+        Expectation::new(format!("{kind} {name}"), "to succeed", release.timeout)
+            .patient(release.timeline.patience())
+    };
     match hook.object.kind() {
         "Job" => {
             let jobs: Api<Job> = Api::namespaced(release.client.clone(), &release.namespace);

@@ -4,8 +4,10 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`bundle`] | manifests, sorted into resources and hooks by their annotations |
+//! | [`object`] | one object of any kind, with how to reach its API |
 //! | [`order`] | the order in which Helm creates kinds and runs hooks |
 //! | `apply` | server-side apply, deletion, and what exists already |
+//! | `doom` | states of pods and names that do not heal, recognised while a verb waits |
 //! | `hooks` | running the hooks of one event |
 //! | [`follow`] | a hook's output, read while it runs: Helm deletes the Job when it succeeds |
 //! | [`chart`] | the same verbs for a chart on disk, through the `helm` program |
@@ -18,32 +20,29 @@
 mod apply;
 pub mod bundle;
 pub mod chart;
+mod doom;
 pub mod error;
 pub mod follow;
 mod hooks;
+pub mod object;
 pub mod order;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::watcher;
-use kube::{Api, Client, ResourceExt};
+use kube::Client;
 
-pub use bundle::{Bundle, Hook, HookEvent, Object};
+pub use bundle::{Bundle, Hook, HookEvent};
 pub use chart::{Chart, ChartError};
+pub use doom::is_hook_pod;
 pub use error::ReleaseError;
 pub use follow::HookOutput;
+pub use object::Object;
 
-use crate::timeline::{Kind, Timeline};
-use crate::wait::{self, Expectation, Verdict, conditions};
+use crate::timeline::Timeline;
 
 /// Helm's own default for how long one hook may take.
 pub const HELM_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// How long hooks may take where a headless Service hides the pods that are not ready yet, besides the time in which pods
-/// can become ready: as long as the largest of our own formations.
-const HIDDEN_NAMES: Duration = Duration::from_secs(20);
 
 /// One release in one namespace.
 pub struct Release {
@@ -97,6 +96,7 @@ impl Release {
 
     /// `helm install`: pre-install hooks, resources, post-install hooks. Refuses to adopt an object that exists.
     pub async fn install(&mut self, bundle: Bundle) -> Result<Vec<HookOutput>, ReleaseError> {
+        bundle.stays_in(&self.namespace)?;
         if let Some(chart) = self.chart.clone() {
             self.revise(bundle);
             return self
@@ -116,6 +116,7 @@ impl Release {
     /// `helm upgrade`: pre-upgrade hooks, changed and new resources, deletion of those that are no longer there,
     /// post-upgrade hooks.
     pub async fn upgrade(&mut self, bundle: Bundle) -> Result<Vec<HookOutput>, ReleaseError> {
+        bundle.stays_in(&self.namespace)?;
         let events = [HookEvent::PreUpgrade, HookEvent::PostUpgrade];
         if let Some(chart) = self.chart.clone() {
             self.revise(bundle);
@@ -184,35 +185,6 @@ impl Release {
         Ok(())
     }
 
-    /// Resolves when a pod of the release gets into a state that does not heal; pends for ever otherwise. A hook's pod may
-    /// crash: its Job starts it a few times more. For `select!` beside something that would wait in vain.
-    pub async fn doomed(&self) -> ReleaseError {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let config = watcher::Config::default().labels(&format!("app.kubernetes.io/instance={}", self.name));
-        // A time that no trial reaches: the other branch of the select has the deadline.
-        let what = Expectation::new("the release's pods", "to be doomed", Duration::from_secs(86_400));
-        let seen = wait::objects(&pods, config, what, |pods| {
-            let doom = |pod: &Pod| match is_hook_pod(pod) {
-                true => conditions::doom_of_hook(pod),
-                false => conditions::doom(pod),
-            };
-            let found = pods.values().find_map(|pod| Some((pod.clone(), doom(pod)?)));
-            found.map_or_else(|| Verdict::NotYet("none".to_owned()), Verdict::Ready)
-        });
-        match seen.await {
-            Ok((pod, reason)) => {
-                self.timeline
-                    .record(Kind::Note, pod.name_any(), format!("will not run: {reason}"));
-                let log = follow::last_lines(&pods, &pod).await;
-                ReleaseError::PodDoomed { reason, log }
-            }
-            Err(source) => ReleaseError::Wait {
-                what: "watch the release's pods".to_owned(),
-                source: Box::new(source),
-            },
-        }
-    }
-
     /// A new revision, which is what is deployed from now on.
     fn revise(&mut self, bundle: Bundle) -> Bundle {
         self.history.push(bundle.clone());
@@ -238,34 +210,6 @@ impl Release {
         Ok(outputs)
     }
 
-    /// Resolves when hooks that come before the pods are ready look for names that are only given to ready ones; pends for
-    /// ever otherwise.
-    async fn names_stay_hidden(&self, event: HookEvent) -> ReleaseError {
-        let Some(service) = self
-            .deployed
-            .hides_unready_pods()
-            .filter(|_| event == HookEvent::PostInstall)
-        else {
-            return std::future::pending().await;
-        };
-        // Not at once: pods whose readiness does not depend on the cluster get their names in this time.
-        let patience = HIDDEN_NAMES + self.deployed.readiness_delay();
-        let what = Expectation::new(format!("{} hooks", event.name()), "to end", patience);
-        let waited: Result<(), _> = wait::poll(what, patience, || async {
-            Verdict::NotYet(format!("Service {service} names only pods that are ready"))
-        })
-        .await;
-        match waited {
-            Err(source) => ReleaseError::Wait {
-                what: format!(
-                    "form a cluster of pods without names: the headless Service {service} has publishNotReadyAddresses false"
-                ),
-                source: Box::new(source),
-            },
-            Ok(()) => std::future::pending().await,
-        }
-    }
-
     async fn apply_all(&self) -> Result<(), ReleaseError> {
         for object in order::install(&self.deployed.resources) {
             apply::apply(&self.client, &self.namespace, object).await?;
@@ -276,10 +220,4 @@ impl Release {
     async fn delete(&self, object: &Object) -> Result<(), ReleaseError> {
         apply::delete(&self.client, &self.namespace, object).await
     }
-}
-
-/// Whether the pod belongs to a hook, whose own wait judges it: a Job restarts its pod a few times before it gives up.
-pub fn is_hook_pod(pod: &Pod) -> bool {
-    let of_job = pod.owner_references().iter().any(|owner| owner.kind == "Job");
-    of_job || pod.annotations().contains_key(bundle::HOOK_ANNOTATION)
 }

@@ -1,6 +1,7 @@
 //! The order in which Helm creates kinds, deletes them, and runs hooks.
 
-use super::bundle::{Hook, HookEvent, Object};
+use super::bundle::{Hook, HookEvent};
+use super::object::Object;
 
 /// Helm's `InstallOrder` (pkg/release/v1/util/kind_sorter.go). Kinds that are not in it come last, by name.
 const INSTALL_ORDER: [&str; 36] = [

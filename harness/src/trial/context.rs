@@ -141,10 +141,12 @@ impl Context {
         first.unwrap_or_else(|| Password::new(self.generated.reveal()))
     }
 
-    /// The values to install: the trial's combination under the run's profile. A scenario changes what its story needs.
+    /// The values to install: the trial's combination under the run's profile, at its site. A scenario changes what its
+    /// story needs.
     pub fn values(&self) -> Values {
         let mut values = Values::combination(self.id.mode, self.id.variant);
         self.environment.profile.apply(&mut values);
+        self.environment.placement.apply(&mut values);
         match &self.environment.chart {
             None => values,
             Some(chart) => chart
@@ -183,10 +185,10 @@ impl Context {
             self.timeline.clone(),
             deadline,
         );
-        self.record_values(&values);
         // Manifests that no chart rendered are deployed without it.
         let release = release.of_chart(self.environment.chart.clone().filter(|_| bundle.values.is_some()));
         let observer = self.observer(&values);
+        self.record_values(&values);
         self.values = Some(values);
         let installed = tokio::select! {
             biased;
@@ -219,13 +221,10 @@ impl Context {
         self.bundle_as_given(&values).await
     }
 
-    /// The same, but a chart makes its own password when `values` have none. An upgrade finds the password that there is.
+    /// The same, but a chart makes its own password when `values` have none.
     pub(super) async fn bundle_as_given(&self, values: &Values) -> Result<Bundle, TrialError> {
         let Some(chart) = &self.environment.chart else {
-            return match self.release {
-                None => self.render(values),
-                Some(_) => self.render_upgrade(values).await,
-            };
+            return self.render(values);
         };
         let rendered = chart.render(RELEASE_NAME, &self.namespace, values).await;
         Ok(rendered.map_err(|error| ReleaseError::Chart(Box::new(error)))?)
@@ -233,7 +232,7 @@ impl Context {
 
     /// Renders the chart anew and upgrades the release, hooks included.
     pub async fn upgrade(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
-        let bundle = self.bundle(&values).await?;
+        let bundle = self.render_upgrade(&values).await?;
         self.upgrade_bundle(values, bundle).await
     }
 
@@ -364,7 +363,8 @@ impl Context {
         let before = pods.get(name).await.map_err(gone)?;
         pods.delete(name, &DeleteParams::default()).await.map_err(gone)?;
         let budget = self.environment.deadlines.pod_replacement;
-        let what = Expectation::new(format!("pod {name}"), "to be replaced and ready", budget);
+        let what = Expectation::new(format!("pod {name}"), "to be replaced and ready", budget)
+            .patient(self.timeline.patience());
         let replaced = wait::object(&pods, name, what, |pod: Option<&Pod>| match pod {
             Some(pod) if pod.uid() == before.uid() => {
                 Verdict::NotYet("the old pod is still there".to_owned())

@@ -6,13 +6,20 @@ use std::sync::Arc;
 use kube::Client;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::placement::Placement;
 use super::profile::{Deadlines, Profile};
 use crate::cluster::Capabilities;
+use crate::images::SeenImages;
 use crate::release::Chart;
 use crate::report::EventSink;
 
 /// The label that every namespace of a run carries, with the run's identifier as its value.
 pub const RUN_LABEL: &str = "valkey-e2e/run";
+
+/// The label selector for everything that the run `run` makes.
+pub fn run_selector(run: &str) -> String {
+    format!("{RUN_LABEL}={run}")
+}
 
 /// How many trials work at a time. Clones share it.
 #[derive(Debug, Clone)]
@@ -48,12 +55,16 @@ pub struct Environment {
     pub capabilities: Capabilities,
     /// The run's identifier.
     pub run: String,
+    /// What the site asks of namespaces and values.
+    pub placement: Placement,
     /// The values to deploy.
     pub profile: Profile,
     /// How long each verb may take; the profile's, unless a test knows better.
     pub deadlines: Deadlines,
     /// The seed of everything random.
     pub seed: u64,
+    /// Which images were seen to run.
+    pub images: SeenImages,
     /// Leave namespaces behind.
     pub keep: bool,
     /// Where evidence goes, a folder per trial.

@@ -58,11 +58,16 @@ impl Context {
         read.and(read_too)
             .map_err(|error| failed(kube::Error::Service(Box::new(error))))?;
         Ok(ExecOutput {
-            end: status.map_or(ExecEnd::Exited(0), |status| end_of(&status)),
+            end: end_of(&status.ok_or_else(|| failed(cut_off()))?, &out, &err),
             stdout: String::from_utf8_lossy(&out).into_owned(),
             stderr: String::from_utf8_lossy(&err).into_owned(),
         })
     }
+}
+
+/// The API server, or what is between, closed the connection before the command had ended.
+fn cut_off() -> kube::Error {
+    kube::Error::Service("the connection ended before the command did".into())
 }
 
 /// A refusal to start the command is an answer about the container, not a failure of the request.
@@ -79,7 +84,7 @@ fn not_started(error: &kube::Error) -> Option<ExecOutput> {
 }
 
 /// Reads the status with which Kubernetes ends an exec: `NonZeroExitCode` carries the code as a cause.
-fn end_of(status: &Status) -> ExecEnd {
+fn end_of(status: &Status, stdout: &[u8], stderr: &[u8]) -> ExecEnd {
     if status.status.as_deref() == Some("Success") {
         return ExecEnd::Exited(0);
     }
@@ -90,7 +95,13 @@ fn end_of(status: &Status) -> ExecEnd {
     let code = causes
         .filter(|cause| cause.reason.as_deref() == Some("ExitCode"))
         .find_map(|cause| cause.message.as_deref()?.parse().ok());
+    // Some runtimes start the command in the container before they find that there is none, and end with a shell's codes.
+    let missing = [stdout, stderr]
+        .map(String::from_utf8_lossy)
+        .into_iter()
+        .find(|said| said.contains("executable file not found"));
     match code {
+        Some(126..=127) if missing.is_some() => ExecEnd::NotStarted(missing.unwrap_or_default().into_owned()),
         Some(code) => ExecEnd::Exited(code),
         None => ExecEnd::NotStarted(
             status
@@ -111,17 +122,25 @@ mod tests {
 
     #[test]
     fn the_exit_code_is_read_from_the_causes() {
-        assert_eq!(end_of(&status("{status: Success}")), ExecEnd::Exited(0));
+        assert_eq!(end_of(&status("{status: Success}"), b"", b""), ExecEnd::Exited(0));
         let failed =
             "{status: Failure, reason: NonZeroExitCode, message: command terminated with exit code 3,
                        details: {causes: [{reason: ExitCode, message: '3'}]}}";
-        assert_eq!(end_of(&status(failed)), ExecEnd::Exited(3));
+        assert_eq!(end_of(&status(failed), b"", b""), ExecEnd::Exited(3));
+        let missing = b"exec: \"sh\": executable file not found in $PATH";
+        let failed = failed.replace('3', "127");
+        assert!(matches!(
+            end_of(&status(&failed), missing, b""),
+            ExecEnd::NotStarted(_)
+        ));
     }
 
     #[test]
     fn a_command_that_does_not_exist_did_not_start() {
         let refused =
             "{status: Failure, reason: InternalError, message: 'exec: \"sh\": executable file not found'}";
-        assert!(matches!(end_of(&status(refused)), ExecEnd::NotStarted(why) if why.contains("\"sh\"")));
+        assert!(
+            matches!(end_of(&status(refused), b"", b""), ExecEnd::NotStarted(why) if why.contains("\"sh\""))
+        );
     }
 }

@@ -14,12 +14,11 @@ impl Context {
     /// Installs `values` without a password, upgrades with the same, and fails unless the release's Secret still has the
     /// password that it was installed with: running servers keep theirs, and would refuse every client that reads it.
     pub async fn verify_generated_password_is_kept(&mut self, values: Values) -> Result<(), TrialError> {
-        let name = manifests::Release::install(self.release_name(), self.namespace()).secret_name(&values);
+        let name = self.naming().secret_name(&values);
         let bundle = self.bundle_as_given(&values).await?;
         self.install_bundle(values.clone(), bundle).await?;
         let before = self.secret_password(&name).await?;
-        let bundle = self.bundle_as_given(&values).await?;
-        self.upgrade_bundle(values, bundle).await?;
+        self.upgrade(values).await?;
         let after = self.secret_password(&name).await?;
         if before == after {
             return Ok(());

@@ -101,7 +101,10 @@ impl Context {
         let budget = self.environment().deadlines.healthy;
         let started = tokio::time::Instant::now();
         let ready = self.rolled_out(budget).await;
-        let left = budget.saturating_sub(started.elapsed()).max(LAST_LOOK);
+        let excused = self.timeline().patience().excused(started);
+        let left = (budget + excused)
+            .saturating_sub(started.elapsed())
+            .max(LAST_LOOK);
         let held = self.promises_hold(left).await;
         match (held, ready) {
             (Err(unhealthy @ TrialError::Unhealthy { .. }), _) => Err(unhealthy),
@@ -113,7 +116,8 @@ impl Context {
     /// Waits for every StatefulSet of the release to have all its pods ready.
     async fn rolled_out(&self, budget: Duration) -> Result<(), TrialError> {
         let sets: Api<StatefulSet> = Api::namespaced(self.client(), self.namespace());
-        let what = Expectation::new("the StatefulSet", "to have every pod ready", budget);
+        let what = Expectation::new("the StatefulSet", "to have every pod ready", budget)
+            .patient(self.timeline().patience());
         let config = kube::runtime::watcher::Config::default();
         let rolled_out = wait::objects(&sets, config, what, |sets| {
             let waiting = sets.iter().find(|(_, set)| !conditions::is_rolled_out(set));
@@ -127,7 +131,8 @@ impl Context {
     }
 
     async fn promises_hold(&self, budget: Duration) -> Result<ClusterObservation, TrialError> {
-        let what = Expectation::new("the release", "to keep every promise", budget);
+        let what = Expectation::new("the release", "to keep every promise", budget)
+            .patient(self.timeline().patience());
         let last: Mutex<Vec<Violation>> = Mutex::default();
         let held = wait::poll(what, INTERVAL, || async {
             let seen = match self.observe().await {

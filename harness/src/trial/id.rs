@@ -23,7 +23,7 @@ pub struct TrialId {
 
 impl TrialId {
     /// A namespace for this trial in the run `run`: readable, within the limit, and different for every pair.
-    pub fn namespace(&self, run: &str) -> String {
+    pub fn namespace(&self, prefix: &str, run: &str) -> String {
         let readable = format!(
             "{}-{}-{}",
             self.scenario,
@@ -34,12 +34,12 @@ impl TrialId {
         let tail: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let readable = readable.to_lowercase().replace(|c: char| !fits(c), "-");
-        let room = NAMESPACE_LIMIT - "vk--".len() - tail.len();
+        let room = NAMESPACE_LIMIT - prefix.len() - "--".len() - tail.len();
         let readable = readable
             .get(..room.min(readable.len()))
             .unwrap_or_default()
             .trim_end_matches('-');
-        format!("vk-{readable}-{tail}")
+        format!("{prefix}-{readable}-{tail}")
     }
 
     /// A folder name for this trial's evidence.
@@ -81,15 +81,15 @@ mod tests {
 
     #[test]
     fn a_namespace_is_readable_valid_and_unique_to_run_and_trial() {
-        let namespace = id("init_job_is_idempotent").namespace("r1");
+        let namespace = id("init_job_is_idempotent").namespace("vk", "r1");
         assert!(
             namespace.starts_with("vk-init-job-is-idempotent-cluster-hardened-"),
             "{namespace}"
         );
-        assert_ne!(namespace, id("init_job_is_idempotent").namespace("r2"));
-        assert_ne!(namespace, id("forms").namespace("r1"));
-        let long =
-            id("a_scenario_whose_name_is_much_longer_than_anybody_would_want_to_type_again").namespace("r");
+        assert_ne!(namespace, id("init_job_is_idempotent").namespace("vk", "r2"));
+        assert_ne!(namespace, id("forms").namespace("vk", "r1"));
+        let long = id("a_scenario_whose_name_is_much_longer_than_anybody_would_want_to_type_again")
+            .namespace("vk", "r");
         assert!(long.len() <= NAMESPACE_LIMIT, "{long}");
         assert!(
             long.bytes()

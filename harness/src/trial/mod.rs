@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`id`] | which scenario, in which mode and variant; its name and namespace |
 //! | [`profile`] | which values and deadlines a run uses: `fast` or the chart's own |
+//! | [`placement`] | what a site asks of namespaces and values |
+//! | [`namespace`] | a trial's own namespace: made, labelled, and deleted again |
 //! | [`environment`] | what all trials of a run share |
 //! | [`context`] | what a scenario acts through: install, observe, verify, exec |
 //! | [`observer`] | looking at a release without changing it |
@@ -39,10 +41,12 @@ pub mod history;
 mod hopeless;
 pub mod id;
 pub mod inside;
+pub mod namespace;
 pub mod objects;
 pub mod observer;
 pub mod operations;
 pub mod passwords;
+pub mod placement;
 pub mod profile;
 pub mod recording;
 pub mod run;
@@ -54,4 +58,5 @@ pub use error::TrialError;
 pub use exec::{ExecEnd, ExecOutput};
 pub use id::TrialId;
 pub use observer::Observer;
+pub use placement::Placement;
 pub use profile::Profile;

@@ -6,16 +6,11 @@ use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
-use kube::api::{DeleteParams, ObjectMeta, PostParams};
-
 use super::context::Context;
-use super::environment::{Environment, RUN_LABEL, Turn};
+use super::environment::{Environment, Turn};
 use super::error::TrialError;
 use super::id::TrialId;
+use super::namespace;
 use crate::checks::{self, Moment};
 use crate::diagnostics;
 use crate::release::ChartError;
@@ -23,7 +18,8 @@ use crate::report::record::SlotMapReport;
 use crate::report::{Event, Outcome, TrialRecord, TrialReport};
 use crate::secret::Redactor;
 use crate::timeline::{Kind, Timeline};
-use crate::wait::{self, Expectation, Verdict};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 /// What a scenario is to this module: something to do with a context.
 pub type Body = for<'a> fn(&'a mut Context) -> BoxFuture<'a, anyhow::Result<()>>;
@@ -38,10 +34,10 @@ pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialRe
     let timeline = Timeline::default();
     let mut report = blank_report(id);
     let started = jiff::Timestamp::now();
-    let namespace = id.namespace(&environment.run);
-    match create_namespace(environment, &namespace, &name).await {
+    let namespace = id.namespace(&environment.placement.namespace_prefix, &environment.run);
+    match namespace::create(environment, &namespace, &name).await {
         Err(error) => {
-            let reason = format!("namespace {namespace} could not be created: {error}");
+            let reason = format_error(&error.into());
             report.outcome = Outcome::Broken { reason };
         }
         Ok(()) => run_in(id, environment, &namespace, &timeline, turn, body, &mut report).await,
@@ -88,6 +84,7 @@ async fn run_in(
             panic_text(panic.as_ref())
         )),
     };
+    note_images(&context).await;
     report.steps = context.take_steps();
     report.measurements = context.take_measurements();
     report.record = context.take_record();
@@ -120,9 +117,18 @@ async fn run_in(
     report.record.timeline = timeline.entries();
     *report = without_secrets(report, context.redactor());
     if !environment.keep
-        && let Err(problem) = delete_namespace(environment, namespace).await
+        && let Err(problem) = namespace::delete(environment, namespace).await
     {
         report.cleanup.push(problem);
+    }
+}
+
+/// Notes which images the servers run. A cluster that does not answer has none to note; that is told elsewhere.
+async fn note_images(context: &Context) {
+    if let Ok(pods) = context.server_pods().await {
+        for pod in &pods {
+            context.environment().images.record(pod);
+        }
     }
 }
 
@@ -194,59 +200,29 @@ fn find<'a, E: Error + 'static>(cause: &'a (dyn Error + 'static)) -> Option<&'a 
     cause.downcast_ref().or_else(boxed)
 }
 
-/// Whether the connection to the API server failed, rather than anything that it was asked about.
+/// Whether the API server itself could not be asked, rather than having said something about what it was asked.
 fn environment_fault(error: &anyhow::Error) -> Option<&'static str> {
-    let transport = error.chain().filter_map(find::<kube::Error>).any(|error| {
-        matches!(
-            error,
-            kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::Auth(_)
-        )
-    });
-    let helm = error
+    if error
         .chain()
         .filter_map(find::<ChartError>)
-        .any(ChartError::is_environment);
-    match (transport, helm) {
-        (true, _) => Some("the connection to the cluster failed"),
-        (_, true) => Some("helm could not be run"),
-        _ => None,
+        .any(ChartError::is_environment)
+    {
+        return Some("helm could not be run");
     }
-}
-
-async fn create_namespace(environment: &Environment, name: &str, trial: &str) -> Result<(), kube::Error> {
-    let labels = BTreeMap::from([(RUN_LABEL.to_owned(), environment.run.clone())]);
-    let annotations = BTreeMap::from([("valkey-e2e/trial".to_owned(), trial.to_owned())]);
-    let namespace = Namespace {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            labels: Some(labels),
-            annotations: Some(annotations),
-            ..ObjectMeta::default()
+    error.chain().find_map(|cause| match find::<kube::Error>(cause)? {
+        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::Auth(_) => {
+            Some("the connection to the cluster failed")
+        }
+        kube::Error::Api(status) => match status.code {
+            401 => Some("the cluster no longer knows the user"),
+            // Admission refuses with 403 too, and that is about the manifests; only RBAC speaks of the user.
+            403 if status.message.contains("forbidden: User ") => Some("the user is not allowed to do this"),
+            429 => Some("the cluster is overloaded"),
+            502..=504 => Some("the API server is not available"),
+            _ => None,
         },
-        ..Namespace::default()
-    };
-    let namespaces: Api<Namespace> = Api::all(environment.client.clone());
-    namespaces
-        .create(&PostParams::default(), &namespace)
-        .await
-        .map(drop)
-}
-
-/// Deletes the trial's namespace and everything in it, and waits until it is gone. Gone already is success.
-async fn delete_namespace(environment: &Environment, name: &str) -> Result<(), String> {
-    let namespaces: Api<Namespace> = Api::all(environment.client.clone());
-    match namespaces.delete(name, &DeleteParams::background()).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-        Err(error) => return Err(format!("namespace {name} could not be deleted: {error}")),
-    }
-    let budget = environment.deadlines.namespace_gone;
-    let what = Expectation::new(format!("namespace {name}"), "to be gone", budget);
-    let gone = wait::object(&namespaces, name, what, |namespace| match namespace {
-        None => Verdict::Ready(()),
-        Some(_) => Verdict::NotYet("it is terminating".to_owned()),
-    });
-    gone.await.map_err(|error| error.to_string())
+        _ => None,
+    })
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -290,14 +266,26 @@ mod tests {
 
     #[test]
     fn an_answer_of_the_api_server_is_no_fault_of_the_environment() {
-        let status = kube::core::Status {
-            code: 422,
-            ..Default::default()
+        let answer = |code: u16, message: &str| {
+            let status = kube::core::Status {
+                code,
+                message: message.to_owned(),
+                ..Default::default()
+            };
+            let refused = Err::<(), _>(kube::Error::Api(Box::new(status)));
+            environment_fault(&refused.context("apply").unwrap_err()).is_some()
         };
-        let refused = Err::<(), _>(kube::Error::Api(Box::new(status)))
-            .context("apply")
-            .unwrap_err();
-        assert_eq!(environment_fault(&refused), None);
+        assert!(!answer(422, "Invalid value"));
+        assert!(!answer(
+            403,
+            "pods \"vk-0\" is forbidden: violates PodSecurity \"restricted:latest\""
+        ));
+        assert!(answer(
+            403,
+            "pods is forbidden: User \"ci\" cannot list resource \"pods\""
+        ));
+        assert!(answer(401, "Unauthorized"));
+        assert!(answer(503, "etcdserver: leader changed"));
         let unreachable = || kube::Error::Service(Box::new(std::io::Error::other("gone")));
         let plain = Err::<(), _>(unreachable()).context("apply").unwrap_err();
         assert!(environment_fault(&plain).is_some());

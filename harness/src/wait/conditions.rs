@@ -1,24 +1,12 @@
-//! What the state of a pod or a job means: pure functions over Kubernetes objects.
-//!
-//! "Doom" is a state that does not heal by waiting: the wait that sees it ends at once and repeats its text.
+//! What the state of a pod or a job means: pure functions over Kubernetes objects. Which states do not heal by waiting is
+//! in [`super::doom`].
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 
 use super::Verdict;
-
-/// Reasons of a waiting container that no amount of waiting cures. `ErrImagePull` is not among them: the kubelet
-/// tries again, and says `ImagePullBackOff` when that failed too.
-const DOOMED_WAITING: [&str; 6] = [
-    "CrashLoopBackOff",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-];
+pub use super::doom::{doom, doom_of_hook};
 
 /// Whether the pod's `Ready` condition is true and it is not going away.
 pub fn is_ready(pod: &Pod) -> bool {
@@ -39,18 +27,23 @@ pub fn is_running(pod: &Pod) -> bool {
             .all(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
 }
 
-/// Why the pod will not run, if its state is one that does not heal.
-pub fn doom(pod: &Pod) -> Option<String> {
-    let name = pod.name_any();
-    let unhealthy = container_statuses(pod)
-        .iter()
-        .find_map(|status| container_doom(&name, status));
-    unhealthy.or_else(|| unschedulable(pod))
-}
-
-/// Why a hook's pod will not run. That it crashes is for its Job to judge; that it cannot even be started does not heal.
-pub fn doom_of_hook(pod: &Pod) -> Option<String> {
-    doom(pod).filter(|doom| !doom.contains("CrashLoopBackOff"))
+/// A probe that cannot run, as the kubelet's event about it says: the image does not have its program.
+pub fn probe_without_program(event: &Event) -> Option<String> {
+    let message = event.message.as_deref()?;
+    let program = message.split("exec: \"").nth(1)?.split('"').next()?;
+    if !message.contains("probe errored") || !message.contains("not found") {
+        return None;
+    }
+    let probe = message.split(' ').next()?.to_lowercase();
+    let pod = event.involved_object.name.as_deref()?;
+    let why = if program == "sh" {
+        "the image has no shell"
+    } else {
+        "the image does not have it"
+    };
+    Some(format!(
+        "the {probe} probe of pod {pod} cannot run {program:?}: {why}"
+    ))
 }
 
 /// How the pod looks, in the words of `kubectl get pods`: `Running 0/1, CrashLoopBackOff, 2 restarts`.
@@ -148,7 +141,7 @@ pub fn container_statuses(pod: &Pod) -> &[ContainerStatus] {
         .unwrap_or_default()
 }
 
-fn has_condition(pod: &Pod, type_: &str, value: &str) -> bool {
+pub(super) fn has_condition(pod: &Pod, type_: &str, value: &str) -> bool {
     let conditions = pod
         .status
         .as_ref()
@@ -159,23 +152,8 @@ fn has_condition(pod: &Pod, type_: &str, value: &str) -> bool {
         .any(|condition| condition.type_ == type_ && condition.status == value)
 }
 
-fn container_doom(pod: &str, status: &ContainerStatus) -> Option<String> {
-    let waiting = status.state.as_ref()?.waiting.as_ref()?;
-    let reason = waiting.reason.as_deref()?;
-    if !DOOMED_WAITING.contains(&reason) {
-        return None;
-    }
-    let mut text = format!("pod {pod}, container {}: {reason}", status.name);
-    if let Some(code) = exit_code(status) {
-        text.push_str(&format!(", last {code}, {} restarts", status.restart_count));
-    } else if let Some(message) = &waiting.message {
-        text.push_str(&format!(": {message}"));
-    }
-    Some(text)
-}
-
 /// `exit code 1` of the container's present or last termination.
-fn exit_code(status: &ContainerStatus) -> Option<String> {
+pub(super) fn exit_code(status: &ContainerStatus) -> Option<String> {
     let terminated = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
         state
             .as_ref()
@@ -187,19 +165,6 @@ fn exit_code(status: &ContainerStatus) -> Option<String> {
         || format!("exit code {code}"),
         |signal| format!("exit code {code}, signal {signal}"),
     ))
-}
-
-/// A pod that no node takes. A claim that is still being bound is normal for a moment, and not meant here.
-fn unschedulable(pod: &Pod) -> Option<String> {
-    let conditions = pod.status.as_ref()?.conditions.as_deref()?;
-    let refused = conditions.iter().find(|condition| {
-        condition.type_ == "PodScheduled"
-            && condition.status == "False"
-            && condition.reason.as_deref() == Some("Unschedulable")
-    })?;
-    let message = refused.message.as_deref().unwrap_or("no reason given");
-    (!message.contains("persistentvolumeclaim") && !message.contains("PersistentVolumeClaim"))
-        .then(|| format!("pod {}: FailedScheduling: {message}", pod.name_any()))
 }
 
 #[cfg(test)]
@@ -232,36 +197,6 @@ status:
             describe(Some(&crashing)),
             "Running 0/1, CrashLoopBackOff, 3 restarts"
         );
-    }
-
-    #[test]
-    fn a_first_pull_error_may_heal_and_a_back_off_does_not() {
-        let waiting = |reason: &str| {
-            pod(&CRASHING
-                .replace("CrashLoopBackOff", reason)
-                .replace("{terminated: {exitCode: 1}}", "{}"))
-        };
-        assert_eq!(doom(&waiting("ErrImagePull")), None);
-        assert_eq!(doom(&waiting("ContainerCreating")), None);
-        assert!(
-            doom(&waiting("ImagePullBackOff"))
-                .unwrap()
-                .ends_with("ImagePullBackOff: back-off 20s")
-        );
-    }
-
-    #[test]
-    fn a_pod_that_fits_no_node_is_doomed_but_not_one_that_waits_for_its_claim() {
-        let yaml = "
-metadata: {name: vk-0}
-status:
-  conditions:
-  - {type: PodScheduled, status: 'False', reason: Unschedulable, message: 'MESSAGE'}
-";
-        let doomed = pod(&yaml.replace("MESSAGE", "0/1 nodes are available: 1 Insufficient memory."));
-        assert!(doom(&doomed).unwrap().contains("FailedScheduling: 0/1 nodes"));
-        let waiting = pod(&yaml.replace("MESSAGE", "pod has unbound immediate PersistentVolumeClaims"));
-        assert_eq!(doom(&waiting), None);
     }
 
     #[test]

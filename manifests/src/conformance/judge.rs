@@ -23,6 +23,9 @@ const SERVER_VARIABLES: [&str; 5] = [
     "VALKEY_EXTRA_FLAGS",
 ];
 
+/// Volumes that the README documents.
+const VOLUMES: [&str; 4] = ["config", "data", "tmp", "run"];
+
 /// Who rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renderer {
@@ -270,6 +273,12 @@ fn is_own_business(difference: &Difference, renderer: Renderer) -> bool {
     }
     let path = difference.path.as_str();
     if !is_documented(&difference.object) || path.contains(".initContainers") {
+        return true;
+    }
+    let volume = path
+        .split_once(".volumes[")
+        .and_then(|(_, rest)| rest.split(']').next());
+    if volume.is_some_and(|name| !VOLUMES.contains(&name)) {
         return true;
     }
     let Some((_, in_container)) = path.split_once(".containers[") else {

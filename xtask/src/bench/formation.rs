@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use harness::cluster::{Cluster, EmbeddedOptions, EmbeddedProvider, PortForward};
+use harness::images::SeenImages;
 use harness::report::EventSink;
 use harness::secret::Password;
 use harness::timeline::Timeline;
 use harness::trial::observer::is_server;
+use harness::trial::placement::{NAMESPACE_PREFIX, Placement};
 use harness::trial::{Context, Environment, Profile, TrialId, Turns};
 use harness::valkey::cluster_info::ClusterInfo;
 use harness::valkey::{Connection, Dialer, dial_and_connect};
@@ -96,9 +98,11 @@ impl Deployment {
             client: provider.client(),
             capabilities: provider.capabilities().clone(),
             run: bench.run.clone(),
+            placement: Placement::default(),
             profile: Profile::Fast,
             deadlines: Profile::Fast.deadlines(),
             seed: 0,
+            images: SeenImages::default(),
             turns: Turns::new(1),
             keep: false,
             evidence: std::env::temp_dir(),
@@ -110,7 +114,7 @@ impl Deployment {
             mode: Mode::Cluster,
             variant: Variant::Rpm,
         };
-        let namespace = id.namespace(&bench.run);
+        let namespace = id.namespace(NAMESPACE_PREFIX, &bench.run);
         let object: Namespace =
             serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a literal namespace");
         let namespaces: Api<Namespace> = Api::all(provider.client());

@@ -1,0 +1,199 @@
+//! A client for a cluster that has a life of its own: its API server is restarted, fails over and throttles.
+//!
+//! kube's client itself waits out 429, 503 and 504, as long as `Retry-After` says. What it hands back is a connection
+//! that could not be made or that broke. A request that never reached the server is sent again, whatever it is; one that
+//! may have reached it only if doing it twice is the same as doing it once. Watches restart by themselves (`crate::wait`).
+
+use std::error::Error;
+use std::time::Duration;
+
+use http::{Method, Request, Response, header};
+use kube::client::{Body, ClientBuilder};
+use kube::{Client, Config};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower::BoxError;
+use tower::buffer::BufferLayer;
+use tower::retry::{Policy, RetryLayer};
+
+/// How many requests may wait for their turn. The trials of a run have a few dozen under way.
+const QUEUE: usize = 1024;
+
+/// How often a request is sent again. With the delays below that bridges 40 seconds: more than an API server takes to
+/// restart, or a load balancer to notice.
+const RETRIES: u32 = 12;
+
+/// The delay before the first repetition; it doubles up to [`LONGEST_DELAY`].
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// A client that bridges the restart of an API server.
+pub fn connect(config: Config) -> Result<Client, kube::Error> {
+    let builder = ClientBuilder::try_from(config)?
+        .with_layer(&BufferLayer::new(QUEUE))
+        .with_layer(&RetryLayer::new(Reconnect::default()));
+    Ok(builder.build())
+}
+
+/// Sends again what can be sent again.
+#[derive(Debug, Clone, Default)]
+struct Reconnect {
+    attempts: u32,
+}
+
+impl<B> Policy<Request<Body>, Response<B>, BoxError> for Reconnect {
+    type Future = Sleep;
+
+    fn retry(
+        &mut self,
+        request: &mut Request<Body>,
+        result: &mut Result<Response<B>, BoxError>,
+    ) -> Option<Sleep> {
+        let error = result.as_ref().err()?;
+        if self.attempts == RETRIES || !(never_sent(error.as_ref()) || is_repeatable(request)) {
+            return None;
+        }
+        let delay = FIRST_DELAY
+            .saturating_mul(1 << self.attempts.min(16))
+            .min(LONGEST_DELAY);
+        self.attempts += 1;
+        // Time itself is the point: a back-off.
+        Some(sleep_until(Instant::now() + delay))
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        let mut copy = Request::new(request.body().try_clone()?);
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        *copy.headers_mut() = request.headers().clone();
+        *copy.extensions_mut() = request.extensions().clone();
+        Some(copy)
+    }
+}
+
+/// Whether the connection was never made.
+fn never_sent(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let connecting = error
+            .downcast_ref::<hyper_util::client::legacy::Error>()
+            .is_some_and(hyper_util::client::legacy::Error::is_connect);
+        if connecting {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Whether doing it twice is the same as doing it once. An upgrade is a GET that runs a command or opens a stream.
+fn is_repeatable(request: &Request<Body>) -> bool {
+    let content = request.headers().get(header::CONTENT_TYPE);
+    let applies = content.is_some_and(|content| content.as_bytes().starts_with(b"application/apply-patch"));
+    match *request.method() {
+        Method::GET => !request.headers().contains_key(header::UPGRADE),
+        Method::DELETE => true,
+        Method::PATCH => applies,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::Api;
+    use kube::api::PostParams;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const ANSWER: &str = "{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"a\"}}";
+
+    /// A server that drops its first `broken` connections once it has read a request, and counts all of them.
+    async fn server(broken: usize) -> (Client, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let count = Arc::new(AtomicUsize::new(0));
+        let seen = count.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let number = seen.fetch_add(1, Ordering::SeqCst);
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                if number >= broken {
+                    let length = ANSWER.len();
+                    let answer = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+                         Connection: close\r\n\r\n{ANSWER}"
+                    );
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            }
+        });
+        let url = format!("http://{address}")
+            .parse()
+            .expect("an address makes a URL");
+        (
+            connect(Config::new(url)).expect("a client needs no server"),
+            count,
+        )
+    }
+
+    #[tokio::test]
+    async fn a_read_is_repeated_until_the_server_is_back() {
+        let (client, count) = server(2).await;
+        let found = Api::<ConfigMap>::namespaced(client, "x").get("a").await;
+        assert_eq!(
+            found.expect("the third answers").metadata.name.as_deref(),
+            Some("a")
+        );
+        assert_eq!(count.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn a_creation_that_may_have_arrived_is_not_repeated() {
+        let (client, count) = server(1).await;
+        let api = Api::<ConfigMap>::namespaced(client, "x");
+        let created = api.create(&PostParams::default(), &ConfigMap::default()).await;
+        assert!(
+            matches!(created, Err(kube::Error::Service(_) | kube::Error::HyperError(_))),
+            "{created:?}"
+        );
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_creation_that_never_left_is_repeated() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        drop(listener);
+        let url = format!("http://{address}")
+            .parse()
+            .expect("an address makes a URL");
+        let client = connect(Config::new(url)).expect("a client needs no server");
+        let api = Api::<ConfigMap>::namespaced(client, "x");
+        let late = async {
+            tokio::task::yield_now().await;
+            let listener = TcpListener::bind(address).await.expect("the port is still free");
+            let (mut stream, _) = listener.accept().await.expect("the request comes again");
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            let length = ANSWER.len();
+            let answer = format!("HTTP/1.1 201 Created\r\nContent-Length: {length}\r\n\r\n{ANSWER}");
+            stream
+                .write_all(answer.as_bytes())
+                .await
+                .expect("the client listens");
+        };
+        let params = PostParams::default();
+        let object = ConfigMap::default();
+        let (created, ()) = tokio::join!(api.create(&params, &object), late);
+        assert!(created.is_ok(), "{created:?}");
+    }
+}

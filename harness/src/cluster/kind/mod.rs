@@ -1,0 +1,299 @@
+//! The kind provider: a cluster in containers, made for the run and gone with it. `kind` and `docker` do the work; each of
+//! their failures is told apart ([`KindError`]).
+
+mod ready;
+mod tool;
+
+use std::path::{Path, PathBuf};
+
+use embedded_cluster::images::ImageStore;
+use futures::future::BoxFuture;
+use kube::Client;
+use kube::config::Kubeconfig;
+
+use super::survey::Survey;
+use super::{Capabilities, ChosenContext, Cluster, ClusterError, Kept, Provenance};
+use crate::images;
+
+pub use tool::{KindError, Tools};
+
+const PROVIDER: &str = "kind";
+
+/// Where the published node images are.
+const NODE_REPOSITORY: &str = "kindest/node";
+
+/// How to have a kind cluster.
+#[derive(Debug, Clone)]
+pub struct KindOptions {
+    /// Its configuration; see `kind-config/`.
+    pub config: PathBuf,
+    /// The tag of the node image, such as `v1.36.2`; `None` takes the one that kind itself comes with.
+    pub kube_version: Option<String>,
+    /// A cluster that is there already, used and left.
+    pub reuse: Option<String>,
+    /// The programs.
+    pub tools: Tools,
+}
+
+/// A cluster that runs in containers.
+pub struct KindProvider {
+    name: String,
+    /// Left as it is when the run ends.
+    borrowed: bool,
+    tools: Tools,
+    kubeconfig_file: PathBuf,
+    kubeconfig: Kubeconfig,
+    client: Client,
+    capabilities: Capabilities,
+    provenance: Provenance,
+}
+
+impl KindProvider {
+    /// Makes a cluster named after `run` (or takes the one to be used again), waits until it is of use, and loads the run's
+    /// images, already in `store`, into it. Its kubeconfig is kept in `folder`: the user's own is not touched.
+    ///
+    /// # Errors
+    /// See [`KindError`]; what was made is removed again.
+    pub async fn start(
+        options: KindOptions,
+        run: &str,
+        folder: &Path,
+        store: &ImageStore,
+        images: Vec<images::Provenance>,
+    ) -> Result<Self, ClusterError> {
+        let tools = options.tools.clone();
+        tools.check().await.map_err(failed)?;
+        let name = options.reuse.clone().unwrap_or_else(|| run.to_owned());
+        let known = tools.clusters().await.map_err(failed)?;
+        match (known.contains(&name), &options.reuse) {
+            (true, None) => return Err(failed(KindError::Exists { name })),
+            (false, Some(_)) => return Err(failed(KindError::Absent { name, known })),
+            _ => {}
+        }
+        let file = folder.join(format!("{name}.kubeconfig"));
+        let borrowed = options.reuse.is_some();
+        let started = async {
+            if borrowed {
+                let text = tools
+                    .run("kind", &["get", "kubeconfig", "--name", &name])
+                    .await
+                    .map_err(failed)?;
+                write_private(&file, &text).map_err(failed)?;
+            } else {
+                create(&options, &name, &file).await.map_err(failed)?;
+            }
+            Self::prepare(&tools, &name, &file, store, images).await
+        };
+        match started.await {
+            Ok((kubeconfig, client, survey, provenance)) => Ok(Self {
+                capabilities: survey.capabilities(provenance.images.iter().all(|image| !image.stand_in)),
+                name,
+                borrowed,
+                tools,
+                kubeconfig_file: file,
+                kubeconfig,
+                client,
+                provenance,
+            }),
+            Err(error) => {
+                if !borrowed {
+                    // What went wrong is worth more than that the rest could not be removed.
+                    let _ = delete(&tools, &name, &file).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn prepare(
+        tools: &Tools,
+        name: &str,
+        file: &Path,
+        store: &ImageStore,
+        images: Vec<images::Provenance>,
+    ) -> Result<(Kubeconfig, Client, Survey, Provenance), ClusterError> {
+        let other = |source: Box<dyn std::error::Error + Send + Sync>| ClusterError::Start {
+            provider: PROVIDER,
+            source,
+        };
+        let kubeconfig = Kubeconfig::read_from(file).map_err(|error| other(error.into()))?;
+        let context = ChosenContext::in_kubeconfig(&format!("kind-{name}"), kubeconfig)
+            .await
+            .map_err(|error| other(error.into()))?;
+        let version = context.version().await?;
+        let client = context.client()?;
+        ready::wait_until_usable(&client)
+            .await
+            .map_err(|error| other(error.into()))?;
+        load(tools, name, store, &images).await?;
+        let survey = Survey::take(&client, None, &std::collections::BTreeMap::new())
+            .await
+            .map_err(|error| other(error.into()))?;
+        let mut provenance = survey.provenance(PROVIDER, version);
+        provenance.images = images;
+        Ok((context.kubeconfig().clone(), client, survey, provenance))
+    }
+}
+
+/// `kind create cluster`, with a kubeconfig of its own.
+async fn create(options: &KindOptions, name: &str, file: &Path) -> Result<(), KindError> {
+    let image = options
+        .kube_version
+        .as_ref()
+        .map(|version| format!("{NODE_REPOSITORY}:{version}"));
+    let (config, file) = (text(&options.config)?, text(file)?);
+    let mut arguments = vec![
+        "create",
+        "cluster",
+        "--name",
+        name,
+        "--config",
+        config,
+        "--kubeconfig",
+        file,
+        "--wait",
+        "180s",
+    ];
+    if let Some(image) = &image {
+        arguments.extend(["--image", image]);
+    }
+    options.tools.run("kind", &arguments).await.map(drop)
+}
+
+/// Puts the images into every node, from one archive.
+async fn load(
+    tools: &Tools,
+    name: &str,
+    store: &ImageStore,
+    images: &[images::Provenance],
+) -> Result<(), ClusterError> {
+    let io = |source| {
+        failed(KindError::File {
+            path: std::env::temp_dir(),
+            source,
+        })
+    };
+    let folder = tempfile::tempdir().map_err(io)?;
+    let archive = folder.path().join("images.tar");
+    let (store, path) = (store.clone(), archive.clone());
+    let references: Vec<String> = images.iter().map(|image| image.reference.clone()).collect();
+    let exported = tokio::task::spawn_blocking(move || {
+        let references: Vec<&str> = references.iter().map(String::as_str).collect();
+        store.export_archive(&references, path)
+    });
+    let exported = exported.await.expect("writing an archive does not panic");
+    exported.map_err(|source| ClusterError::Images(source.into()))?;
+    let archive = text(&archive).map_err(failed)?;
+    tools
+        .run("kind", &["load", "image-archive", archive, "--name", name])
+        .await
+        .map(drop)
+        .map_err(failed)
+}
+
+async fn delete(tools: &Tools, name: &str, file: &Path) -> Result<(), KindError> {
+    let kubeconfig = text(file)?;
+    tools
+        .run(
+            "kind",
+            &["delete", "cluster", "--name", name, "--kubeconfig", kubeconfig],
+        )
+        .await?;
+    match std::fs::remove_file(file) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(KindError::File {
+            path: file.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn write_private(file: &Path, content: &str) -> Result<(), KindError> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let opened = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(file);
+    opened
+        .and_then(|mut file| file.write_all(content.as_bytes()))
+        .map_err(|source| KindError::File {
+            path: file.to_owned(),
+            source,
+        })
+}
+
+/// A path as an argument.
+fn text(path: &Path) -> Result<&str, KindError> {
+    path.to_str().ok_or_else(|| KindError::File {
+        path: path.to_owned(),
+        source: std::io::Error::other("its name is not UTF-8"),
+    })
+}
+
+fn failed(source: KindError) -> ClusterError {
+    ClusterError::Start {
+        provider: PROVIDER,
+        source: source.into(),
+    }
+}
+
+impl Cluster for KindProvider {
+    fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    fn kubeconfig(&self) -> Kubeconfig {
+        self.kubeconfig.clone()
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
+    fn save_logs<'a>(&'a self, folder: &'a Path) -> BoxFuture<'a, Result<(), ClusterError>> {
+        Box::pin(async move {
+            let ended = |source: KindError| ClusterError::End {
+                provider: PROVIDER,
+                action: "asked for its logs",
+                source: source.into(),
+            };
+            let folder = folder.join("kind-logs");
+            let folder = text(&folder).map_err(ended)?;
+            let arguments = ["export", "logs", folder, "--name", &self.name];
+            self.tools.run("kind", &arguments).await.map(drop).map_err(ended)
+        })
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<(), ClusterError>> {
+        Box::pin(async move {
+            if self.borrowed {
+                return Ok(());
+            }
+            delete(&self.tools, &self.name, &self.kubeconfig_file)
+                .await
+                .map_err(|source| ClusterError::End {
+                    provider: PROVIDER,
+                    action: "deleted",
+                    source: source.into(),
+                })
+        })
+    }
+
+    fn keep(self: Box<Self>) -> BoxFuture<'static, Result<Kept, ClusterError>> {
+        let kept = Kept {
+            reach: format!(
+                "kubectl --kubeconfig {} get pods -A",
+                self.kubeconfig_file.display()
+            ),
+            remove: format!("kind delete cluster --name {}", self.name),
+        };
+        Box::pin(std::future::ready(Ok(kept)))
+    }
+}

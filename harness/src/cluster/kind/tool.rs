@@ -1,0 +1,255 @@
+//! The programs `kind` and `docker`: how they are run, and what their failures mean.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use tokio::process::Command;
+
+/// The oldest `kind` that this provider is written for: it loads OCI archives and knows containerd 2.
+const OLDEST: (u32, u32) = (0, 24);
+
+/// Why there is no kind cluster. Each is the machine's fault, and says what mends it.
+#[derive(Debug, thiserror::Error)]
+pub enum KindError {
+    /// A program is missing.
+    #[error("{program} is not on PATH; {remedy}")]
+    Missing {
+        /// Which one.
+        program: &'static str,
+        /// What mends it.
+        remedy: &'static str,
+    },
+    /// The engine is there, and its daemon is not.
+    #[error("the Docker daemon does not answer (is it running, and may this user use it?): {said}")]
+    NoDaemon {
+        /// What docker said.
+        said: String,
+    },
+    /// An old kind.
+    #[error("{found} is too old: kind v{}.{} or newer is needed (https://kind.sigs.k8s.io)", OLDEST.0, OLDEST.1)]
+    TooOld {
+        /// What it says of itself.
+        found: String,
+    },
+    /// The disk of the engine is full.
+    #[error("the disk is full: `docker system df` says with what, `docker system prune` frees it: {said}")]
+    DiskFull {
+        /// What was said.
+        said: String,
+    },
+    /// A cluster of that name is there.
+    #[error(
+        "a kind cluster named {name} exists already, perhaps from a run that was killed: use it with `--reuse {name}`, or \
+         remove it with `kind delete cluster --name {name}`"
+    )]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// The cluster that is to be used again is not there.
+    #[error("there is no kind cluster named {name}; there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })]
+    Absent {
+        /// The name.
+        name: String,
+        /// Those that are there.
+        known: Vec<String>,
+    },
+    /// The node image cannot be had.
+    #[error("the node image cannot be had{}: {said}", image.as_ref().map(|image| format!(" ({image})")).unwrap_or_default())]
+    NodeImage {
+        /// Which one, if it was chosen.
+        image: Option<String>,
+        /// What was said.
+        said: String,
+    },
+    /// Something else.
+    #[error("`{command}` failed ({status}): {said}")]
+    Failed {
+        /// The command.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// The end of what it wrote.
+        said: String,
+    },
+    /// A file could not be read or written.
+    #[error("{} cannot be used", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl KindError {
+    /// The command that would mend it, as far as one can be said.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Missing {
+                program: "docker", ..
+            } => "sudo apt-get install docker.io",
+            Self::NoDaemon { .. } => {
+                "sudo systemctl start docker && sudo usermod --append --groups docker \"$USER\""
+            }
+            Self::DiskFull { .. } => "docker system prune",
+            Self::Exists { .. } => "cargo xtask sweep --cluster kind",
+            _ => "go install sigs.k8s.io/kind@latest",
+        }
+    }
+}
+
+/// Runs programs, found on a PATH of its own in tests.
+#[derive(Debug, Clone, Default)]
+pub struct Tools {
+    path: Option<PathBuf>,
+}
+
+impl Tools {
+    /// The programs in `folder`, before those on PATH.
+    pub fn first_in(folder: &Path) -> Self {
+        Self {
+            path: Some(folder.to_owned()),
+        }
+    }
+
+    /// Checks that both programs are there, new enough and of use; returns kind's version.
+    ///
+    /// # Errors
+    /// Whatever is missing, first things first.
+    pub async fn check(&self) -> Result<String, KindError> {
+        let docker = self
+            .output("docker", &["version", "--format", "{{.Server.Version}}"])
+            .await?;
+        if !docker.status.success() {
+            return Err(KindError::NoDaemon { said: said(&docker) });
+        }
+        let version = self.run("kind", &["version"]).await?.trim().to_owned();
+        if parse_version(&version).is_none_or(|version| version < OLDEST) {
+            return Err(KindError::TooOld { found: version });
+        }
+        Ok(version)
+    }
+
+    /// The names of the clusters that there are.
+    ///
+    /// # Errors
+    /// When kind cannot tell.
+    pub async fn clusters(&self) -> Result<Vec<String>, KindError> {
+        // "No kind clusters found." goes to standard error.
+        let listed = self.run("kind", &["get", "clusters"]).await?;
+        Ok(listed
+            .lines()
+            .map(|line| line.trim().to_owned())
+            .filter(|line| !line.is_empty())
+            .collect())
+    }
+
+    /// Runs a program to its end, and returns what it printed.
+    ///
+    /// # Errors
+    /// What its failure means.
+    pub async fn run(&self, program: &'static str, arguments: &[&str]) -> Result<String, KindError> {
+        let output = self.output(program, arguments).await?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(meaning(program, arguments, &output))
+    }
+
+    async fn output(&self, program: &'static str, arguments: &[&str]) -> Result<Output, KindError> {
+        let mut command = match self.path.as_ref().map(|folder| folder.join(program)) {
+            Some(own) => Command::new(own),
+            None => Command::new(program),
+        };
+        // The program ends with a run that is interrupted.
+        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        command.output().await.map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => missing(program),
+            _ => KindError::File {
+                path: program.into(),
+                source,
+            },
+        })
+    }
+}
+
+fn missing(program: &'static str) -> KindError {
+    let remedy = match program {
+        "docker" => {
+            "install Docker Engine (https://docs.docker.com/engine/install), or use --cluster embedded"
+        }
+        _ => {
+            "install it from https://kind.sigs.k8s.io (`go install sigs.k8s.io/kind@latest`), or use --cluster embedded"
+        }
+    };
+    KindError::Missing { program, remedy }
+}
+
+/// What a failed command means, read from what it said.
+fn meaning(program: &str, arguments: &[&str], output: &Output) -> KindError {
+    let said = said(output);
+    let lower = said.to_lowercase();
+    let value_of = |flag: &str| {
+        let mut rest = arguments.iter().skip_while(|argument| **argument != flag);
+        rest.nth(1).map(|value| (*value).to_owned())
+    };
+    if lower.contains("no space left on device") || lower.contains("disk quota exceeded") {
+        return KindError::DiskFull { said };
+    }
+    if lower.contains("cannot connect to the docker daemon") {
+        return KindError::NoDaemon { said };
+    }
+    if lower.contains("node(s) already exist for a cluster with the name") {
+        return KindError::Exists {
+            name: value_of("--name").unwrap_or_default(),
+        };
+    }
+    if lower.contains("failed to pull image") || lower.contains("manifest unknown") {
+        return KindError::NodeImage {
+            image: value_of("--image"),
+            said,
+        };
+    }
+    KindError::Failed {
+        command: format!("{program} {}", arguments.join(" ")),
+        status: output.status.to_string(),
+        said,
+    }
+}
+
+/// The end of what a program wrote, on standard error before standard output.
+fn said(output: &Output) -> String {
+    const LINES: usize = 12;
+    let text = [&output.stderr, &output.stdout].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let lines: Vec<&str> = text
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+/// Major and minor of `kind v0.29.0 go1.24.2 linux/amd64`.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let number = text.split_whitespace().find_map(|word| {
+        word.strip_prefix('v')
+            .or(Some(word))
+            .filter(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+    })?;
+    let mut parts = number.split('.').map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_what_kind_says() {
+        assert_eq!(parse_version("kind v0.29.0 go1.24.2 linux/amd64"), Some((0, 29)));
+        assert_eq!(parse_version("kind version 0.26.0"), Some((0, 26)));
+        assert_eq!(parse_version("nothing"), None);
+    }
+}

@@ -1,0 +1,314 @@
+//! How long a wait waits depends on what the cluster shows. While it pulls an image, makes a volume, sets a pod up or
+//! restarts a container, the clock of a deadline stands still, within reason: a slow registry is no fault of the
+//! deployment, and a short deadline shall not make it one.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio::time::Instant;
+
+use super::conditions::{container_statuses, is_terminating};
+use super::{conditions, doom};
+
+/// How much longer a wait may become. A published image of 200 MB takes minutes on a slow line; what takes longer is a
+/// matter for a person.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// When the cluster was busy with one namespace. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Patience(Arc<Mutex<Vec<Busy>>>);
+
+/// A time during which there was nothing to do but wait.
+#[derive(Debug, Clone)]
+struct Busy {
+    since: Instant,
+    until: Option<Instant>,
+}
+
+impl Patience {
+    /// How much of the time since `start` does not count, because the cluster was busy.
+    pub fn excused(&self, start: Instant) -> Duration {
+        self.excused_at(start, Instant::now())
+    }
+
+    fn excused_at(&self, start: Instant, now: Instant) -> Duration {
+        let times = self.0.lock().expect("no code panics while it holds the times");
+        let excused: Duration = times
+            .iter()
+            .map(|busy| {
+                busy.until
+                    .unwrap_or(now)
+                    .saturating_duration_since(busy.since.max(start))
+            })
+            .sum();
+        excused.min(LONGEST)
+    }
+
+    /// Notes whether the cluster is busy from `now` on.
+    fn note(&self, busy: bool, now: Instant) {
+        let mut times = self.0.lock().expect("no code panics while it holds the times");
+        let open = times.last_mut().filter(|last| last.until.is_none());
+        match (open, busy) {
+            (Some(last), false) => last.until = Some(now),
+            (None, true) => times.push(Busy {
+                since: now,
+                until: None,
+            }),
+            (Some(_), true) | (None, false) => {}
+        }
+    }
+
+    /// Follows what the cluster does for `namespace`, until it is dropped. `tell` hears of every change.
+    pub async fn follow(self, client: Client, namespace: String, tell: impl Fn(&str)) {
+        let config = watcher::Config::default;
+        let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
+        let claims = Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace);
+        let events = Api::<Event>::namespaced(client, &namespace);
+        let mut changes = stream::select(
+            stream::select(
+                watcher::watcher(pods, config())
+                    .default_backoff()
+                    .filter_map(pod_change)
+                    .boxed(),
+                watcher::watcher(claims, config())
+                    .default_backoff()
+                    .filter_map(claim_change)
+                    .boxed(),
+            ),
+            watcher::watcher(events, config())
+                .default_backoff()
+                .filter_map(pull_change)
+                .boxed(),
+        );
+        let mut seen = Seen::default();
+        let mut before = None;
+        while let Some(change) = changes.next().await {
+            seen.apply(change);
+            let busy = seen.busy();
+            self.note(busy.is_some(), Instant::now());
+            if busy != before {
+                tell(busy.as_deref().unwrap_or("nothing is waited for any more"));
+                before = busy;
+            }
+        }
+    }
+}
+
+/// What is known of a namespace.
+#[derive(Debug, Default)]
+struct Seen {
+    pods: BTreeMap<String, Pod>,
+    claims: BTreeMap<String, PersistentVolumeClaim>,
+    /// The image that is being pulled, by the uid of its pod.
+    pulls: BTreeMap<String, String>,
+}
+
+enum Change {
+    Pod(String, Option<Box<Pod>>),
+    Claim(String, Option<Box<PersistentVolumeClaim>>),
+    Pull { pod: String, image: Option<String> },
+}
+
+impl Seen {
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Pod(name, Some(pod)) => drop(self.pods.insert(name, *pod)),
+            Change::Pod(name, None) => drop(self.pods.remove(&name)),
+            Change::Claim(name, Some(claim)) => drop(self.claims.insert(name, *claim)),
+            Change::Claim(name, None) => drop(self.claims.remove(&name)),
+            Change::Pull {
+                pod,
+                image: Some(image),
+            } => drop(self.pulls.insert(pod, image)),
+            Change::Pull { pod, image: None } => drop(self.pulls.remove(&pod)),
+        }
+    }
+
+    /// What the cluster is busy with, in words.
+    fn busy(&self) -> Option<String> {
+        let pods = self
+            .pods
+            .values()
+            .filter(|pod| !is_terminating(pod) && doom::doom(pod).is_none());
+        let pod = pods.into_iter().find_map(|pod| self.pod_is_made(pod));
+        pod.or_else(|| self.claims.values().find_map(claim_is_bound))
+    }
+
+    fn pod_is_made(&self, pod: &Pod) -> Option<String> {
+        let name = pod.name_any();
+        let pulling = self.pulls.get(&pod.uid().unwrap_or_default());
+        container_statuses(pod).iter().find_map(|status| {
+            let waiting = status.state.as_ref()?.waiting.as_ref()?;
+            let message = waiting.message.as_deref().unwrap_or_default();
+            match waiting.reason.as_deref()? {
+                "ContainerCreating" | "PodInitializing" => match pulling {
+                    Some(image) => Some(format!("pod {name}: image {image} is being pulled")),
+                    // Before that condition is true, volumes are attached and mounted, and the network is set up.
+                    None => conditions::has_condition(pod, "PodReadyToStartContainers", "False")
+                        .then(|| format!("pod {name}: its volumes and network are being set up")),
+                },
+                "ErrImagePull" | "ImagePullBackOff" if doom::pull_may_heal(message) => {
+                    Some(format!("pod {name}: the image will be pulled again: {message}"))
+                }
+                "CrashLoopBackOff" => Some(format!(
+                    "pod {name}: container {} is being restarted",
+                    status.name
+                )),
+                _ => None,
+            }
+        })
+    }
+}
+
+fn claim_is_bound(claim: &PersistentVolumeClaim) -> Option<String> {
+    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+    let going = claim.metadata.deletion_timestamp.is_some();
+    (phase == Some("Pending") && !going)
+        .then(|| format!("claim {}: its volume is being made", claim.name_any()))
+}
+
+async fn pod_change(event: Result<watcher::Event<Pod>, watcher::Error>) -> Option<Change> {
+    match event.ok()? {
+        watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) => {
+            Some(Change::Pod(pod.name_any(), Some(Box::new(pod))))
+        }
+        watcher::Event::Delete(pod) => Some(Change::Pod(pod.name_any(), None)),
+        watcher::Event::Init | watcher::Event::InitDone => None,
+    }
+}
+
+async fn claim_change(
+    event: Result<watcher::Event<PersistentVolumeClaim>, watcher::Error>,
+) -> Option<Change> {
+    match event.ok()? {
+        watcher::Event::Apply(claim) | watcher::Event::InitApply(claim) => {
+            Some(Change::Claim(claim.name_any(), Some(Box::new(claim))))
+        }
+        watcher::Event::Delete(claim) => Some(Change::Claim(claim.name_any(), None)),
+        watcher::Event::Init | watcher::Event::InitDone => None,
+    }
+}
+
+async fn pull_change(event: Result<watcher::Event<Event>, watcher::Error>) -> Option<Change> {
+    let (watcher::Event::Apply(event) | watcher::Event::InitApply(event)) = event.ok()? else {
+        return None;
+    };
+    let pod = event.involved_object.uid.clone()?;
+    match event.reason.as_deref()? {
+        "Pulling" => {
+            let message = event.message.unwrap_or_default();
+            let image = message.split('"').nth(1).unwrap_or("of its container").to_owned();
+            Some(Change::Pull {
+                pod,
+                image: Some(image),
+            })
+        }
+        "Pulled" | "Failed" => Some(Change::Pull { pod, image: None }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn pod(conditions: &str, waiting: &str, restarts: i32) -> Pod {
+        serde_yaml::from_str(&format!(
+            "{{metadata: {{name: vk-0, uid: u}}, status: {{conditions: {conditions}, containerStatuses: [{{name: valkey,
+               ready: false, image: x, imageID: x, restartCount: {restarts}, state: {{waiting: {waiting}}}}}]}}}}"
+        ))
+        .expect("the test's own YAML is a pod")
+    }
+
+    const NOT_SET_UP: &str = "[{type: PodReadyToStartContainers, status: 'False'}]";
+
+    #[rstest]
+    #[case("[]", "{reason: ContainerCreating}", 0, None)]
+    #[case(
+        NOT_SET_UP,
+        "{reason: ContainerCreating}",
+        0,
+        Some("pod vk-0: its volumes and network are being set up")
+    )]
+    #[case(
+        "[]",
+        "{reason: CrashLoopBackOff}",
+        1,
+        Some("pod vk-0: container valkey is being restarted")
+    )]
+    #[case("[]", "{reason: CrashLoopBackOff}", 5, None)]
+    #[case("[]", "{reason: ImagePullBackOff, message: 'v:0: not found'}", 0, None)]
+    #[case(
+        "[]",
+        "{reason: ImagePullBackOff, message: i/o timeout}",
+        0,
+        Some("pod vk-0: the image will be pulled again: i/o timeout")
+    )]
+    fn what_merely_takes_time_is_waited_for(
+        #[case] conditions: &str,
+        #[case] waiting: &str,
+        #[case] restarts: i32,
+        #[case] expected: Option<&str>,
+    ) {
+        let mut seen = Seen::default();
+        seen.apply(Change::Pod(
+            "vk-0".into(),
+            Some(Box::new(pod(conditions, waiting, restarts))),
+        ));
+        assert_eq!(seen.busy().as_deref(), expected);
+    }
+
+    #[test]
+    fn a_pull_is_waited_for_until_it_has_ended() {
+        let mut seen = Seen::default();
+        let creating = pod("[]", "{reason: ContainerCreating}", 0);
+        seen.apply(Change::Pod("vk-0".into(), Some(Box::new(creating))));
+        seen.apply(Change::Pull {
+            pod: "u".into(),
+            image: Some("p/v:9".into()),
+        });
+        assert_eq!(seen.busy().unwrap(), "pod vk-0: image p/v:9 is being pulled");
+        seen.apply(Change::Pull {
+            pod: "u".into(),
+            image: None,
+        });
+        assert_eq!(seen.busy(), None);
+    }
+
+    #[test]
+    fn a_claim_is_waited_for_until_it_is_bound() {
+        let claim = |phase: &str| -> PersistentVolumeClaim {
+            serde_yaml::from_str(&format!(
+                "{{metadata: {{name: data-vk-0}}, status: {{phase: {phase}}}}}"
+            ))
+            .unwrap()
+        };
+        let mut seen = Seen::default();
+        seen.apply(Change::Claim("c".into(), Some(Box::new(claim("Pending")))));
+        assert_eq!(seen.busy().unwrap(), "claim data-vk-0: its volume is being made");
+        seen.apply(Change::Claim("c".into(), Some(Box::new(claim("Bound")))));
+        assert_eq!(seen.busy(), None);
+    }
+
+    #[test]
+    fn only_busy_time_after_the_start_is_excused_and_not_without_bound() {
+        let (patience, origin) = (Patience::default(), Instant::now());
+        let at = |seconds: u64| origin + Duration::from_secs(seconds);
+        let excused = |now: u64| patience.excused_at(at(20), at(now)).as_secs();
+        patience.note(true, at(0));
+        patience.note(true, at(24));
+        assert_eq!(excused(25), 5);
+        patience.note(false, at(25));
+        assert_eq!(excused(75), 5);
+        patience.note(true, at(80));
+        assert_eq!(excused(90), 15);
+        assert_eq!(excused(10_000), LONGEST.as_secs());
+    }
+}

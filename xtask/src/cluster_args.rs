@@ -1,0 +1,203 @@
+//! Where trials run, as typed and as meant: the arguments that `e2e`, `sweep` and `doctor` share.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use harness::cluster::kind::Tools;
+use harness::cluster::{ChosenContext, KindOptions, KubeconfigOptions};
+use harness::trial::placement::{NAMESPACE_PREFIX, Placement, PodSecurity, PullSecret};
+use scenarios::session::ClusterChoice;
+
+use crate::cli::ProfileArg;
+use crate::exit::UsageError;
+
+/// The longest prefix that leaves room for a readable name in the 63 characters of a namespace.
+const LONGEST_PREFIX: usize = 20;
+
+/// Which cluster, as typed.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArgs {
+    /// Where the trials run.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) cluster: ClusterKind,
+    /// kubeconfig: the context; never the current one by accident.
+    #[arg(long, value_name = "NAME", required_if_eq("cluster", "kubeconfig"))]
+    context: Option<String>,
+    /// kubeconfig: the file [default: KUBECONFIG, or ~/.kube/config].
+    #[arg(long, value_name = "PATH")]
+    kubeconfig: Option<PathBuf>,
+    /// kind: single-node, multi-node (three workers in three zones), or the path of a configuration [default: single-node].
+    #[arg(long, value_name = "NAME|PATH")]
+    kind_config: Option<String>,
+    /// kind: the Kubernetes version, as the tag of a node image [default: the one that kind comes with].
+    #[arg(long, value_name = "vX.Y.Z", value_parser = kube_version)]
+    kube_version: Option<String>,
+    /// kind: use this cluster, and leave it.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["kind_config", "kube_version"])]
+    reuse: Option<String>,
+}
+
+/// What the site asks of the trials, as typed.
+#[derive(Debug, Args)]
+pub(crate) struct PlacementArgs {
+    /// What the name of every namespace begins with.
+    #[arg(long, value_name = "PREFIX", default_value = NAMESPACE_PREFIX, value_parser = namespace_prefix)]
+    pub(crate) namespace_prefix: String,
+    /// The Pod Security level that is enforced in every namespace; restricted adds a seccomp profile to the chart's values
+    /// [default: restricted, and baseline with --profile default].
+    #[arg(long, value_enum)]
+    pod_security: Option<PodSecurityArg>,
+    /// The storage class of the claims [default: the cluster's own default].
+    #[arg(long, value_name = "NAME")]
+    storage_class: Option<String>,
+    /// A label of the nodes that the servers may run on; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    node_selector: Vec<(String, String)>,
+    /// A Secret of the cluster's for pulling the images; it is copied into every namespace.
+    #[arg(long, value_name = "[NAMESPACE/]NAME")]
+    image_pull_secret: Option<String>,
+}
+
+/// Where trials can run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClusterKind {
+    /// A single-process Kubernetes on this machine.
+    #[default]
+    Embedded,
+    /// Kubernetes in containers, made for the run; needs Docker and kind.
+    Kind,
+    /// Any Kubernetes that a kubeconfig leads to.
+    Kubeconfig,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PodSecurityArg {
+    Restricted,
+    Baseline,
+    Privileged,
+}
+
+impl ClusterArgs {
+    /// What was typed, as the cluster that it means. A flag of another provider is an error, never ignored.
+    pub(crate) fn resolve(self) -> Result<ClusterChoice, UsageError> {
+        let Self {
+            cluster,
+            context,
+            kubeconfig,
+            kind_config,
+            kube_version,
+            reuse,
+        } = self;
+        let only_for = |flag: &str, given: bool, kind: ClusterKind| {
+            if given && cluster != kind {
+                let kind = kind.to_possible_value().expect("no kind is hidden");
+                return Err(UsageError(format!("{flag} needs --cluster {}", kind.get_name())));
+            }
+            Ok(())
+        };
+        only_for("--context", context.is_some(), ClusterKind::Kubeconfig)?;
+        only_for("--kubeconfig", kubeconfig.is_some(), ClusterKind::Kubeconfig)?;
+        only_for("--kind-config", kind_config.is_some(), ClusterKind::Kind)?;
+        only_for("--kube-version", kube_version.is_some(), ClusterKind::Kind)?;
+        only_for("--reuse", reuse.is_some(), ClusterKind::Kind)?;
+        Ok(match cluster {
+            ClusterKind::Embedded => ClusterChoice::Embedded,
+            ClusterKind::Kind => ClusterChoice::Kind(KindOptions {
+                config: kind_configuration(kind_config.as_deref().unwrap_or("single-node"))?,
+                kube_version,
+                reuse,
+                tools: Tools::default(),
+            }),
+            ClusterKind::Kubeconfig => ClusterChoice::Kubeconfig(KubeconfigOptions {
+                context: context.expect("clap requires it with --cluster kubeconfig"),
+                file: kubeconfig,
+            }),
+        })
+    }
+}
+
+impl PlacementArgs {
+    /// What was typed, as what it means on `cluster`: a Secret without a namespace is in the context's own.
+    pub(crate) async fn resolve(
+        self,
+        cluster: &ClusterChoice,
+        profile: ProfileArg,
+    ) -> anyhow::Result<Placement> {
+        let image_pull_secret = match self.image_pull_secret {
+            None => None,
+            Some(given) => Some(pull_secret(&given, cluster).await?),
+        };
+        let level = self.pod_security.unwrap_or(match profile {
+            ProfileArg::Fast => PodSecurityArg::Restricted,
+            ProfileArg::Default => PodSecurityArg::Baseline,
+        });
+        Ok(Placement {
+            namespace_prefix: self.namespace_prefix,
+            pod_security: match level {
+                PodSecurityArg::Restricted => PodSecurity::Restricted,
+                PodSecurityArg::Baseline => PodSecurity::Baseline,
+                PodSecurityArg::Privileged => PodSecurity::Privileged,
+            },
+            storage_class: self.storage_class,
+            node_selector: self.node_selector.into_iter().collect::<BTreeMap<_, _>>(),
+            image_pull_secret,
+        })
+    }
+}
+
+async fn pull_secret(given: &str, cluster: &ClusterChoice) -> anyhow::Result<PullSecret> {
+    let (namespace, name) = match (given.split_once('/'), cluster) {
+        (Some((namespace, name)), _) => (namespace.to_owned(), name),
+        (None, ClusterChoice::Kubeconfig(which)) => {
+            (ChosenContext::find(which).await?.namespace().to_owned(), given)
+        }
+        (None, ClusterChoice::Embedded | ClusterChoice::Kind(_)) => ("default".to_owned(), given),
+    };
+    Ok(PullSecret {
+        namespace,
+        name: name.to_owned(),
+    })
+}
+
+/// One of this project's configurations, by its name, or a file.
+fn kind_configuration(given: &str) -> Result<PathBuf, UsageError> {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kind-config");
+    let named = ours.join(given).with_extension("yaml");
+    [named, PathBuf::from(given)]
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            UsageError(format!(
+                "{given:?} is neither single-node, multi-node, nor a file"
+            ))
+        })
+}
+
+/// Node images are tagged with whole versions only: which patch a minor version has is not guessed.
+pub(crate) fn kube_version(text: &str) -> Result<String, String> {
+    let numbers: Vec<&str> = text.strip_prefix('v').unwrap_or_default().split('.').collect();
+    let whole = numbers.len() == 3 && numbers.iter().all(|number| number.parse::<u32>().is_ok());
+    if whole {
+        return Ok(text.to_owned());
+    }
+    Err("a node image's version is vX.Y.Z; those of a kind release are in its release notes".to_owned())
+}
+
+fn namespace_prefix(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if !starts || text.len() > LONGEST_PREFIX || !text.chars().all(fits) {
+        return Err(format!(
+            "a prefix has 1 to {LONGEST_PREFIX} lower-case letters, digits and dashes, and does not begin with a dash"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label is KEY=VALUE".to_owned()),
+    }
+}

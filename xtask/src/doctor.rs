@@ -1,0 +1,132 @@
+//! `cargo xtask doctor`: which clusters this machine can run trials on, why not the others, and what would make it so.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use embedded_cluster::supervisor::{EmbeddedCluster, Options};
+use harness::cluster::embedded::start_error;
+use harness::cluster::kind::Tools;
+use harness::images;
+use harness::trial::run::format_error;
+use kube::config::Kubeconfig;
+
+use crate::exit;
+
+/// One line of the screen, and what hangs from it.
+struct Finding {
+    what: &'static str,
+    usable: Result<String, String>,
+    /// What to type: to use it, or to make it usable.
+    command: String,
+}
+
+/// Runs the command. It succeeds when the default provider does.
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+    let findings = [
+        runtime.block_on(embedded()),
+        runtime.block_on(kind()),
+        kubeconfig(),
+        images_at_hand(),
+    ];
+    for Finding {
+        what,
+        usable,
+        command,
+    } in &findings
+    {
+        let (word, why) = match usable {
+            Ok(how) => ("usable", how),
+            Err(why) => ("NOT usable", why),
+        };
+        println!("{what:<11} {word:<11} {}\n{:24}$ {command}", indented(why), "");
+    }
+    let default = findings[0].usable.is_ok();
+    Ok(ExitCode::from(if default {
+        exit::QUALIFIED
+    } else {
+        exit::ENVIRONMENT
+    }))
+}
+
+/// Starts one, as a run would: what the kernel allows is known only then.
+async fn embedded() -> Finding {
+    let command = "cargo xtask e2e".to_owned();
+    let usable = match images::open_store() {
+        Err(error) => Err(format_error(&error.into())),
+        Ok(store) => match EmbeddedCluster::start(Options::new("doctor", store.dir())).await {
+            Ok(cluster) => {
+                cluster.stop().await;
+                Ok("a cluster was started and stopped".to_owned())
+            }
+            Err(error) => Err(format_error(&start_error(error).into())),
+        },
+    };
+    Finding {
+        what: "embedded",
+        command: if usable.is_ok() {
+            command
+        } else {
+            format!("sudo -E env PATH=\"$PATH\" {command}")
+        },
+        usable,
+    }
+}
+
+async fn kind() -> Finding {
+    let checked = Tools::default().check().await;
+    let command = match &checked {
+        Ok(_) => "cargo xtask e2e --cluster kind".to_owned(),
+        Err(error) => error.remedy().to_owned(),
+    };
+    Finding {
+        what: "kind",
+        usable: checked
+            .map(|version| format!("Docker answers, {version}; the node image is pulled when it is needed"))
+            .map_err(|error| error.to_string()),
+        command,
+    }
+}
+
+/// Contexts are named, and none is tried: what they lead to is somebody's.
+fn kubeconfig() -> Finding {
+    let contexts = Kubeconfig::read().map(|kubeconfig| {
+        kubeconfig
+            .contexts
+            .into_iter()
+            .map(|context| context.name)
+            .collect::<Vec<_>>()
+    });
+    let (usable, context) = match contexts {
+        Ok(contexts) if !contexts.is_empty() => {
+            let first = contexts[0].clone();
+            (
+                Ok(format!("contexts: {} (not tried)", contexts.join(", "))),
+                first,
+            )
+        }
+        Ok(_) => (Err("the kubeconfig has no context".to_owned()), "NAME".to_owned()),
+        Err(error) => (Err(format_error(&error.into())), "NAME".to_owned()),
+    };
+    let file = if usable.is_ok() { "" } else { " --kubeconfig PATH" };
+    Finding {
+        what: "kubeconfig",
+        usable,
+        command: format!("cargo xtask e2e --cluster kubeconfig --context {context}{file}"),
+    }
+}
+
+/// Images are pulled where there is a network; without one, a server on this machine stands in.
+fn images_at_hand() -> Finding {
+    Finding {
+        what: "stand-ins",
+        usable: images::host_binaries()
+            .map(|_| "a Valkey server and client for images without a registry are at hand".to_owned())
+            .map_err(|error| format_error(&error.into())),
+        command: "cargo xtask e2e --image-source stand-in".to_owned(),
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.replace('\n', &format!("\n{:24}", ""))
+}

@@ -157,7 +157,6 @@ fn run_and_report(shared: &SharedSession, folder: &Path) -> Result<RunReport> {
         keep: false,
         chart: None,
         jobs: 1,
-        chart: None,
         evidence: folder.join("evidence"),
     };
     let begun = runner::begun(started, &options);

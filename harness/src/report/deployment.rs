@@ -37,7 +37,6 @@ pub struct Deployment {
 
 /// A chart on disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct ChartSource {
     /// The name in its `Chart.yaml`.
     pub name: String,

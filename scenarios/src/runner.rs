@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use harness::cluster::Provenance;
-use harness::report::deployment::Deployment;
+use harness::report::deployment::{ChartSource, Deployment};
 use harness::report::model::SCHEMA_VERSION;
 use harness::report::verdict::verdict;
 use harness::report::{Event, RunReport, RunVerdict, TrialReport};
@@ -99,7 +99,13 @@ pub fn begun(started: Started, options: &SessionOptions) -> RunReport {
         profile: options.profile.name().to_owned(),
         seed: options.seed,
         provenance: Provenance::default(),
-        deployment: Deployment::of_project(options.profile),
+        deployment: Deployment {
+            chart: options
+                .chart
+                .as_ref()
+                .map(|chart| ChartSource::of_folder(chart.folder())),
+            ..Deployment::of_project(options.profile)
+        },
         catalogue: registry::trials()
             .iter()
             .map(|trial| trial.id.to_string())

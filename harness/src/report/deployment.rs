@@ -44,6 +44,18 @@ pub struct ChartSource {
     pub version: String,
 }
 
+impl ChartSource {
+    /// The chart in `folder`, as its `Chart.yaml` names it; by its folder where that says nothing.
+    pub fn of_folder(folder: &Path) -> Self {
+        let text = std::fs::read_to_string(folder.join("Chart.yaml")).unwrap_or_default();
+        let mut chart: Self = serde_yaml::from_str(&text).unwrap_or_default();
+        if chart.name.is_empty() {
+            chart.name = folder.display().to_string();
+        }
+        chart
+    }
+}
+
 impl Deployment {
     /// What a run under `profile` deploys from the project's own manifests.
     pub fn of_project(profile: Profile) -> Self {

@@ -81,7 +81,12 @@ $leaving
 EOF
 }
 
-complete() { whole "$REPLICAS"; }
+# A departing node that was being introduced to a peer at the moment of its reset is known again, under another ID.
+complete() {
+  back=$(strangers "$REPLICAS") || { echo "every pod to tell which nodes it knows"; return 1; }
+  [ -z "$back" ] || take_out >&2
+  whole "$REPLICAS"
+}
 
 (wait_for "$PATIENCE_SECONDS" someone_runs) ||
   die "nobody can tell whether slots must be moved; to upgrade all the same, set cluster.drainBeforeScaleDown=false"

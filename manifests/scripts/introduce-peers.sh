@@ -31,6 +31,8 @@ introduce() {
     '') return 0 ;;
     "$POD_IP:$PORT@"*' connected') return 0 ;;
   esac
+  # A server that has been reset since, because its pod leaves, must not be brought back under its new ID.
+  [ "$(at "$POD_IP" CLUSTER MYID)" = "$1" ] || return 0
   if answer=$(on "$2" CLUSTER MEET "$POD_IP" "$PORT" "$BUS_PORT"); then
     log "asked pod $(pod "$2"), which had this node at ${held%%@*}, to meet it at $POD_IP"
   else

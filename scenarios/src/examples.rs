@@ -92,6 +92,7 @@ fn values(context: &Context, example: &Example) -> Result<Values> {
     let mut values = example.values().context(example.file)?;
     let own = values.config.custom_config.clone();
     context.environment().profile.apply(&mut values);
+    context.environment().placement.apply(&mut values);
     values.config.custom_config = format!("{own}{}", values.config.custom_config);
     context.password().expose().clone_into(&mut values.auth.password);
     Ok(values)

@@ -131,8 +131,7 @@ async fn without_downtime(context: &mut Context) -> Result<()> {
         "operations failed while the password was rotated: {obstacles:?}"
     );
     context.servers_have(new.clone());
-    context.start_load().await?;
-    context.stop_load(NO_DOWNTIME).await?;
+    context.verify_data().await?;
     context.rolling_restart().await?;
     context
         .verify_credentials(&[

@@ -25,11 +25,9 @@ fn real() -> Value {
 
 #[test]
 fn the_published_schema_is_what_the_types_say() {
-    assert_eq!(
-        include_str!("../schema/report-v1.json"),
-        schema(),
-        "run `cargo xtask report schema`"
-    );
+    // Compared as a whole: the difference is in the version control system once the file is written.
+    let current = include_str!("../schema/report-v1.json") == schema();
+    assert!(current, "the model has changed: run `cargo xtask report schema`");
 }
 
 #[test]

@@ -65,8 +65,11 @@ async fn tells_everybody(context: &mut Context) -> Result<()> {
     });
     let teller: Pod = serde_json::from_value(serde_json::json!({
         "metadata": {"name": "teller"},
-        "spec": {"restartPolicy": "Never", "containers": [{
+        "spec": {"restartPolicy": "Never", "securityContext": {
+            "runAsNonRoot": true, "runAsUser": 1001, "seccompProfile": {"type": "RuntimeDefault"},
+        }, "containers": [{
             "name": "teller",
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
             "image": image,
             "command": ["sh", "-c", format!("env; echo 'requirepass {plain}'; echo '{encoded}'; echo \"$0\""), plain],
             "env": [{"name": "VALKEY_PASSWORD", "value": plain}, {"name": "ENCODED", "value": encoded}],
@@ -93,7 +96,11 @@ fn search_everything(shared: &SharedSession) -> Result<()> {
             report.trials[0].outcome
         );
     };
-    ensure!(cause.is_some(), "the triage knows this cause");
+    ensure!(
+        cause.is_some(),
+        "the triage does not know this cause: {:?}",
+        report.trials[0].outcome
+    );
     let password = PASSWORD.lock().expect("nobody panics with it").clone();
     let password = password.context("the trial did not begin")?;
     let plain = password.expose().to_owned();

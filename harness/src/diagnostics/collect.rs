@@ -8,6 +8,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, ListParams, LogParams};
 use kube::{Resource, ResourceExt};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::evidence::Evidence;
@@ -54,11 +55,15 @@ pub async fn collect(context: &Context, error: &anyhow::Error) -> Evidence {
 
 async fn list<K>(context: &Context, what: &str, gaps: &mut Vec<String>) -> Vec<K>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Serialize
+        + DeserializeOwned
+        + Debug,
 {
     let api: Api<K> = Api::namespaced(context.client(), context.namespace());
     match tokio::time::timeout(PATIENCE, api.list(&ListParams::default())).await {
-        Ok(Ok(list)) => list.items,
+        Ok(Ok(list)) => list.items.iter().map(|item| clean(context, item)).collect(),
         Ok(Err(error)) => {
             gaps.push(format!("{what}: {error}"));
             Vec::new()
@@ -68,6 +73,13 @@ where
             Vec::new()
         }
     }
+}
+
+/// The same without passwords: an object's specification may have them in environments and on command lines.
+fn clean<T: Serialize + DeserializeOwned>(context: &Context, found: &T) -> T {
+    let mut tree = serde_json::to_value(found).expect("what was read from the API is plain JSON");
+    context.redactor().redact_json(&mut tree);
+    serde_json::from_value(tree).expect("without passwords it is of the same kind")
 }
 
 async fn logs(context: &Context, evidence: &mut Evidence) {
@@ -108,7 +120,7 @@ async fn log(context: &Context, pod: &Pod, container: &str, previous: bool) -> O
 /// What the servers themselves say, if anything was installed.
 async fn servers(context: &Context, evidence: &mut Evidence) {
     match tokio::time::timeout(2 * PATIENCE, context.observe()).await {
-        Ok(Ok(seen)) => evidence.observation = Some(seen),
+        Ok(Ok(seen)) => evidence.observation = Some(clean(context, &seen)),
         Ok(Err(error)) => evidence.gaps.push(format!(
             "the servers' views: {}",
             context.redact(&error.to_string())
@@ -125,7 +137,7 @@ async fn servers(context: &Context, evidence: &mut Evidence) {
         let name = pod.name_any();
         let read = context.read_file(&name, "/data/nodes.conf");
         if let Ok(Ok(text)) = tokio::time::timeout(PATIENCE, read).await {
-            evidence.nodes_conf.insert(name, text);
+            evidence.nodes_conf.insert(name, context.redact(&text));
         }
     }
 }

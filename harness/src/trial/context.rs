@@ -349,7 +349,8 @@ impl Context {
         std::mem::take(&mut self.record)
     }
 
-    pub(super) fn redactor(&self) -> &Redactor {
+    /// What removes the trial's passwords.
+    pub(crate) fn redactor(&self) -> &Redactor {
         &self.redactor
     }
 

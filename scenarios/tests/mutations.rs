@@ -21,6 +21,8 @@ use scenarios::shared::{SharedSession, THREADS};
 mod broken;
 #[path = "mutations/finding.rs"]
 mod finding;
+#[path = "mutations/operations.rs"]
+mod operations;
 
 use finding::Finding;
 
@@ -39,16 +41,27 @@ struct Mutation {
     finding: Finding,
 }
 
-/// Makes a [`Mutation`] of a function over the rendered objects.
+/// Makes a [`Mutation`] of a function over the rendered objects, or of an `operation` that goes wrong.
 macro_rules! mutation {
     ($function:ident, $mode:ident, $variant:ident, $hopeless:expr, $finding:expr) => {
+        mutation!(@ $function, $mode, $variant, $hopeless, $finding, |context| Box::pin(deploy(
+            context,
+            broken::$function
+        )))
+    };
+    (operation $function:ident, $mode:ident, $variant:ident, $hopeless:expr, $finding:expr) => {
+        mutation!(@ $function, $mode, $variant, $hopeless, $finding, |context| Box::pin(
+            operations::$function(context)
+        ))
+    };
+    (@ $function:ident, $mode:ident, $variant:ident, $hopeless:expr, $finding:expr, $body:expr) => {
         Mutation {
             scenario: Scenario {
                 name: stringify!($function),
                 fits: everywhere,
                 lacks: nothing,
                 long: false,
-                body: |context| Box::pin(deploy(context, broken::$function)),
+                body: $body,
             },
             mode: Mode::$mode,
             variant: Variant::$variant,
@@ -61,7 +74,31 @@ macro_rules! mutation {
 const HOPELESS: bool = true;
 const RUNS: bool = false;
 
-const MUTATIONS: [Mutation; 16] = [
+const MUTATIONS: [Mutation; 19] = [
+    mutation!(
+        operation key_deleted,
+        Standalone,
+        Rpm,
+        RUNS,
+        Finding::Checks(&["data"], "slots 5 (1): expected every acknowledged key")
+    ),
+    mutation!(
+        operation lifetime_removed,
+        Standalone,
+        Rpm,
+        RUNS,
+        Finding::Checks(&["data"], "1 keys immortal")
+    ),
+    mutation!(
+        operation rebalance_skipped,
+        Cluster,
+        Rpm,
+        HOPELESS,
+        Finding::Checks(
+            &["cluster_state", "topology", "balance"],
+            "primaries with slots: expected 4, saw 3"
+        )
+    ),
     mutation!(
         without_masterauth,
         Cluster,

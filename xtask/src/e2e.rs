@@ -61,7 +61,8 @@ pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
     let begun = runner::begun(started, &plan.session);
     let names: Vec<String> = plan.trials.iter().map(|trial| trial.id.to_string()).collect();
     let journal = Journal::begin(&plan.folder, &begun, &names, Box::new(std::io::stderr()))?;
-    let (events, reporters) = EventSink::start(vec![reporter(), Box::new(journal)]);
+    // What is said to have ended is on disk by then.
+    let (events, reporters) = EventSink::start(vec![Box::new(journal), reporter()]);
     let code = runtime.block_on(execute(plan, started, begun, events));
     // Stragglers of an interrupted run hold clones of the sink; they are dropped with the runtime.
     drop(runtime);

@@ -172,7 +172,8 @@ where
             };
             std::future::ready(step)
         });
-    until(what, verdicts).await
+    // On the heap: every wait is part of its caller's future, up to the whole of a scenario.
+    until(what, Box::pin(verdicts)).await
 }
 
 /// How long one watch request lasts. A connection that died without a word is noticed soon after; an intact one is
@@ -204,7 +205,7 @@ where
         let seen = observe().await;
         Some((Ok(seen), (ticker, observe)))
     });
-    until(what, verdicts).await
+    until(what, Box::pin(verdicts)).await
 }
 
 /// The primitive itself: the first ready verdict of a stream, or why there was none in time.

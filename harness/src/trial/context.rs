@@ -163,8 +163,8 @@ impl Context {
 
     /// Renders the chart and installs it, hooks included.
     pub async fn install(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
-        let bundle = self.bundle(&values).await?;
-        self.install_bundle(values, bundle).await
+        let bundle = Box::pin(self.bundle(&values)).await?;
+        Box::pin(self.install_bundle(values, bundle)).await
     }
 
     /// Installs manifests that differ from what `values` render: how the tests of the checks break a deployment.
@@ -192,7 +192,7 @@ impl Context {
         self.values = Some(values);
         let installed = tokio::select! {
             biased;
-            installed = self.release.insert(release).install(bundle) => installed.map_err(TrialError::from),
+            installed = Box::pin(self.release.insert(release).install(bundle)) => installed.map_err(TrialError::from),
             hopeless = hopeless(&observer, &[UNABLE_TO_SYNC]) => Err(hopeless),
         };
         self.steps.end(step, installed.is_ok());
@@ -232,8 +232,8 @@ impl Context {
 
     /// Renders the chart anew and upgrades the release, hooks included.
     pub async fn upgrade(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
-        let bundle = self.render_upgrade(&values).await?;
-        self.upgrade_bundle(values, bundle).await
+        let bundle = Box::pin(self.render_upgrade(&values)).await?;
+        Box::pin(self.upgrade_bundle(values, bundle)).await
     }
 
     /// Upgrades to manifests that differ from what `values` render.
@@ -247,7 +247,7 @@ impl Context {
         }
         let step = self.steps.begin("upgrade");
         let release = self.release.as_mut().ok_or(TrialError::NotInstalled)?;
-        let upgraded = release.upgrade(bundle).await;
+        let upgraded = Box::pin(release.upgrade(bundle)).await;
         self.steps.end(step, upgraded.is_ok());
         self.record_values(&values);
         self.values = Some(values);

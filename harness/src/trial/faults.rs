@@ -56,7 +56,7 @@ impl Context {
         let deadline = self.environment().deadlines.hook;
         let killer = kill_job_in_the_middle(self.pods(), self.observer(&values), before, deadline);
         let killer = tokio::spawn(killer);
-        let scaled = self.scale(values).await;
+        let scaled = Box::pin(self.scale(values)).await;
         let killed = killer
             .await
             .unwrap_or_else(|_| Err("it was not tried".to_owned()));

@@ -70,7 +70,7 @@ impl Work {
                 self.events.normal(self.claim.as_ref(), reason, &message).await;
                 Ok(())
             }
-            Next::Provision { node } => self.provision(&node).await,
+            Next::Provision { node } => Box::pin(self.provision(&node)).await,
             Next::Bind { volume } => self.bind(&volume).await,
         }
     }

@@ -273,7 +273,7 @@ async fn initialize(
                 _ = stopped.wait_for(Option::is_some) => return false,
             }
         } else {
-            task(pod, container.clone(), Role::Init, stop).run().await;
+            Box::pin(task(pod, container.clone(), Role::Init, stop).run()).await;
             if stop.borrow().is_some() || pod.board.look(&name, super::board::Record::ready) != Some(true) {
                 return false;
             }

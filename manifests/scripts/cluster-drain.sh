@@ -91,7 +91,7 @@ complete() {
 (wait_for "$PATIENCE_SECONDS" someone_runs) ||
   die "nobody can tell whether slots must be moved; to upgrade all the same, set cluster.drainBeforeScaleDown=false"
 if nothing_departs; then exit 0; fi
-for i in $(ordinals "$REPLICAS"); do wait_for "$TIMEOUT_SECONDS" answers "$i"; done
+wait_for "$TIMEOUT_SECONDS" answer_all "$REPLICAS"
 seed=$(seed "$REPLICAS")
 wait_for "$TIMEOUT_SECONDS" no_migration_runs "$REPLICAS"
 wait_for "$TIMEOUT_SECONDS" slots_closed "$REPLICAS"

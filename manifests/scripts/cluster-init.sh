@@ -1,7 +1,7 @@
 # Forms the cluster: pods 0..P-1 become primaries with equal shares of the slots, the others their replicas. Does
 # nothing when it is formed.
 
-for i in $(ordinals "$REPLICAS"); do wait_for "$TIMEOUT_SECONDS" answers "$i"; done
+wait_for "$TIMEOUT_SECONDS" answer_all "$REPLICAS"
 log "all $REPLICAS pods answer"
 
 # A cluster that has all its slots and nodes is formed, whatever its roles are by now: after a failover pod 0 is

@@ -8,15 +8,13 @@ primaries_wanted=$((REPLICAS / (1 + REPLICAS_PER_PRIMARY)))
 # A password that this upgrade changed is not the running servers' until they restart (chart README, known
 # limitation 3). That is no failure of the upgrade; there is nothing that this Job could do for such pods.
 await_pods() {
-  accepted=0
-  for i in $(ordinals "$REPLICAS"); do wait_for "$TIMEOUT_SECONDS" running "$i"; done
-  for i in $(ordinals "$REPLICAS"); do refused "$i" || accepted=$((accepted + 1)); done
-  if [ "$accepted" = 0 ]; then
+  wait_for "$TIMEOUT_SECONDS" run_all "$REPLICAS"
+  if [ "$(ask_all "$REPLICAS" | grep -c '^PONG')" = 0 ]; then
     log "every pod still has the previous password: restart them to take up the new one; nothing is scaled now"
     exit 0
   fi
   # Some have it: a restart is under way, or pods were added and the others have the old password.
-  for i in $(ordinals "$REPLICAS"); do wait_for "$TIMEOUT_SECONDS" answers "$i"; done
+  wait_for "$TIMEOUT_SECONDS" answer_all "$REPLICAS"
 }
 
 # A pod that the cluster does not know, but that knows or serves something itself, comes with the volume of an
@@ -124,7 +122,7 @@ reshape() {
   place_replicas "$REPLICAS" "$seed" "$targets"
 }
 
-complete() { settled "$REPLICAS" && whole "$REPLICAS"; }
+complete() { ask_all "$REPLICAS" | judge "$REPLICAS" 'still agree knows ok links'; }
 
 await_pods
 seed=$(seed "$REPLICAS")

@@ -16,13 +16,14 @@ slot_range() {
 
 # A pod that belongs to a larger or other cluster must not be built into this one.
 refuse_strangers() {
-  ids=" "
-  for i in $(ordinals "$REPLICAS"); do ids="$ids$(node_id "$i") "; done
-  for i in $(ordinals "$REPLICAS"); do
-    strangers=$(on "$i" CLUSTER NODES | awk -v ids="$ids" '
-      NF >= 8 && $3 !~ /handshake/ && index(ids, " " $1 " ") == 0 { print $1 "@" $2 }')
-    [ -z "$strangers" ] || die "pod $(pod "$i") already belongs to a cluster with other nodes: $strangers"
-  done
+  stranger=$(ask_all "$REPLICAS" | awk '
+    $1 == "pod" && NF == 3 { pod = $2 }
+    NF >= 8 && length($1) == 40 && $3 !~ /handshake/ {
+      if ($3 ~ /myself/) own[$1] = 1
+      else { other[++n] = $1; address[n] = $2; by[n] = pod } }
+    END { for (k = 1; k <= n; k++) if (!(other[k] in own)) {
+      print "pod " by[k] " already belongs to a cluster with other nodes: " other[k] "@" address[k]; exit } }')
+  [ -z "$stranger" ] || die "$stranger"
 }
 
 # assign_slots I: gives primary I those of its slots that nobody has.
@@ -49,9 +50,10 @@ set_epoch() { on "$1" CLUSTER SET-CONFIG-EPOCH "$(($1 + 1))" >/dev/null || true;
 
 # Each pod meets each before it: gossip would spread the acquaintance too, but takes seconds for it.
 meet_all() {
+  told=$(ask_all "$REPLICAS")
   addresses=
   for i in $(ordinals "$REPLICAS"); do
-    at_i=$(address "$i")
+    at_i=$(printf '%s\n' "$told" | own_address "$i")
     [ -n "$at_i" ] || die "pod $(pod "$i") does not say its own address"
     printf '%s' "$addresses" | piped "$i" >/dev/null || die "pod $(pod "$i") cannot meet the others"
     addresses="${addresses}CLUSTER MEET $at_i
@@ -61,11 +63,14 @@ meet_all() {
 
 # introduced: knows_all, asking again for whoever is missing: an address may have been stale, a handshake lost.
 introduced() {
-  if reason=$(knows_all "$REPLICAS"); then return 0; fi
-  for i in $(ordinals "$REPLICAS"); do
-    known=$(on "$i" CLUSTER NODES | awk 'NF >= 8 && $3 !~ /handshake/' | grep -c .)
-    if [ "$i" != 0 ] && [ "$known" -lt "$REPLICAS" ]; then meet "$i" 0; fi
-  done
+  told=$(ask_all "$REPLICAS")
+  if reason=$(printf '%s\n' "$told" | judge "$REPLICAS" knows); then return 0; fi
+  lonely=$(printf '%s\n' "$told" | awk -v n="$REPLICAS" '
+    function verdict() { if (pod != "" && pod != 0 && known < n) print pod }
+    $1 == "pod" && NF == 3 { verdict(); pod = $3; known = 0 }
+    NF >= 8 && length($1) == 40 && $3 !~ /handshake/ { known++ }
+    END { verdict() }')
+  for i in $lonely; do meet "$i" 0; done
   echo "$reason"
   return 1
 }

@@ -23,10 +23,14 @@ die() {
 
 pod() { echo "$HOST_PREFIX$1"; }
 
-host() { echo "$HOST_PREFIX$1$HOST_SUFFIX"; }
-
 # ordinals N: 0 1 .. N-1
-ordinals() { awk -v n="$1" 'BEGIN { for (i = 0; i < n; i++) print i }' </dev/null; }
+ordinals() {
+  ordinal=0
+  while [ "$ordinal" -lt "$1" ]; do
+    echo "$ordinal"
+    ordinal=$((ordinal + 1))
+  done
+}
 
 # Runs a command for at most CALL_SECONDS, with and without coreutils' timeout.
 bounded() {
@@ -70,13 +74,13 @@ at() {
 
 # on ORDINAL COMMAND...: the same, for a pod.
 on() {
-  on_pod=$1
+  on_host=$HOST_PREFIX$1$HOST_SUFFIX
   shift
-  at "$(host "$on_pod")" "$@"
+  at "$on_host" "$@"
 }
 
 # piped ORDINAL: the commands on stdin, a line each, over one connection.
-piped() { bounded valkey-cli -e -h "$(host "$1")" -p "$PORT"; }
+piped() { bounded valkey-cli -e -h "$HOST_PREFIX$1$HOST_SUFFIX" -p "$PORT"; }
 
 # wait_for SECONDS CONDITION ARGS...: polls until the condition holds. What a failing condition prints is what
 # it is waiting for; that is logged while it lasts, and is the reason when time is up. A condition that cannot
@@ -84,8 +88,7 @@ piped() { bounded valkey-cli -e -h "$(host "$1")" -p "$PORT"; }
 wait_for() {
   wait_limit=$1
   shift
-  wait_start=$(date +%s)
-  wait_reported=$wait_start
+  wait_start=
   while :; do
     wait_reason=$("$@")
     case $? in
@@ -93,6 +96,7 @@ wait_for() {
       2) die "$wait_reason" ;;
     esac
     wait_now=$(date +%s)
+    [ -n "$wait_start" ] || { wait_start=$wait_now && wait_reported=$wait_now; }
     if [ $((wait_now - wait_start)) -ge "$wait_limit" ]; then
       die "gave up after $wait_limit s: $wait_reason"
     fi
@@ -104,78 +108,109 @@ wait_for() {
   done
 }
 
-# Condition: the pod answers PONG.
-answers() {
-  answer=$(on "$1" PING) && [ "$answer" = PONG ] && return 0
-  echo "pod $(pod "$1") to answer PING, last answer: $(printf '%s' "$answer" | head -n 1)"
-  return 1
-}
-
 # field NAME: the value of "NAME:value" on stdin (CLUSTER INFO, INFO).
 field() { awk -F '[:\r]' -v name="$1" '$1 == name { print $2; exit }'; }
 
 # node_id ORDINAL
 node_id() { on "$1" CLUSTER MYID | head -n 1; }
 
-# address ORDINAL: "ip port busport" as the node announces itself; CLUSTER MEET takes no names.
-address() {
-  on "$1" CLUSTER NODES | awk '/myself/ { split($2, a, "[,@]"); port = a[1]; sub(/.*:/, "", port); ip = a[1]
-    sub(/:[^:]*$/, "", ip); print ip, port, a[2]; exit }'
+# own_address ORDINAL: "ip port busport" as the pod announces itself, from what all pods say; CLUSTER MEET takes no names.
+own_address() {
+  awk -v wanted="$1" '
+    $1 == "pod" && NF == 3 { pod = $3 }
+    pod == wanted && NF >= 8 && $3 ~ /myself/ {
+      split($2, a, "[,@]"); port = a[1]; sub(/.*:/, "", port); ip = a[1]; sub(/:[^:]*$/, "", ip); print ip, port, a[2]; exit }'
 }
 
 # meet A B: A learns of B.
 meet() {
-  meet_at=$(address "$2")
+  meet_at=$({ echo "pod $(pod "$2") $2" && on "$2" CLUSTER NODES; } | own_address "$2")
   [ "${meet_at%% *}" != "" ] || return 1
   # shellcheck disable=SC2086 # three words
   on "$1" CLUSTER MEET $meet_at >/dev/null
 }
 
-# Conditions over the pods 0..N-1, each asked for its own view, over one connection for all questions.
+# Conditions over the pods 0..N-1, each asked for its own view, over one connection for all questions: starting a
+# process costs more than everything that a pod has to say, and a cluster is looked at many times.
 
-# ask_all N: for each pod a line "pod NAME" and what it says of the nodes, the cluster and its replication.
+# ask_all N: for each pod a line "pod NAME ORDINAL" and then all that it says. Servers before 9.0 answer the last
+# question with an error.
 ask_all() {
   for i in $(ordinals "$1"); do
-    echo "pod $HOST_PREFIX$i"
-    printf 'CLUSTER NODES\nCLUSTER INFO\nINFO replication\n' | piped "$i" 2>&1
+    echo "pod $HOST_PREFIX$i $i"
+    piped "$i" 2>&1 <<EOF
+PING
+CLUSTER NODES
+CLUSTER INFO
+INFO replication
+CLUSTER GETSLOTMIGRATIONS
+EOF
   done
 }
 
 # judge N PROMISES: reads these answers, prints the first promise that a pod's view breaks, and then fails.
-#   knows  the view holds exactly N nodes, none of them in handshake, failed, without address or out of touch
-#   ok     cluster_state:ok, with all slots assigned and reachable
-#   links  a replica's link to its primary is up
+#   runs     the pod answers, be it with a refusal of the password
+#   answers  it answers PONG
+#   knows    the view holds exactly N nodes, none of them in handshake, failed, without address or out of touch
+#   ok       cluster_state:ok, with all slots assigned and reachable
+#   links    a replica's link to its primary is up
+#   still    no atomic slot migration is under way
+#   agree    the view holds all the pods, names the same owner for each slot as the others', and has no slot in between
+# All but "runs" need a pod that answers CLUSTER INFO, and so does no promise at all.
 judge() {
   awk -v n="$1" -v promises="$2" '
     function broken(what) { print what; failed = 1; exit 1 }
-    function verdict() {
+    function verdict(id) {
       if (pod == "") return
-      if (state == "") broken("pod " pod " to answer CLUSTER INFO: " first)
+      if (promises ~ /runs/) { if (said !~ /^PONG|NOAUTH|WRONGPASS/) broken("pod " pod " to answer PING, last answer: " said); return }
+      if (promises ~ /answers/ && said != "PONG") broken("pod " pod " to answer PING, last answer: " said)
+      if (state == "") broken("pod " pod " to answer CLUSTER INFO: " (error == "" ? said : error))
       if (promises ~ /knows/ && nodes != n) broken("every pod to know " n " nodes: pod " pod " knows " nodes + 0 " nodes")
       if (promises ~ /knows/ && bad != "") broken("every pod to know " n " nodes: pod " pod " sees" bad)
       if (promises ~ /ok/ && (state != "ok" || slots != 16384))
         broken("cluster_state:ok on pod " pod ", which says " state " with " slots " of 16384 slots ok")
       if (promises ~ /links/ && role == "slave" && link != "up")
         broken("the replication link of pod " pod " to be up, it is " link)
+      if (promises ~ /still/ && moving != "") broken("the slot migration of pod " pod " to end, it is " moving)
+      if (promises ~ /agree/) {
+        if (open) broken("no slot to be open on pod " pod)
+        if (owners != count[1]) broken("pod " pod " to agree on the slots with pod " name[1])
+        for (id in map) if (map[id] != first_map[id]) broken("pod " pod " to agree on the slots with pod " name[1])
+      }
     }
-    $1 == "pod" && NF == 2 { verdict(); asked++; pod = $2; nodes = 0; bad = state = slots = role = link = first = ""; next }
+    $1 == "pod" && NF == 3 {
+      verdict(); pod = $2; name[++asked] = pod
+      nodes = open = owners = 0; bad = state = slots = role = link = said = error = moving = ""; split("", map); next }
     { sub(/\r$/, "") }
-    first == "" { first = $0 }
+    # The client remarks on a password that the server does not want or take; the answer itself follows.
+    /^AUTH failed/ { next }
+    said == "" { said = $0 }
+    error == "" && /^[A-Z]+ / && NF > 1 && !/^PONG/ { error = $0 }
     NF >= 8 && length($1) == 40 { nodes++; flags = "," $3 ","
       if (flags ~ /,(handshake|fail|fail\?|noaddr),/) bad = bad " " $2 "(" $3 ")"
-      else if ($8 != "connected") bad = bad " " $2 "(link " $8 ")" }
+      else if ($8 != "connected") bad = bad " " $2 "(link " $8 ")"
+      if (flags ~ /,myself,/) self[asked] = $1
+      if (flags !~ /,(handshake|noaddr),/) seen[asked, $1] = 1
+      if (/ \[/) open = 1
+      if (NF >= 9) { owners++
+        for (f = 9; f <= NF; f++) map[$1] = map[$1] " " $f
+        if (asked == 1) { first_map[$1] = map[$1]; count[1] = owners } } }
     /^cluster_state:/ { state = substr($0, 15) }
     /^cluster_slots_ok:/ { slots = substr($0, 18) }
     /^role:/ { role = substr($0, 6) }
     /^master_link_status:/ { link = substr($0, 20) }
+    previous == "state" && !/^(success|failed|cancell?ed)$/ { moving = $0 }
+    { previous = $0 }
     END { if (failed) exit 1; verdict()
       # Without answers nothing is broken, and nothing is shown either.
-      if (asked != n) broken("all " n " pods to be asked, " asked + 0 " were") }'
+      if (asked != n) broken("all " n " pods to be asked, " asked + 0 " were")
+      if (promises ~ /agree/) for (a = 1; a <= n; a++) for (b = 1; b <= n; b++)
+        if (!((a, self[b]) in seen)) broken("pod " name[a] " to know pod " name[b]) }'
 }
 
-knows_all() { ask_all "$1" | judge "$1" knows; }
+answer_all() { ask_all "$1" | judge "$1" answers; }
 
-all_ok() { ask_all "$1" | judge "$1" ok; }
+knows_all() { ask_all "$1" | judge "$1" knows; }
 
 links_up() { ask_all "$1" | judge "$1" links; }
 

@@ -2,81 +2,60 @@
 # Used by the scale Job and the drain Job. All of them look before they act, so that a Job killed anywhere can be
 # run again.
 
-# pod_ids N: "ordinal id" for the pods 0..N-1.
-pod_ids() {
-  for i in $(ordinals "$1"); do
-    id=$(node_id "$i") && [ "${#id}" = 40 ] || { echo "pod $(pod "$i") to tell its node ID: $id"; return 1; }
-    echo "$i $id"
-  done
+# tell_all N: what all pods say (ask_all), or the first of them that says nothing, and then fails.
+tell_all() {
+  told=$(ask_all "$1")
+  untold=$(printf '%s\n' "$told" | judge "$1" '') || { echo "$untold"; return 1; }
+  printf '%s\n' "$told"
 }
 
 # survey N SEED: one line for each node that pod SEED knows:
 #   ordinal id primary|replica primary-id slots ranges ip flags
 # with ordinal "-" for nodes that are none of the pods 0..N-1, and "-" for no ranges.
 survey() {
-  ids=$(pod_ids "$1") || die "$ids"
-  nodes=$(on "$2" CLUSTER NODES) || die "pod $(pod "$2") does not answer CLUSTER NODES: $nodes"
-  printf '%s\n%s\n' "$ids" "$nodes" | tabulate
+  surveyed=$(tell_all "$1") || die "$surveyed"
+  printf '%s\n' "$surveyed" | tabulate "$2"
 }
 
-# tabulate: the lines of a survey, from those of pod_ids followed by those of CLUSTER NODES.
+# tabulate SEED: the lines of a survey from what all pods say; with no SEED, what any of them knows.
 tabulate() {
-  awk '
-    NF == 2 { ordinal[$2] = $1; next }
-    NF >= 8 && $3 !~ /handshake/ {
-      slots = 0; ranges = ""
-      for (f = 9; f <= NF; f++) if ($f !~ /^\[/) {
-        n = split($f, r, "-"); slots += (n > 1 ? r[2] : r[1]) - r[1] + 1; ranges = ranges (ranges == "" ? "" : ",") $f }
-      split($2, a, "@"); ip = a[1]; sub(/:[^:]*$/, "", ip)
-      print ($1 in ordinal ? ordinal[$1] : "-"), $1, ($3 ~ /slave|replica/ ? "replica" : "primary"), $4, slots,
-        (ranges == "" ? "-" : ranges), (ip == "" ? "-" : ip), $3 }' | sort -n
-}
-
-# views_agree N: every pod knows all the pods and names the same owner for each slot, with no slot in between.
-views_agree() {
-  ids=$(pod_ids "$1") || { echo "$ids"; return 1; }
-  first=
-  for i in $(ordinals "$1"); do
-    view=$(on "$i" CLUSTER NODES) || { echo "pod $(pod "$i") to answer CLUSTER NODES: $view"; return 1; }
-    case $view in *" ["*) echo "no slot to be open on pod $(pod "$i")"; return 1 ;; esac
-    unknown=$(printf '%s\n%s\n' "$ids" "$view" | awk '
-      NF == 2 { pod[$2] = $1; next } NF >= 8 && $3 !~ /handshake|noaddr/ { seen[$1] = 1 }
-      END { for (id in pod) if (!(id in seen)) { print pod[id]; exit } }')
-    [ -z "$unknown" ] || { echo "pod $(pod "$i") to know pod $(pod "$unknown")"; return 1; }
-    map=$(printf '%s\n' "$view" | awk 'NF >= 9 { slots = ""; for (f = 9; f <= NF; f++) slots = slots " " $f; print $1 slots }' | sort)
-    [ -n "$first" ] || first=$map
-    [ "$map" = "$first" ] || { echo "pod $(pod "$i") to agree on the slots with pod $(pod 0)"; return 1; }
-  done
+  awk -v seed="$1" '
+    $1 == "pod" && NF == 3 { pod = $3; next }
+    NF >= 8 && length($1) == 40 {
+      sub(/\r$/, "")
+      if ($3 ~ /myself/) ordinal[$1] = pod
+      if ((seed == "" || pod == seed) && $3 !~ /handshake/) row[++rows] = $0 }
+    END {
+      for (k = 1; k <= rows; k++) {
+        fields = split(row[k], v, " ")
+        slots = 0; ranges = ""
+        for (f = 9; f <= fields; f++) if (v[f] !~ /^\[/) {
+          n = split(v[f], r, "-"); slots += (n > 1 ? r[2] : r[1]) - r[1] + 1; ranges = ranges (ranges == "" ? "" : ",") v[f] }
+        split(v[2], a, "@"); ip = a[1]; sub(/:[^:]*$/, "", ip)
+        print (v[1] in ordinal ? ordinal[v[1]] : "-"), v[1], (v[3] ~ /slave|replica/ ? "replica" : "primary"), v[4], slots,
+          (ranges == "" ? "-" : ranges), (ip == "" ? "-" : ip), v[3] } }' | sort -n
 }
 
 # no_migration_runs N: no atomic slot migration is under way on any pod. Servers before 9.0 have none.
-no_migration_runs() {
-  for i in $(ordinals "$1"); do
-    running=$(on "$i" CLUSTER GETSLOTMIGRATIONS) || continue
-    running=$(printf '%s\n' "$running" | awk '
-      previous == "state" && $0 != "success" && $0 != "failed" && $0 != "cancelled" && $0 != "canceled" { print; exit }
-      { previous = $0 }')
-    [ -z "$running" ] || { echo "the slot migration of pod $(pod "$i") to end, it is $running"; return 1; }
-  done
-}
+no_migration_runs() { ask_all "$1" | judge "$1" still; }
+
+# views_agree N: every pod knows all the pods and names the same owner for each slot, with no slot in between.
+views_agree() { ask_all "$1" | judge "$1" agree; }
 
 # settled N: nothing is moving and everyone agrees, so something may be moved.
-settled() { no_migration_runs "$1" && views_agree "$1"; }
+settled() { ask_all "$1" | judge "$1" 'still agree'; }
 
 # movable N: settled, and every pod says ok: a newcomer refuses keys until it does.
-movable() { settled "$1" && all_ok "$1"; }
+movable() { ask_all "$1" | judge "$1" 'still agree ok'; }
 
 # slots_closed N: condition; completes what a classical migration that was killed has left half done. Atomic
 # migrations leave nothing behind. Tried again while it fails, as a node that has just joined refuses keys.
 slots_closed() {
-  for i in $(ordinals "$1"); do
-    case $(on "$i" CLUSTER NODES) in
-      *" ["*)
-        answer=$(CALL_SECONDS=$TIMEOUT_SECONDS && bounded valkey-cli --cluster fix "$(host "$i"):$PORT" 2>&1 </dev/null) && continue
-        echo "the open slots of pod $(pod "$i") to be closed, last answer: $(printf '%s\n' "$answer" | grep ERR | tail -n 1)"
-        return 1
-        ;;
-    esac
+  half_done=$(ask_all "$1" | awk '$1 == "pod" && NF == 3 { pod = $3 } NF >= 9 && $3 ~ /myself/ && / \[/ { print pod }')
+  for i in $half_done; do
+    answer=$(CALL_SECONDS=$TIMEOUT_SECONDS && bounded valkey-cli --cluster fix "$HOST_PREFIX$i$HOST_SUFFIX:$PORT" 2>&1 </dev/null) && continue
+    echo "the open slots of pod $(pod "$i") to be closed, last answer: $(printf '%s\n' "$answer" | grep ERR | tail -n 1)"
+    return 1
   done
 }
 
@@ -140,19 +119,32 @@ move() {
 migrated() {
   migrated_ip=$1 migrated_to=$2
   shift 2
-  log_of=$(at "$migrated_ip" CLUSTER GETSLOTMIGRATIONS) || { echo "the node at $migrated_ip to answer: $log_of"; return 1; }
-  left=$(at "$migrated_ip" CLUSTER NODES | awk -v to="$migrated_to" -v wanted="$*" '
+  progress=$(on_the_move "$migrated_ip" | awk -v to="$migrated_to" -v wanted="$*" '
+    first == "" { first = $0 }
+    NF >= 8 && length($1) == 40 { answered = 1 }
     $1 == to { for (f = 9; f <= NF; f++) { n = split($f, e, "-"); for (s = e[1] + 0; s <= (n > 1 ? e[2] : e[1]) + 0; s++) has[s] = 1 } }
-    END { n = split(wanted, w, " "); for (k = 1; k <= n; k++) { split(w[k], e, "-"); for (s = e[1] + 0; s <= e[2] + 0; s++) left += !(s in has) } print left + 0 }')
-  [ "$left" != 0 ] || return 0
-  state=$(printf '%s\n' "$log_of" | awk -v to="$migrated_to" '
     previous == "target_node" { here = ($0 == to) }
     previous == "state" && here { state = $0; if (state !~ /^(success|failed|cancel)/) running = state }
     previous == "message" && here && state ~ /^(failed|cancel)/ { failed = state " " $0 }
     { previous = $0 }
-    END { print (running != "" ? running : failed) }')
-  echo "the migration of slots $* from $migrated_ip to $migrated_to, $left of them left: $state"
-  case $state in failed* | cancel*) return 2 ;; *) return 1 ;; esac
+    END {
+      if (!answered) { print "? " first; exit }
+      n = split(wanted, w, " "); for (k = 1; k <= n; k++) { split(w[k], e, "-"); for (s = e[1] + 0; s <= e[2] + 0; s++) left += !(s in has) }
+      print left + 0, (running != "" ? running : failed) }')
+  case $progress in
+    "0 "*) return 0 ;;
+    "? "*) echo "the node at $migrated_ip to answer: ${progress#* }"; return 1 ;;
+  esac
+  echo "the migration of slots $* from $migrated_ip to $migrated_to, ${progress%% *} of them left: ${progress#* }"
+  case ${progress#* } in failed* | cancel*) return 2 ;; *) return 1 ;; esac
+}
+
+# on_the_move IP: the nodes and the slot migrations that the node at IP knows of.
+on_the_move() {
+  bounded valkey-cli -e -h "$1" -p "$PORT" 2>&1 <<EOF
+CLUSTER NODES
+CLUSTER GETSLOTMIGRATIONS
+EOF
 }
 
 # reshard IP FROM TO RANGES...: the same number of slots, by the classical way.
@@ -169,8 +161,8 @@ reshard() {
 # rebalance N SEED TARGETS: moves slots until each of TARGETS has its share and nobody else any.
 rebalance() {
   round=0
+  wait_for "$TIMEOUT_SECONDS" movable "$1"
   while :; do
-    wait_for "$TIMEOUT_SECONDS" movable "$1"
     table=$(survey "$1" "$2") || exit 1
     moves=$(printf '%s\n' "$table" | plan_moves "$3")
     [ -n "$moves" ] || return 0
@@ -229,6 +221,14 @@ replicates() {
   return 1
 }
 
+# linked ORDINAL: condition; the replica's link to its primary is up.
+linked() {
+  link=$(on "$1" INFO replication | field master_link_status)
+  [ "$link" = up ] && return 0
+  echo "the replication link of pod $(pod "$1") to be up, it is $link"
+  return 1
+}
+
 # place_replicas N SEED TARGETS: carries out plan_replicas, one replica at a time, each linked before the next.
 place_replicas() {
   table=$(survey "$1" "$2") || exit 1
@@ -238,7 +238,7 @@ place_replicas() {
   while read -r ordinal primary; do
     log "pod $(pod "$ordinal") becomes a replica of $primary"
     wait_for "$TIMEOUT_SECONDS" replicates "$ordinal" "$primary"
-    wait_for "$TIMEOUT_SECONDS" links_up "$1"
+    wait_for "$TIMEOUT_SECONDS" linked "$ordinal"
   done <<EOF
 $plan
 EOF
@@ -257,14 +257,9 @@ choose_targets() {
 
 # strangers N: "id ip slots" of all nodes that any of the pods 0..N-1 knows beside them.
 strangers() {
-  ids=$(pod_ids "$1") || { echo "$ids" >&2; return 1; }
-  all=$ids
-  for i in $(ordinals "$1"); do
-    nodes=$(on "$i" CLUSTER NODES) || { echo "pod $(pod "$i") does not answer CLUSTER NODES: $nodes" >&2; return 1; }
-    all="$all
-$nodes"
-  done
-  printf '%s\n' "$all" | tabulate | awk '$1 == "-" { if (!($2 in ip) || $7 != "-") ip[$2] = $7; if ($5 > slots[$2] + 0) slots[$2] = $5 }
+  known_by_all=$(tell_all "$1") || { echo "$known_by_all" >&2; return 1; }
+  printf '%s\n' "$known_by_all" | tabulate '' | awk '
+    $1 == "-" { if (!($2 in ip) || $7 != "-") ip[$2] = $7; if ($5 > slots[$2] + 0) slots[$2] = $5 }
     END { for (id in ip) print id, ip[id], slots[id] + 0 }' | sort
 }
 
@@ -279,16 +274,29 @@ forget() {
   done
 }
 
-# seed N: the pod that knows the most nodes; "" if none knows another. Unlike pod 0 it is never a newcomer.
+# seed N: the pod that serves with the most slots and knows the most nodes; "" if none knows another. Unlike pod 0 it is
+# never a newcomer.
 seed() {
-  for i in $(ordinals "$1"); do
-    info=$(on "$i" CLUSTER INFO) || continue
-    echo "$(printf '%s\n' "$info" | field cluster_slots_assigned) $(printf '%s\n' "$info" | field cluster_known_nodes) $i"
-  done | sort -k1,1nr -k2,2nr -k3,3n | awk '$2 > 1 { print $3; exit }'
+  ask_all "$1" | awk -F '[: \r]' '
+    $1 == "pod" && NF == 3 { pod = $3 }
+    $1 == "cluster_slots_assigned" { slots = $2 }
+    $1 == "cluster_known_nodes" && $2 > 1 && (best == "" || slots > most || slots == most && $2 > known) {
+      best = pod; most = slots; known = $2 }
+    END { print best }'
 }
 
 # refused ORDINAL: the pod runs, but with another password.
 refused() { case $(on "$1" PING) in *NOAUTH* | *WRONGPASS*) return 0 ;; esac; return 1; }
 
+# Condition: the pod answers PONG.
+answers() {
+  answer=$(on "$1" PING) && [ "$answer" = PONG ] && return 0
+  echo "pod $(pod "$1") to answer PING, last answer: $(printf '%s' "$answer" | head -n 1)"
+  return 1
+}
+
 # running ORDINAL: condition; the pod answers, be it with a refusal.
 running() { refused "$1" || answers "$1"; }
+
+# run_all N: condition; every pod answers, be it with a refusal.
+run_all() { ask_all "$1" | judge "$1" runs; }

@@ -274,15 +274,21 @@ forget() {
   done
 }
 
-# seed N: the pod that serves with the most slots and knows the most nodes; "" if none knows another. Unlike pod 0 it is
-# never a newcomer.
+# seed N: the pod that most pods know, and that serves with the most slots; "" if none knows another. Unlike pod 0 it is
+# never a newcomer. Nor a pod that comes back with what it knew in an earlier life: it remembers everybody, but they have
+# forgotten it.
 seed() {
-  ask_all "$1" | awk -F '[: \r]' '
-    $1 == "pod" && NF == 3 { pod = $3 }
-    $1 == "cluster_slots_assigned" { slots = $2 }
-    $1 == "cluster_known_nodes" && $2 > 1 && (best == "" || slots > most || slots == most && $2 > known) {
-      best = pod; most = slots; known = $2 }
-    END { print best }'
+  ask_all "$1" | awk -v n="$1" '
+    function better(p, q) {
+      if (known_by[id[p]] != known_by[id[q]]) return known_by[id[p]] > known_by[id[q]]
+      return slots[p] != slots[q] ? slots[p] > slots[q] : knows[p] > knows[q] }
+    $1 == "pod" && NF == 3 { pod = $3; next }
+    { sub(/\r$/, "") }
+    NF >= 8 && length($1) == 40 && $3 !~ /handshake|noaddr/ { known_by[$1]++; if ($3 ~ /myself/) id[pod] = $1 }
+    /^cluster_slots_assigned:/ { slots[pod] = substr($0, 24) + 0 }
+    /^cluster_known_nodes:/ { knows[pod] = substr($0, 21) + 0 }
+    END { for (p = 0; p < n; p++) if (knows[p] > 1 && (best == "" || better(p, best))) best = p
+      print best }'
 }
 
 # refused ORDINAL: the pod runs, but with another password.

@@ -1,7 +1,11 @@
 //! A deployment comes up, and stays as it is.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, ensure};
 use harness::release::HookEvent;
+use harness::valkey::cluster_nodes::ClusterNodes;
+use harness::valkey::slots::SlotSet;
 
 use crate::Context;
 use crate::scenario;
@@ -35,15 +39,12 @@ async fn init_job_is_idempotent(context: &mut Context) -> Result<()> {
         .context("the init Job was run again")?;
     let after = context.healthy().await?;
     for ((pod, then), (_, now)) in before.node_tables().zip(after.node_tables()) {
-        let (then, now) = (then.owners(), now.owners());
-        let ids = |owners: &[Vec<&harness::valkey::cluster_nodes::ClusterNode>]| -> Vec<Vec<String>> {
-            owners
-                .iter()
-                .map(|slot| slot.iter().map(|node| node.id.clone()).collect())
-                .collect()
+        let owned = |nodes: &ClusterNodes| -> BTreeMap<String, SlotSet> {
+            let each = nodes.nodes.iter();
+            each.map(|node| (node.id.clone(), node.slots.clone())).collect()
         };
         ensure!(
-            ids(&then) == ids(&now),
+            owned(then) == owned(now),
             "{pod} sees other owners of slots after the Job was run again"
         );
     }

@@ -241,6 +241,10 @@ pub(crate) enum BenchRow {
     SupervisorMemory,
     /// From install to six nodes that say ok.
     Formation,
+    /// Scaling up and down, and a rotation of the password.
+    Operations,
+    /// A million keys of the ledger, and the writes of the load.
+    Data,
     /// From values to objects.
     Render,
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, PostParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, PartialObjectMeta, PostParams,
+};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt};
@@ -111,16 +113,13 @@ async fn empty(namespace: &str, client: &Client) -> Result<bool, ControllerError
         let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
         let listed = api.list_metadata(&ListParams::default()).await;
         let listed = listed.during(|| format!("list {} of namespace {namespace}", resource.plural))?;
-        for object in listed {
-            was_empty = false;
-            if object.metadata.deletion_timestamp.is_some() {
-                continue;
-            }
-            let name = object.name_any();
-            let deleted = api.delete(&name, &DeleteParams::background()).await;
-            deleted
-                .unless_gone()
-                .during(|| format!("delete {} {namespace}/{name}", resource.kind))?;
+        was_empty &= listed.items.is_empty();
+        let staying = |object: &PartialObjectMeta<_>| object.metadata.deletion_timestamp.is_none();
+        if listed.iter().any(staying) {
+            let deleted = api
+                .delete_collection(&DeleteParams::background(), &ListParams::default())
+                .await;
+            deleted.during(|| format!("delete the {} of namespace {namespace}", resource.plural))?;
         }
     }
     Ok(was_empty)

@@ -6,7 +6,7 @@ use super::Violation;
 use super::violation::merge_views;
 use crate::valkey::info::Role;
 use crate::valkey::observation::ClusterObservation;
-use crate::valkey::slots::{SlotRange, SlotSet};
+use crate::valkey::slots::{self, SlotSet};
 
 /// The check's name.
 pub const NAME: &str = "history";
@@ -20,23 +20,21 @@ pub fn check(series: &[ClusterObservation]) -> Vec<Violation> {
 /// rolls its data back with them.
 fn epochs_only_grow(series: &[ClusterObservation]) -> Vec<Violation> {
     let mut violations = Vec::new();
-    // By viewer and slot: the highest epoch seen, and whose it was.
+    let tables = series.iter().flat_map(ClusterObservation::node_tables);
+    let pieces = slots::pieces(tables.flat_map(|(_, nodes)| &nodes.nodes).map(|node| &node.slots));
+    // By viewer and first slot of a piece: the highest epoch seen, and whose it was.
     let mut claimed: BTreeMap<&str, BTreeMap<u16, (u64, &str)>> = BTreeMap::new();
     for observation in series {
         for (viewer, nodes) in observation.node_tables() {
             let claimed = claimed.entry(viewer).or_default();
             for node in nodes.primaries() {
                 let mut taken_back: BTreeMap<(u64, &str), SlotSet> = BTreeMap::new();
-                for slot in node.slots.iter() {
-                    let (epoch, owner) = *claimed.get(&slot).unwrap_or(&(0, node.id.as_str()));
+                for piece in pieces.iter().filter(|piece| node.slots.contains(piece.start)) {
+                    let (epoch, owner) = *claimed.get(&piece.start).unwrap_or(&(0, node.id.as_str()));
                     if epoch <= node.config_epoch {
-                        claimed.insert(slot, (node.config_epoch, &node.id));
+                        claimed.insert(piece.start, (node.config_epoch, &node.id));
                     } else if owner != node.id {
-                        let range = SlotRange {
-                            start: slot,
-                            end: slot,
-                        };
-                        taken_back.entry((epoch, owner)).or_default().insert(range);
+                        taken_back.entry((epoch, owner)).or_default().insert(*piece);
                     }
                 }
                 for ((epoch, owner), slots) in taken_back {

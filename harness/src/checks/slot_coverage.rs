@@ -36,13 +36,13 @@ pub fn check(observation: &ClusterObservation) -> Vec<Violation> {
 /// Slots with no owner and slots with several, grouped by who claims them.
 fn owner_counts(observation: &ClusterObservation, pod: &str, nodes: &ClusterNodes) -> Vec<Violation> {
     let mut wrong: BTreeMap<Vec<&str>, SlotSet> = BTreeMap::new();
-    for (slot, owners) in slots::all().zip(nodes.owners()) {
+    for piece in slots::pieces(nodes.nodes.iter().map(|node| &node.slots)) {
+        let owners: Vec<&str> = nodes
+            .owners_of(piece.start)
+            .map(|node| node.id.as_str())
+            .collect();
         if owners.len() != 1 {
-            let ids = owners.iter().map(|node| node.id.as_str()).collect();
-            wrong.entry(ids).or_default().insert(slots::SlotRange {
-                start: slot,
-                end: slot,
-            });
+            wrong.entry(owners).or_default().insert(piece);
         }
     }
     wrong
@@ -201,40 +201,33 @@ fn owners_are_pods(observation: &ClusterObservation, pod: &str, nodes: &ClusterN
 /// Views whose owner of a slot is not the one most views name.
 fn disagreements(observation: &ClusterObservation) -> Vec<Violation> {
     type Owner<'a> = Option<&'a str>;
-    let views: Vec<(&str, Vec<Option<&str>>)> = observation
-        .node_tables()
-        .map(|(pod, nodes)| {
-            let owners = nodes.owners();
-            (
-                pod,
-                owners
-                    .iter()
-                    .map(|owners| owners.first().map(|node| node.id.as_str()))
-                    .collect(),
-            )
-        })
-        .collect();
+    let views: Vec<(&str, &ClusterNodes)> = observation.node_tables().collect();
+    let sets = views
+        .iter()
+        .flat_map(|(_, nodes)| &nodes.nodes)
+        .map(|node| &node.slots);
     // By viewer, owner most name and owner it names: the slots, and how many name the former.
     let mut differing: BTreeMap<(&str, Owner<'_>, Owner<'_>), (SlotSet, usize)> = BTreeMap::new();
-    for slot in slots::all() {
-        let mut votes: BTreeMap<Option<&str>, usize> = BTreeMap::new();
-        for (_, owners) in &views {
-            *votes.entry(owners[usize::from(slot)]).or_default() += 1;
+    for piece in slots::pieces(sets) {
+        let named: Vec<(&str, Owner<'_>)> = views
+            .iter()
+            .map(|(pod, nodes)| {
+                (
+                    *pod,
+                    nodes.owners_of(piece.start).next().map(|node| node.id.as_str()),
+                )
+            })
+            .collect();
+        let mut votes: BTreeMap<Owner<'_>, usize> = BTreeMap::new();
+        for (_, owner) in &named {
+            *votes.entry(*owner).or_default() += 1;
         }
         let Some((&agreed, &count)) = votes.iter().max_by_key(|(_, count)| **count) else {
             continue;
         };
-        for (pod, owners) in views
-            .iter()
-            .filter(|(_, owners)| owners[usize::from(slot)] != agreed)
-        {
-            let entry = differing
-                .entry((pod, agreed, owners[usize::from(slot)]))
-                .or_default();
-            entry.0.insert(slots::SlotRange {
-                start: slot,
-                end: slot,
-            });
+        for (pod, owner) in named.into_iter().filter(|(_, owner)| *owner != agreed) {
+            let entry = differing.entry((pod, agreed, owner)).or_default();
+            entry.0.insert(piece);
             entry.1 = count;
         }
     }

@@ -16,7 +16,11 @@ const AT_A_TIME: usize = 16;
 
 /// Resources, by group and with their subresource after a slash, and what a run does with them in its own namespaces.
 const IN_NAMESPACES: [(&str, &str, &[&str]); 14] = [
-    ("", "pods", &["get", "list", "watch", "create", "delete"]),
+    (
+        "",
+        "pods",
+        &["get", "list", "watch", "create", "delete", "deletecollection"],
+    ),
     ("", "pods/log", &["get"]),
     // WebSocket clients upgrade a GET; Kubernetes 1.35 and later ask for `create` as well.
     ("", "pods/exec", &["get", "create"]),

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::Api;
-use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 
 use super::environment::{Environment, RUN_LABEL};
 use super::placement::PullSecret;
@@ -13,6 +13,9 @@ use crate::wait::{self, Expectation, Verdict};
 
 /// The annotation that says what a namespace is for.
 const TRIAL_ANNOTATION: &str = "valkey-e2e/trial";
+
+/// What pods of a namespace that is being deleted have left to end by themselves: the least that is not a forced deletion.
+const LAST_GRACE_SECONDS: u32 = 1;
 
 /// Why a trial has no namespace. Never the deployment's fault.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +110,7 @@ pub(super) async fn delete(environment: &Environment, name: &str) -> Result<(), 
         ));
     }
     delete_exactly(&namespaces, &found).await.map_err(failed)?;
+    hurry(environment, name).await.map_err(failed)?;
     let budget = environment.deadlines.namespace_gone;
     let what = Expectation::new(format!("namespace {name}"), "to be gone", budget);
     let gone = wait::object(&namespaces, name, what, |namespace| {
@@ -116,6 +120,19 @@ pub(super) async fn delete(environment: &Environment, name: &str) -> Result<(), 
         })
     });
     gone.await.map_err(|error| error.to_string())
+}
+
+/// Shortens the end of a terminating namespace's pods: their data goes with them. A server that is told to end while it
+/// starts misses the signal, and would be waited for until its whole grace period is over.
+async fn hurry(environment: &Environment, namespace: &str) -> Result<(), kube::Error> {
+    let pods: Api<Pod> = Api::namespaced(environment.client.clone(), namespace);
+    let soon = DeleteParams::default().grace_period(LAST_GRACE_SECONDS);
+    match pods.delete_collection(&soon, &ListParams::default()).await {
+        Ok(_) => Ok(()),
+        // The namespace is gone already.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Deletes the very namespace that was looked at, not another one that has taken its name since. Gone is success.

@@ -133,15 +133,9 @@ impl ClusterNodes {
             .filter(move |node| node.is_replica() && node.primary.as_deref() == Some(id))
     }
 
-    /// For each slot its owners, in this view: one each when all is well.
-    pub fn owners(&self) -> Vec<Vec<&ClusterNode>> {
-        let mut owners = vec![Vec::new(); usize::from(slots::SLOT_COUNT)];
-        for node in &self.nodes {
-            for slot in node.slots.iter() {
-                owners[usize::from(slot)].push(node);
-            }
-        }
-        owners
+    /// The owners of a slot, in this view: one when all is well.
+    pub fn owners_of(&self, slot: u16) -> impl Iterator<Item = &ClusterNode> {
+        self.nodes.iter().filter(move |node| node.slots.contains(slot))
     }
 }
 

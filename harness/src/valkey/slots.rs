@@ -2,6 +2,7 @@
 //!
 //! Source: Valkey Cluster specification, "Key distribution model" and "Hash tags".
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -277,6 +278,22 @@ impl TryFrom<String> for SlotSet {
     }
 }
 
+/// The coarsest division of all slots such that each of `sets` has every piece wholly or not at all: what holds for the first
+/// slot of a piece holds for the others. A cluster has a few pieces, where it has 16384 slots.
+pub fn pieces<'a>(sets: impl IntoIterator<Item = &'a SlotSet>) -> Vec<SlotRange> {
+    let mut starts = BTreeSet::from([0]);
+    for range in sets.into_iter().flat_map(SlotSet::ranges) {
+        starts.extend([range.start, range.end + 1]);
+    }
+    starts.insert(SLOT_COUNT);
+    let next = starts.iter().skip(1);
+    starts
+        .iter()
+        .zip(next)
+        .map(|(&start, &next)| SlotRange { start, end: next - 1 })
+        .collect()
+}
+
 /// Parses `5` or `0-5460`.
 ///
 /// # Errors
@@ -359,6 +376,18 @@ mod tests {
             prop_assert!(set.intersection(&others).iter().eq(slots.intersection(&other).copied()));
             prop_assert!(set.ranges().windows(2).all(|pair| pair[0].end + 1 < pair[1].start));
             prop_assert!(slots.iter().all(|&slot| set.contains(slot)));
+        }
+
+        #[test]
+        fn pieces_are_all_slots_and_no_set_has_half_of_one(sets in proptest::collection::vec(proptest::collection::btree_set(0..SLOT_COUNT, 0..20), 0..4)) {
+            let sets: Vec<SlotSet> = sets.into_iter().map(|slots| slots.into_iter().collect()).collect();
+            let pieces = pieces(&sets);
+            prop_assert!(pieces.iter().flat_map(|piece| piece.start..=piece.end).eq(all()));
+            let whole = |set: &SlotSet, piece: &SlotRange| {
+                let first = set.contains(piece.start);
+                (piece.start..=piece.end).all(|slot| set.contains(slot) == first)
+            };
+            prop_assert!(sets.iter().all(|set| pieces.iter().all(|piece| whole(set, piece))));
         }
 
         #[test]

@@ -188,7 +188,10 @@ fn without_draining_a_replica_takes_over_and_old_volumes_may_come_back() {
     let log = succeed(servers.hook(HookEvent::PostUpgrade, 8, &[]));
     // Under their old IDs they would be refused for a minute: what was forgotten is banned for so long.
     for returning in [6, 7] {
-        let emptied = format!("{} comes with an earlier cluster's state", servers.address(returning));
+        let emptied = format!(
+            "{} comes with an earlier cluster's state",
+            servers.address(returning)
+        );
         assert!(log.contains(&emptied), "{emptied:?} is not in\n{log}");
     }
     servers.assert_formed(8);

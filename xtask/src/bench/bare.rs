@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use futures::future::BoxFuture;
 use harness::images::stand_in::Binaries;
 use harness::secret::Password;
-use harness::valkey::{BoxedStream, Dialer};
+use harness::valkey::{BoxedStream, Connection, Dialer};
 use manifests::release::CLIENT_PORT;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -22,7 +22,7 @@ use tokio::process::{Child, Command};
 use super::formation::{Formed, all_ok, answers};
 
 /// How many servers: the chart's default for cluster mode.
-const NODES: u8 = 6;
+pub(super) const NODES: u8 = 6;
 
 /// Directives that say where a server is, which bare servers say for themselves.
 const OF_THE_PLACE: [&str; 3] = ["dir", "bind", "cluster-config-file"];
@@ -50,7 +50,7 @@ impl BareCluster {
 
     /// How long they take, from the start of the first.
     pub(super) async fn form(&self) -> Result<Formed> {
-        let dialer: Arc<dyn Dialer> = Arc::new(Loopback);
+        let dialer = self.dialer();
         let names: Vec<String> = (1..=NODES).map(|node| address(node).to_string()).collect();
         let begun = Instant::now();
         let servers = names
@@ -68,9 +68,9 @@ impl BareCluster {
         Ok(Formed { up, ok })
     }
 
-    fn start(&self, name: &str) -> Result<Child> {
+    pub(super) fn start(&self, name: &str) -> Result<Child> {
         let folder = self.folder.path().join(name);
-        fs::create_dir(&folder).context("a server's folder cannot be made")?;
+        fs::create_dir_all(&folder).context("a server's folder cannot be made")?;
         let file = folder.join("valkey.conf");
         // The password is in a file and not in the arguments, which every user of the machine can read.
         fs::write(
@@ -87,7 +87,18 @@ impl BareCluster {
             .context("valkey-server cannot be run")
     }
 
-    async fn create(&self, names: &[String]) -> Result<()> {
+    /// What opens streams to the servers.
+    pub(super) fn dialer(&self) -> Arc<dyn Dialer> {
+        Arc::new(Loopback)
+    }
+
+    /// Waits until a server answers.
+    pub(super) async fn answers(&self, name: &str) -> Result<Connection> {
+        answers(&self.dialer(), name, &self.password).await
+    }
+
+    /// `valkey-cli --cluster create`.
+    pub(super) async fn create(&self, names: &[String]) -> Result<()> {
         let output = Command::new(&self.cli)
             .args(["--cluster", "create"])
             .args(names.iter().map(|name| format!("{name}:{CLIENT_PORT}")))
@@ -121,7 +132,7 @@ impl Dialer for Loopback {
 }
 
 /// Loopback addresses that another process of this program does not use at the same time.
-fn address(node: u8) -> Ipv4Addr {
+pub(super) fn address(node: u8) -> Ipv4Addr {
     let [low, high, ..] = std::process::id().to_le_bytes();
     Ipv4Addr::new(127, 64 + high % 128, low, node)
 }

@@ -157,8 +157,13 @@ impl Deployment {
         Ok(formed)
     }
 
+    /// What acts on the release.
+    pub(super) fn context(&mut self) -> &mut Context {
+        &mut self.context
+    }
+
     /// The `valkey.conf` that the servers read.
-    fn rendered(&self) -> Result<String> {
+    pub(super) fn rendered(&self) -> Result<String> {
         let password = manifests::Password::from_entropy(&[0; 2 * manifests::password::GENERATED_LENGTH]);
         let release = manifests::Release::install("vk", &self.namespace).with_password(password);
         let rendered = manifests::render(&release, &self.context.values())?;

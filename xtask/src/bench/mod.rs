@@ -7,6 +7,8 @@
 //! | [`delivery`] | from a write to every watcher |
 //! | [`memory`] | what the supervisor keeps resident |
 //! | [`formation`] | from install to a formed six-node cluster; [`bare`] is its floor |
+//! | [`operations`] | scaling up and down, and a rotation of the password; [`bare_operations`] is their floor |
+//! | [`data`] | a million keys of the ledger, and the writes of the load |
 //! | [`render`] | from values to objects, beside `helm template` |
 //! | [`stats`] | percentiles |
 //! | [`table`] | figures, their targets, and how they are printed |
@@ -15,9 +17,12 @@
 //! machine may be busy with other things. What cannot be measured at all is the environment's fault.
 
 mod bare;
+mod bare_operations;
+mod data;
 mod delivery;
 mod formation;
 mod memory;
+mod operations;
 mod pods;
 mod ready;
 mod render;
@@ -112,6 +117,8 @@ impl Bench {
             BenchRow::WatchDelivery => delivery::measure(self).await,
             BenchRow::SupervisorMemory => memory::measure(self).await,
             BenchRow::Formation => formation::measure(self).await,
+            BenchRow::Operations => operations::measure(self).await,
+            BenchRow::Data => data::measure(self).await,
             BenchRow::Render => render::measure().await,
         }
     }

@@ -35,9 +35,10 @@ fn concerns(change: &Change, hub: &Hub) -> Vec<ObjectRef<Service>> {
         Object::Service(service) if !change.deleted => vec![ObjectRef::from_obj(service.as_ref())],
         // Every Service of the pod's namespace, not only those that select it now: it may just have lost a label.
         Object::Pod(pod) => in_namespace(hub, &pod.namespace().unwrap_or_default()),
-        // Someone took a slice away or changed it: what is written is not looked at again, so look.
-        Object::EndpointSlice(slice) if change.deleted => {
-            in_namespace(hub, &slice.namespace().unwrap_or_default())
+        // Someone took them away or changed them, or it was ourselves: what is written is compared with what the store
+        // has by now.
+        Object::EndpointSlice(_) | Object::Endpoints(_) => {
+            in_namespace(hub, change.object.meta().namespace.as_deref().unwrap_or_default())
         }
         _ => Vec::new(),
     }

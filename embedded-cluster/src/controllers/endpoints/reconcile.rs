@@ -1,12 +1,14 @@
-//! Writes a Service's EndpointSlices and Endpoints when they differ from what they should be.
+//! Writes a Service's EndpointSlices and Endpoints when they differ from what they should be. What is there is read from the
+//! shared stores: a change of pods comes many times a second, and a write against what is stale is refused and done again.
 
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, PostParams};
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 
 use super::legacy::endpoints;
 use super::members::members;
@@ -38,11 +40,13 @@ async fn write_slices(
 ) -> Result<(), ControllerError> {
     let name = service.name_any();
     let api = hub.api::<EndpointSlice>(&service.namespace().unwrap_or_default());
-    let ours = format!("{SERVICE_NAME}={name},{}={}", MANAGED_BY.0, MANAGED_BY.1);
-    let listed = api.list(&ListParams::default().labels(&ours)).await;
-    let mut present = listed
-        .during(|| format!("list the slices of Service {name}"))?
-        .items;
+    let is_ours = |slice: &EndpointSlice| {
+        let label = |key| slice.labels().get(key).map(String::as_str);
+        slice.metadata.namespace == service.metadata.namespace
+            && label(SERVICE_NAME) == Some(name.as_str())
+            && label(MANAGED_BY.0) == Some(MANAGED_BY.1)
+    };
+    let mut present = hub.endpoint_slices.state_filter(is_ours);
     for mut slice in wanted {
         let slice_name = slice.name_any();
         let found = present.iter().position(|found| found.name_any() == slice_name);
@@ -55,7 +59,10 @@ async fn write_slices(
             }
             Some(found) if same(&found, &slice) => {}
             Some(found) => {
-                slice.metadata.resource_version = found.metadata.resource_version;
+                slice
+                    .metadata
+                    .resource_version
+                    .clone_from(&found.metadata.resource_version);
                 let replaced = api.replace(&slice_name, &PostParams::default(), &slice).await;
                 replaced
                     .unless_gone()
@@ -86,11 +93,7 @@ fn same(found: &EndpointSlice, wanted: &EndpointSlice) -> bool {
 async fn write_endpoints(hub: &Hub, mut wanted: Endpoints) -> Result<(), ControllerError> {
     let name = wanted.name_any();
     let api = hub.api::<Endpoints>(&wanted.namespace().unwrap_or_default());
-    match api
-        .get_opt(&name)
-        .await
-        .during(|| format!("read Endpoints {name}"))?
-    {
+    match hub.endpoints.get(&ObjectRef::from_obj(&wanted)) {
         None => {
             let created = api.create(&PostParams::default(), &wanted).await;
             created
@@ -102,7 +105,10 @@ async fn write_endpoints(hub: &Hub, mut wanted: Endpoints) -> Result<(), Control
             Ok(())
         }
         Some(found) => {
-            wanted.metadata.resource_version = found.metadata.resource_version;
+            wanted
+                .metadata
+                .resource_version
+                .clone_from(&found.metadata.resource_version);
             let replaced = api.replace(&name, &PostParams::default(), &wanted).await;
             replaced
                 .unless_gone()

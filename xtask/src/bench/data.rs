@@ -1,0 +1,204 @@
+//! How fast the ledger and the load are: on one bare server, beside a benchmark tool that does nothing but send.
+//!
+//! The ledger writes and reads back a million keys, each checked, in the time in which the tool sets and gets as many of
+//! the same size with as many requests under way. The load is held against as many clients that write as fast as
+//! they are answered and keep no account.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use harness::secret::Password;
+use harness::valkey::dial_and_connect;
+use harness::valkey::ledger::{Ledger, LedgerSpec, Mix, Target as Servers, VerifyOptions, WriteOptions};
+use harness::valkey::load::{Load, LoadOptions};
+use manifests::release::CLIENT_PORT;
+use tokio::process::Command;
+
+use super::Bench;
+use super::bare::{BareCluster, address};
+use super::table::{Figure, Target, Unit};
+
+/// How many keys are written and verified.
+const KEYS: u64 = 1_000_000;
+
+/// What accounting for every key may cost over sending it.
+const TIMES_BENCHMARK: f64 = 1.5;
+
+/// The ledger's own: so many requests in a batch, on so many connections.
+const PIPELINE: &str = "1024";
+const CONNECTIONS: &str = "2";
+
+/// How many write at a time: each pauses for a millisecond, the least that a timer has, so that few would measure that.
+const WRITERS: u16 = 64;
+
+/// For how long the load writes.
+const LOADED: Duration = Duration::from_secs(3);
+
+/// The benchmark tools that do, by preference; the second comes with Debian's redis-tools.
+const TOOLS: [&str; 2] = ["valkey-benchmark", "redis-benchmark"];
+
+/// What the server wants once it is measured.
+const NO_PASSWORD: Option<Password> = None;
+
+/// A server without cluster support, as a benchmark tool knows it best.
+const CONFIGURATION: &str = "port 6379\nsave \"\"\nappendonly no\n";
+
+/// Takes the measurements. Without a benchmark tool the ledger has no floor: a line says so.
+pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
+    let bare = BareCluster::new(&bench.binaries, CONFIGURATION)?;
+    let name = address(1).to_string();
+    let mut server = bare.start(&name)?;
+    // The tools take a password only as an argument, which everybody on the machine could read.
+    redis::cmd("ACL")
+        .arg(&["SETUSER", "default", "nopass"])
+        .query_async::<()>(&mut bare.answers(&name).await?)
+        .await
+        .context("the server does not drop its password")?;
+    let figures = measure_on(&bare, &name).await;
+    server.kill().await.context("the server does not end")?;
+    figures
+}
+
+async fn measure_on(bare: &BareCluster, name: &str) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    match tool() {
+        None => eprintln!(
+            "note: without {} on PATH, the ledger is not measured",
+            TOOLS.join(" or ")
+        ),
+        Some(tool) => {
+            let floor = benchmark(&tool, name).await?;
+            let measured = ledger(bare, name).await?;
+            figures.push(Figure {
+                name: "ledger, a million keys",
+                unit: Unit::Milliseconds,
+                measured: milliseconds(measured),
+                floor: milliseconds(floor),
+                floor_is: "a benchmark tool that sets and gets as many, with the same pipelining on the same server",
+                target: Target::TimesFloor(TIMES_BENCHMARK),
+            });
+        }
+    }
+    figures.push(Figure {
+        name: "load, per acknowledged write",
+        unit: Unit::Milliseconds,
+        measured: load(bare, name).await?,
+        floor: alone(bare, name).await?,
+        floor_is: "as many clients that append to a list each, as fast as they are answered",
+        target: Target::None,
+    });
+    Ok(figures)
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
+
+fn tool() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut found = std::env::split_paths(&path)
+        .flat_map(|folder| TOOLS.map(|tool| folder.join(tool)))
+        .filter(|tool| tool.is_file());
+    found.next()
+}
+
+/// A million keys set, and a million got.
+async fn benchmark(tool: &Path, name: &str) -> Result<Duration> {
+    let (keys, port) = (KEYS.to_string(), CLIENT_PORT.to_string());
+    let mut command = Command::new(tool);
+    command
+        .args(["-h", name, "-p", &port, "-n", &keys, "-r", &keys])
+        .args(["-P", PIPELINE, "-c", CONNECTIONS, "-t", "set,get", "-q"])
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let begun = Instant::now();
+    let output = command
+        .output()
+        .await
+        .context("the benchmark tool cannot be run")?;
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    ensure!(
+        output.status.success() && said[0].contains("GET"),
+        "the benchmark tool failed:\n{}",
+        said.concat()
+    );
+    Ok(begun.elapsed())
+}
+
+async fn ledger(bare: &BareCluster, name: &str) -> Result<Duration> {
+    let folder = tempfile::tempdir().context("no temporary folder can be made")?;
+    let spec = LedgerSpec {
+        label: "bench".to_owned(),
+        seed: 0,
+        keys: KEYS,
+        mix: Mix::Plain,
+        base_ms: jiff::Timestamp::now().as_millisecond(),
+    };
+    let servers = Servers::new(bare.dialer(), NO_PASSWORD, vec![name.to_owned()]);
+    let begun = Instant::now();
+    let ledger = Ledger::create(folder.path(), spec)?;
+    let written = ledger.write(&servers, &WriteOptions::default()).await?;
+    let found = ledger.verify(&servers, &VerifyOptions::default()).await;
+    let took = begun.elapsed();
+    ensure!(
+        written.acknowledged == KEYS,
+        "not all was acknowledged: {written:?}"
+    );
+    let broken = found.violations(0);
+    ensure!(broken.is_empty(), "not all was found: {broken:?}");
+    Ok(took)
+}
+
+/// How many milliseconds of the load's time there are for each write that was acknowledged.
+async fn load(bare: &BareCluster, name: &str) -> Result<f64> {
+    let options = LoadOptions {
+        writers_per_shard: WRITERS,
+        confirming_per_shard: 0,
+        pace: Duration::ZERO,
+        ..LoadOptions::default()
+    };
+    let load = Load::start(bare.dialer(), NO_PASSWORD, vec![name.to_owned()], options).await?;
+    // Time is the point.
+    tokio::time::sleep_until(tokio::time::Instant::now() + LOADED).await;
+    let report = load.stop().await;
+    let acknowledged: u64 = report.acknowledged();
+    ensure!(acknowledged > 0, "nothing was acknowledged: {report:?}");
+    Ok(per_write(LOADED, acknowledged))
+}
+
+/// The same of as many clients that do nothing else.
+async fn alone(bare: &BareCluster, name: &str) -> Result<f64> {
+    let begun = Instant::now();
+    let clients = (0..WRITERS).map(|client| append(bare, name, client));
+    let written = futures::future::try_join_all(clients).await?;
+    Ok(per_write(begun.elapsed(), written.into_iter().sum()))
+}
+
+async fn append(bare: &BareCluster, name: &str, client: u16) -> Result<u64> {
+    let mut connection = dial_and_connect(bare.dialer().as_ref(), name, NO_PASSWORD.as_ref())
+        .await
+        .context("the server does not answer")?;
+    let begun = Instant::now();
+    let mut number = 0;
+    while begun.elapsed() < LOADED {
+        redis::cmd("RPUSH")
+            .arg(format!("alone-{client}"))
+            .arg(number)
+            .query_async::<u64>(&mut connection)
+            .await
+            .context("a write was refused")?;
+        number += 1;
+    }
+    Ok(number)
+}
+
+fn per_write(duration: Duration, writes: u64) -> f64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a run makes far fewer than 2^52 writes"
+    )]
+    let writes = writes as f64;
+    milliseconds(duration) / writes
+}

@@ -9,24 +9,29 @@ use kube::ResourceExt;
 use super::evidence::Evidence;
 use super::unformed;
 use crate::trial::observer::is_server;
+use crate::valkey::view::ViewErrorKind;
 use crate::wait::{conditions, doom};
 
 /// Recognises one cause.
 type Rule = fn(&Evidence) -> Option<String>;
 
 /// Causes before their consequences: a server that crashes also leaves the init Job waiting.
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 20] = [
     admission_refuses,
+    something_is_missing,
     image_cannot_be_had,
     container_cannot_be_made,
     server_crashes,
     pod_fits_nowhere,
     volume_claim_is_unbound,
     probe_needs_what_the_image_lacks,
+    server_never_starts,
     names_are_not_published,
+    cluster_cannot_be_formed,
     service_port_does_not_exist,
     job_pods_in_service,
     replicas_cannot_authenticate,
+    password_is_refused,
     announces_wrong_address,
     cluster::slots_are_uncovered,
     cluster::slots_are_unassigned,
@@ -42,6 +47,18 @@ pub fn triage(evidence: &Evidence) -> Option<String> {
 fn admission_refuses(evidence: &Evidence) -> Option<String> {
     let refused = evidence.events.iter().find_map(doom::refusal)?;
     Some(format!("the API server does not take a pod: {refused}"))
+}
+
+/// Events tell of what is missing for a moment, too: only what ended the trial is meant.
+fn something_is_missing(evidence: &Evidence) -> Option<String> {
+    let missing = evidence
+        .events
+        .iter()
+        .filter_map(doom::missing)
+        .map(|missing| missing.to_string());
+    missing
+        .into_iter()
+        .find(|missing| evidence.error.contains(missing))
 }
 
 fn image_cannot_be_had(evidence: &Evidence) -> Option<String> {
@@ -128,6 +145,23 @@ fn probe_needs_what_the_image_lacks(evidence: &Evidence) -> Option<String> {
     evidence.events.iter().find_map(conditions::probe_without_program)
 }
 
+/// The probe's own words say why; the event that ends the waiting does not repeat them.
+fn server_never_starts(evidence: &Evidence) -> Option<String> {
+    let never = evidence
+        .events
+        .iter()
+        .filter_map(|event| Some((event, doom::never_started(event)?)));
+    let (killed, never) = never
+        .into_iter()
+        .find(|(_, never)| evidence.error.contains(never))?;
+    let pod = &killed.involved_object.name;
+    let said = evidence.events.iter().rev().find_map(|event| {
+        let message = event.message.as_deref()?.strip_prefix("Startup probe failed: ")?;
+        (event.involved_object.name == *pod).then(|| message.trim())
+    });
+    Some(said.map_or_else(|| never.clone(), |said| format!("{never}: {said}")))
+}
+
 /// A headless Service that hides pods until they are ready deadlocks a cluster: no pod is ready before the cluster is formed,
 /// and it cannot be formed without names.
 fn names_are_not_published(evidence: &Evidence) -> Option<String> {
@@ -148,6 +182,13 @@ fn names_are_not_published(evidence: &Evidence) -> Option<String> {
             headless.name_any()
         )
     })
+}
+
+/// The manifests are such that the Job which forms the cluster waits in vain; the error says why.
+fn cluster_cannot_be_formed(evidence: &Evidence) -> Option<String> {
+    let (_, why) = evidence.error.split_once("no cluster can be formed: ")?;
+    let why = why.lines().next()?;
+    Some(format!("no cluster can be formed: {why}"))
 }
 
 fn service_port_does_not_exist(evidence: &Evidence) -> Option<String> {
@@ -206,6 +247,20 @@ fn replicas_cannot_authenticate(evidence: &Evidence) -> Option<String> {
         view.is_locked_out().then(|| {
             format!(
                 "replica {pod} cannot sync from its primary, which wants a password: masterauth is not set"
+            )
+        })
+    })
+}
+
+/// The server has another password than the release, or none.
+fn password_is_refused(evidence: &Evidence) -> Option<String> {
+    let seen = evidence.observation.as_ref()?;
+    seen.views.iter().find_map(|(pod, view)| {
+        let error = view.as_ref().err()?;
+        (error.kind == ViewErrorKind::Authentication).then(|| {
+            format!(
+                "the server of pod {pod} does not have the release's password: {}",
+                error.message
             )
         })
     })

@@ -70,7 +70,9 @@ pub fn is_documented(role: &str) -> bool {
     (tool && role != super::case::DRAIN) || SINGLE.contains(&role)
 }
 
-fn role(object: &Value) -> String {
+/// The role of a rendered object, or `Kind/name` where it has none.
+#[must_use]
+pub fn role(object: &Value) -> String {
     let kind = object["kind"].as_str().unwrap_or_default();
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let suffix = SUFFIXES.iter().find(|(of, suffix)| {

@@ -81,7 +81,7 @@ impl Release {
             biased;
             ran = tokio::time::timeout(self.timeout + GRACE, chart.helm.run(command)) => ran.unwrap_or_else(|_| Err(out_of_time(seconds))),
             doomed = self.doomed() => return Err(doomed),
-            hidden = self.names_stay_hidden(events[events.len() - 1]) => return Err(hidden),
+            unformed = self.cannot_be_formed(events[events.len() - 1]) => return Err(unformed),
         };
         let mut outputs = Vec::new();
         let mut last = None;

@@ -256,3 +256,41 @@ fn what_a_chart_has_beyond_the_readme_is_told_and_not_judged() {
         );
     });
 }
+
+#[test]
+fn a_kind_that_the_cluster_does_not_serve_is_not_judged_and_one_that_nobody_serves_is_the_charts_fault() {
+    let selection = [
+        "e2e",
+        "--scenario",
+        "formation::forms",
+        "--mode",
+        "standalone",
+        "--variant",
+        "rpm",
+    ];
+    let reports = tempfile::tempdir().expect("a folder");
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: own}\nspec: {podSelector: {}}\n";
+    for (content, expected, says) in [
+        (
+            policy.to_owned(),
+            3,
+            "the chart has NetworkPolicy of networking.k8s.io/v1, which this cluster does not serve",
+        ),
+        (
+            policy
+                .replace("networking.k8s.io/v1", "v1")
+                .replace("NetworkPolicy", "Servce"),
+            1,
+            "no matches for kind \"Servce\" in version \"v1\"",
+        ),
+    ] {
+        let chart =
+            changed_copy(|chart| fs::write(chart.join("templates/own.yaml"), &content).expect("written"));
+        with_each_helm(|xtask| {
+            let mut command = xtask(&selection, chart.path());
+            let (code, said) = run(command.arg("--report").arg(reports.path().join("run")));
+            assert_eq!(code, Some(expected), "{said}");
+            assert!(said.contains(says), "{says:?} is missing from\n{said}");
+        });
+    }
+}

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 
 use super::evidence::Evidence;
 use super::unformed;
+use crate::trial::hopeless::NEVER_READY;
 use crate::trial::observer::is_server;
 use crate::valkey::view::ViewErrorKind;
 use crate::wait::{conditions, doom};
@@ -16,7 +17,7 @@ use crate::wait::{conditions, doom};
 type Rule = fn(&Evidence) -> Option<String>;
 
 /// Causes before their consequences: a server that crashes also leaves the init Job waiting.
-const RULES: [Rule; 20] = [
+const RULES: [Rule; 23] = [
     admission_refuses,
     something_is_missing,
     image_cannot_be_had,
@@ -29,6 +30,7 @@ const RULES: [Rule; 20] = [
     names_are_not_published,
     cluster_cannot_be_formed,
     service_port_does_not_exist,
+    service_selects_no_server,
     job_pods_in_service,
     replicas_cannot_authenticate,
     password_is_refused,
@@ -37,6 +39,8 @@ const RULES: [Rule; 20] = [
     cluster::slots_are_unassigned,
     hook_waits,
     unformed::never_formed,
+    readiness_probe_fails,
+    hook_fails,
 ];
 
 /// The most likely cause of the failure, if any rule knows it.
@@ -214,6 +218,24 @@ fn service_port_does_not_exist(evidence: &Evidence) -> Option<String> {
     })
 }
 
+fn service_selects_no_server(evidence: &Evidence) -> Option<String> {
+    let servers: Vec<&Pod> = evidence.pods.iter().filter(|pod| is_server(pod)).collect();
+    let first = servers.first()?;
+    evidence.services.iter().find_map(|service| {
+        let selector = service.spec.as_ref()?.selector.as_ref()?;
+        let (key, value) = selector
+            .iter()
+            .find(|(key, value)| first.labels().get(*key) != Some(*value))?;
+        let none = !servers.iter().any(|pod| selects(service, pod));
+        none.then(|| {
+            format!(
+                "Service {} selects pods with {key}={value}, which no server has",
+                service.name_any()
+            )
+        })
+    })
+}
+
 fn job_pods_in_service(evidence: &Evidence) -> Option<String> {
     evidence.services.iter().find_map(|service| {
         let job = evidence
@@ -287,6 +309,32 @@ fn hook_waits(evidence: &Evidence) -> Option<String> {
         "the hook {hook} waits for pod {pod}, which is {}",
         conditions::describe(found)
     ))
+}
+
+/// A hook's own last words, when nothing else tells why it failed.
+fn hook_fails(evidence: &Evidence) -> Option<String> {
+    let hook = hook_of(evidence)?;
+    let mut logs = evidence.logs.iter().filter(|(name, _)| name.starts_with(hook));
+    let last = logs.find_map(|(_, log)| log.lines().rfind(|line| !line.trim().is_empty()))?;
+    Some(format!("the hook {hook} failed; its last words: {}", last.trim()))
+}
+
+/// Until everything else holds, a probe has every right to fail.
+fn readiness_probe_fails(evidence: &Evidence) -> Option<String> {
+    if !evidence.error.contains(NEVER_READY.what) {
+        return None;
+    }
+    evidence.events.iter().rev().find_map(|event| {
+        let said = event
+            .message
+            .as_deref()?
+            .strip_prefix("Readiness probe failed: ")?;
+        let pod = event.involved_object.name.as_deref()?;
+        Some(format!(
+            "the readiness probe of pod {pod} fails although its server serves: {}",
+            said.trim()
+        ))
+    })
 }
 
 /// The first container that waits for one of these reasons: its pod, its name and why.
@@ -492,5 +540,86 @@ mod tests {
         assert_eq!(triage(&evidence), None);
         evidence.jobs.push(parse("{metadata: {name: vk-cluster-init}}"));
         assert!(triage(&evidence).unwrap().contains("publishNotReadyAddresses"));
+    }
+
+    fn of(error: &str, events: &[(&str, &str, &str)]) -> Evidence {
+        let event = |(reason, pod, message): &(&str, &str, &str)| {
+            let mut event: Event = parse("{metadata: {}, involvedObject: {kind: Pod}}");
+            (event.reason, event.message) = (Some((*reason).to_owned()), Some((*message).to_owned()));
+            event.involved_object.name = Some((*pod).to_owned());
+            event
+        };
+        Evidence {
+            error: error.to_owned(),
+            events: events.iter().map(event).collect(),
+            ..Evidence::default()
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_the_cause_only_where_it_ended_the_trial() {
+        let events = [(
+            "FailedMount",
+            "vk-0",
+            "MountVolume.SetUp failed for volume \"c\" : configmap \"c\" not found",
+        )];
+        let why = "Pod vk-0 needs the ConfigMap c, which does not exist";
+        assert_eq!(triage(&of(why, &events)).as_deref(), Some(why));
+        assert_eq!(triage(&of("something else", &events)), None);
+    }
+
+    #[test]
+    fn a_probe_that_never_succeeds_says_why() {
+        let events = [
+            ("Unhealthy", "vk-0", "Startup probe failed: Connection refused\n"),
+            ("Unhealthy", "vk-1", "Startup probe failed: another pod"),
+            (
+                "Killing",
+                "vk-0",
+                "Container valkey failed startup probe, will be restarted",
+            ),
+        ];
+        assert_eq!(
+            triage(&of("the startup probe of pod vk-0 has never succeeded", &events)).unwrap(),
+            "the startup probe of pod vk-0 has never succeeded: Connection refused"
+        );
+        let events = [("Unhealthy", "vk-0", "Readiness probe failed: Connection refused")];
+        assert_eq!(triage(&of("something else", &events)), None);
+        assert_eq!(
+            triage(&of(NEVER_READY.what, &events)).unwrap(),
+            "the readiness probe of pod vk-0 fails although its server serves: Connection refused"
+        );
+    }
+
+    #[test]
+    fn a_service_that_selects_no_server_is_named_with_the_label() {
+        let mut evidence = of("x", &[]);
+        evidence.pods = vec![server("{}")];
+        let service = |label: &str| {
+            parse(&format!(
+                "{{metadata: {{name: vk}}, spec: {{selector: {{app: vk{label}}}}}}}"
+            ))
+        };
+        evidence.services = vec![service(", role: primary")];
+        assert_eq!(
+            triage(&evidence).unwrap(),
+            "Service vk selects pods with role=primary, which no server has"
+        );
+        evidence.services = vec![service("")];
+        assert_eq!(triage(&evidence), None);
+    }
+
+    #[test]
+    fn a_hook_that_fails_says_its_last_words() {
+        let mut evidence = of("test hook vk-test failed; its last words were: x", &[]);
+        evidence.logs = [(
+            "vk-test/test".to_owned(),
+            "asking\nFAILED: no answer\n\n".to_owned(),
+        )]
+        .into();
+        assert_eq!(
+            triage(&evidence).unwrap(),
+            "the hook vk-test failed; its last words: FAILED: no answer"
+        );
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::error::TrialError;
 use super::observer::Observer;
-use crate::checks::{self, Moment};
+use crate::checks::{self, Moment, readiness};
 use crate::valkey::ClusterObservation;
 use crate::valkey::view::ViewErrorKind;
 use crate::wait::{self, Expectation, Patience, Verdict};
@@ -21,6 +21,9 @@ const LASTING: Duration = Duration::from_secs(10);
 /// moment in which every server answers.
 const AT_IT: Duration = Duration::from_secs(40);
 
+/// How long a server may serve without being ready: longer than the chart's own probe needs for its delay and a period.
+const UNREADY: Duration = Duration::from_secs(30);
+
 /// How often to look: seldom, as it is for the rare case.
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -29,8 +32,9 @@ const NEVER: Duration = Duration::from_secs(86_400);
 
 /// A state, in words, and whether the servers are in it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct State {
-    what: &'static str,
+pub(crate) struct State {
+    /// In words.
+    pub(crate) what: &'static str,
     lasting: Duration,
     holds: fn(&ClusterObservation) -> bool,
 }
@@ -62,6 +66,16 @@ pub(super) const LOCKED: State = State {
     holds: |seen| {
         let mut refusals = seen.views.values().filter_map(|view| view.as_ref().err());
         refusals.any(|error| error.kind == ViewErrorKind::Authentication)
+    },
+};
+
+/// Every promise holds, and yet a pod is not ready: its probe asks for something else.
+pub(crate) const NEVER_READY: State = State {
+    what: "a pod that serves has not been ready",
+    lasting: UNREADY,
+    holds: |seen| {
+        let broken = checks::run(seen, Moment::Settled);
+        !broken.is_empty() && broken.iter().all(|violation| violation.check == readiness::NAME)
     },
 };
 

@@ -41,17 +41,19 @@ pub struct Deployment {
 
 /// A chart on disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct ChartSource {
     /// The name in its `Chart.yaml`.
     pub name: String,
     /// The version in its `Chart.yaml`.
     pub version: String,
     /// The version of `helm` that deployed it.
+    #[serde(default)]
     pub helm: String,
     /// Objects that it renders beyond those of the README, in any combination. They are not judged.
+    #[serde(default)]
     pub objects_beyond_readme: Vec<String>,
     /// What its `values.yaml` has beyond the README's parameters.
+    #[serde(default)]
     pub values_beyond_readme: Vec<String>,
 }
 

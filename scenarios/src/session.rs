@@ -236,7 +236,7 @@ async fn chart_images(chart: &Chart) -> Vec<String> {
     };
     let repository = format!("{}:", values.image.repository);
     let mut references = BTreeSet::new();
-    for object in chart.survey().await {
+    for object in chart.survey().await.iter().flatten() {
         images_in(object, &mut |image| {
             if image.starts_with(&repository) {
                 references.insert(image.to_owned());

@@ -230,8 +230,8 @@ fn what_a_chart_has_beyond_the_readme_is_told_and_not_judged() {
         replace(
             chart,
             "values.yaml",
-            "nameOverride: \"\"",
-            "metrics: {enabled: false}\nnameOverride: \"\"",
+            "mode: standalone",
+            "metrics: {enabled: false}\nmode: standalone",
         );
         let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: vk-policy}\nspec: {podSelector: {}}\n";
         fs::write(chart.join("templates/policy.yaml"), policy).expect("written");
@@ -293,4 +293,88 @@ fn a_kind_that_the_cluster_does_not_serve_is_not_judged_and_one_that_nobody_serv
             assert!(said.contains(says), "{says:?} is missing from\n{said}");
         });
     }
+}
+
+/// A chart that fails, has something of its own, and is given secrets: under a key of the README's and under one of its own.
+#[test]
+fn the_report_lists_what_is_beyond_the_readme_and_repeats_no_secret() {
+    let (password, token) = ("first-long-secret", "second-long-secret");
+    let chart = changed_copy(|chart| {
+        replace(
+            chart,
+            "values.yaml",
+            "mode: standalone",
+            "metrics: {enabled: false, token: \"\"}\nmode: standalone",
+        );
+        let set = "templates/statefulset.yaml";
+        let own = "          env:\n            - {name: OWN, value: {{ .Values.metrics.token | quote }}}\n";
+        replace(chart, set, "          env:\n", own);
+        replace(chart, set, "containerPort: 6379", "containerPort: 637900");
+        let own = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: own}\ndata: {token: {{ .Values.metrics.token | quote }}}\n";
+        fs::write(chart.join("templates/own.yaml"), own).expect("written");
+    });
+    with_each_helm(|xtask| {
+        let reports = tempfile::tempdir().expect("a folder");
+        let set = format!("auth.password={password},metrics.token={token},metrics.enabled=true");
+        let selection = [
+            "e2e",
+            "--scenario",
+            "formation::forms",
+            "--mode",
+            "standalone",
+            "--variant",
+            "rpm",
+        ];
+        let mut command = xtask(&selection, chart.path());
+        let (code, said) = run(command
+            .args(["--set", &set, "--report"])
+            .arg(reports.path().join("run")));
+        assert_eq!(code, Some(1), "{said}");
+        let shown = "--set 'auth.password=[redacted],metrics.token=[redacted],metrics.enabled=true'";
+        assert!(said.contains(shown), "{said}");
+        for told in ["objects ConfigMap/own, Job cluster-drain", "values metrics"] {
+            assert!(said.contains(told), "{told:?} is missing from\n{said}");
+        }
+        let mut files = 0;
+        for (path, text) in files_below(reports.path()) {
+            files += 1;
+            for secret in [password, token] {
+                assert!(
+                    !text.contains(secret) && !said.contains(secret),
+                    "{secret} is in {path:?}"
+                );
+            }
+        }
+        assert!(files > 8, "there was evidence to search: {files} files");
+        let read = |name: &str| {
+            fs::read_to_string(reports.path().join("run").join(name)).expect("the run writes it")
+        };
+        let report: serde_json::Value = serde_json::from_str(&read("report.json")).expect("it is JSON");
+        let source = &report["deployment"]["chart"];
+        assert_eq!(source["objects_beyond_readme"][0], "ConfigMap/own", "{source}");
+        assert!(
+            source["helm"].as_str().is_some_and(|helm| helm.starts_with('v')),
+            "{source}"
+        );
+        for page in ["report.html", "summary.md"] {
+            let text = read(page);
+            assert!(
+                text.contains("beyond the README") && text.contains("ConfigMap/own"),
+                "{page}"
+            );
+        }
+    });
+}
+
+fn files_below(folder: &Path) -> Vec<(PathBuf, String)> {
+    let entries = fs::read_dir(folder).expect("the folder is there").flatten();
+    entries
+        .flat_map(|entry| match entry.path() {
+            path if path.is_dir() => files_below(&path),
+            path => {
+                let content = fs::read(&path).expect("the file is there");
+                vec![(path, text(&content))]
+            }
+        })
+        .collect()
 }

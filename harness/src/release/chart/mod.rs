@@ -41,7 +41,7 @@ pub struct Chart {
     helm: Helm,
     overrides: Overrides,
     own_values: Value,
-    surveyed: Arc<OnceCell<Vec<Value>>>,
+    surveyed: Arc<OnceCell<Vec<Vec<Value>>>>,
 }
 
 impl Chart {

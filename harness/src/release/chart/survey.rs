@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use manifests::conformance::objects::{is_documented, role};
+use manifests::conformance::Objects;
+use manifests::conformance::objects::is_documented;
 use manifests::values::beyond_readme;
 use manifests::{Mode, Values, Variant};
 use serde_json::Value;
@@ -35,9 +36,9 @@ impl Beyond {
 }
 
 impl Chart {
-    /// Every object that the chart renders, in all combinations, with what was set for the run. A combination that does
-    /// not render has none: its trials say why. `helm` is run once, whoever asks.
-    pub async fn survey(&self) -> &[Value] {
+    /// The objects that the chart renders in each combination, with what was set for the run. One that does not render is
+    /// left out: its trials say why. `helm` is run once for each, whoever asks.
+    pub async fn survey(&self) -> &[Vec<Value>] {
         self.surveyed
             .get_or_init(|| self.render_every_combination())
             .await
@@ -45,20 +46,23 @@ impl Chart {
 
     /// What the chart has beyond the README.
     pub async fn beyond_readme(&self) -> Beyond {
-        let objects: BTreeSet<String> = self
-            .survey()
-            .await
-            .iter()
-            .map(role)
-            .filter(|role| !is_documented(role))
-            .collect();
+        let mut objects: BTreeSet<String> = BTreeSet::new();
+        for rendered in self.survey().await {
+            let rendered = Objects::new(rendered.iter().cloned());
+            objects.extend(
+                rendered
+                    .roles()
+                    .filter(|role| !is_documented(role))
+                    .map(str::to_owned),
+            );
+        }
         Beyond {
             objects: objects.into_iter().collect(),
             values: beyond_readme(&self.own_values),
         }
     }
 
-    async fn render_every_combination(&self) -> Vec<Value> {
+    async fn render_every_combination(&self) -> Vec<Vec<Value>> {
         let combinations = Mode::ALL
             .into_iter()
             .flat_map(|mode| Variant::ALL.map(|variant| Values::combination(mode, variant)));
@@ -67,7 +71,7 @@ impl Chart {
             self.objects(RELEASE.0, RELEASE.1, &values).await.ok()
         });
         let rendered = futures::future::join_all(rendering).await;
-        rendered.into_iter().flatten().flatten().collect()
+        rendered.into_iter().flatten().collect()
     }
 }
 

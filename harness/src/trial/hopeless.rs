@@ -19,7 +19,7 @@ const LASTING: Duration = Duration::from_secs(10);
 
 /// How long it may last while a hook is at it: several times as long as the largest of our own formations takes from the
 /// moment in which every server answers.
-const AT_IT: Duration = Duration::from_secs(40);
+const AT_IT: Duration = Duration::from_secs(35);
 
 /// How long a server may serve without being ready: longer than the chart's own probe needs for its delay and a period.
 const UNREADY: Duration = Duration::from_secs(30);

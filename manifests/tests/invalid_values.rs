@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use manifests::values::{PARAMETERS, ValueError};
+use manifests::values::{Kind, PARAMETERS, ValueError};
 use manifests::{ValuesError, ValuesInput};
 
 /// A parameter, wrong values as YAML, and what the message must say besides the parameter and the value.
@@ -388,6 +388,58 @@ fn near_misses_get_a_hint() {
         let told = problems(parameter, value)[0].to_string();
         assert!(told.contains(hint), "{parameter}: {value}: {told}");
     }
+}
+
+/// Of every parameter that takes certain words, each word with a slip of the finger is told with what was meant.
+#[test]
+fn every_word_with_a_slip_gets_a_hint() {
+    let mut words = 0;
+    for parameter in PARAMETERS {
+        let (Kind::Word(allowed) | Kind::OptionalWord(allowed)) = parameter.kind else {
+            continue;
+        };
+        for word in allowed {
+            let (front, back) = word.split_at(word.len() - 2);
+            let swapped: String = back.chars().rev().collect();
+            for slip in [
+                format!("{front}{swapped}"),
+                word[..word.len() - 1].to_owned(),
+                word.to_uppercase(),
+            ] {
+                if allowed.contains(&slip.as_str()) {
+                    continue;
+                }
+                let told = problems(parameter.path, &slip)[0].to_string();
+                assert!(
+                    told.contains("did you mean "),
+                    "{}: {slip}: {told}",
+                    parameter.path
+                );
+                words += 1;
+            }
+        }
+    }
+    assert!(words > 40, "{words}");
+}
+
+#[test]
+fn all_that_is_wrong_in_a_file_is_told_at_once() {
+    let file = "mode: clustr\ncluster: {replicas: ten, nodeTimout: 1}\nservice: {type: NodeProt, port: 99999}\npodLabels: {a: 1}\n";
+    let Err(ValuesError::Invalid(problems)) = ValuesInput::new().file("wrong.yaml", file).resolve() else {
+        panic!("nothing of it is right");
+    };
+    let paths: Vec<&str> = problems.iter().map(ValueError::path).collect();
+    for path in [
+        "mode",
+        "cluster.replicas",
+        "cluster.nodeTimout",
+        "service.type",
+        "service.port",
+        "podLabels.a",
+    ] {
+        assert!(paths.contains(&path), "{path} is not in {paths:?}");
+    }
+    assert_eq!(paths.len(), 6);
 }
 
 /// A misspelt key is told with its nearest neighbour, at every level and for every parameter.

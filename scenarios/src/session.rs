@@ -231,27 +231,17 @@ fn own_images() -> Vec<String> {
 /// The images of Valkey that a chart on disk renders, in all combinations. One that does not render has none: its trials
 /// say why.
 async fn chart_images(chart: &Chart) -> Vec<String> {
+    let Ok(values) = chart.overrides().apply(&Values::default()) else {
+        return Vec::new();
+    };
+    let repository = format!("{}:", values.image.repository);
     let mut references = BTreeSet::new();
-    for (mode, variant) in Mode::ALL
-        .into_iter()
-        .flat_map(|mode| Variant::ALL.map(|variant| (mode, variant)))
-    {
-        let values = Values::combination(mode, variant);
-        let Ok(values) = chart.overrides().apply(&values) else {
-            continue;
-        };
-        let repository = format!("{}:", values.image.repository);
-        for object in chart
-            .objects("images", "images", &values)
-            .await
-            .unwrap_or_default()
-        {
-            images_in(&object, &mut |image| {
-                if image.starts_with(&repository) {
-                    references.insert(image.to_owned());
-                }
-            });
-        }
+    for object in chart.survey().await.iter().flatten() {
+        images_in(object, &mut |image| {
+            if image.starts_with(&repository) {
+                references.insert(image.to_owned());
+            }
+        });
     }
     references.into_iter().collect()
 }

@@ -78,7 +78,7 @@ const fn parameter(patch: &'static str, name: &'static str, says: &'static [&'st
     }
 }
 
-const BROKEN: [Broken; 18] = [
+const BROKEN: [Broken; 30] = [
     deploy(
         "no-masterauth",
         Mode::Cluster,
@@ -196,6 +196,106 @@ const BROKEN: [Broken; 18] = [
             "containers[0].ports[0].containerPort",
             "637900",
         ]),
+    ),
+    deploy(
+        "missing-service-account",
+        Mode::Standalone,
+        Variant::Rpm,
+        Finding::Cause(&["ServiceAccount vk-percona-valkey-server, which does not exist"]),
+    ),
+    deploy(
+        "missing-config-map",
+        Mode::Standalone,
+        Variant::Rpm,
+        Finding::Cause(&[
+            "Pod vk-percona-valkey-0 needs the ConfigMap vk-percona-valkey-config, which does not exist",
+        ]),
+    ),
+    deploy(
+        "unknown-storage-class",
+        Mode::Cluster,
+        Variant::Rpm,
+        Finding::Cause(&[
+            "PersistentVolumeClaim data-vk-",
+            "needs the StorageClass gold, which does not exist",
+        ]),
+    ),
+    deploy(
+        "listens-elsewhere",
+        Mode::Standalone,
+        Variant::Rpm,
+        Finding::Cause(&[
+            "the startup probe of pod vk-percona-valkey-0 has never succeeded",
+            "Connection refused",
+        ]),
+    ),
+    deploy(
+        "no-requirepass",
+        Mode::Standalone,
+        Variant::Rpm,
+        Finding::Cause(&[
+            "does not have the release's password",
+            "the server has none configured",
+        ]),
+    ),
+    deploy(
+        "readiness-asks-another-port",
+        Mode::Standalone,
+        Variant::Rpm,
+        Finding::Cause(&[
+            "the readiness probe of pod vk-percona-valkey-0 fails although its server serves",
+            "6380",
+        ]),
+    ),
+    deploy(
+        "service-selects-nothing",
+        Mode::Standalone,
+        Variant::Rpm,
+        Finding::Cause(&["Service vk-percona-valkey selects pods with app.kubernetes.io/role=primary"]),
+    ),
+    deploy(
+        "wrong-service-name",
+        Mode::Cluster,
+        Variant::Rpm,
+        Finding::Cause(&[
+            "serviceName \"vk-percona-valkey-nodes\"",
+            "there is vk-percona-valkey-headless",
+        ]),
+    ),
+    deploy(
+        "init-before-install",
+        Mode::Cluster,
+        Variant::Rpm,
+        Finding::Cause(&[
+            "vk-percona-valkey-cluster-init runs at pre-install",
+            "before there is any server",
+        ]),
+    ),
+    deploy(
+        "init-never-ends",
+        Mode::Cluster,
+        Variant::Rpm,
+        Finding::Cause(&[
+            "vk-percona-valkey-cluster-init",
+            "has not ended",
+            "waiting for a sign",
+        ]),
+    ),
+    deploy(
+        "init-crashes",
+        Mode::Cluster,
+        Variant::Rpm,
+        Finding::Cause(&[
+            "vk-percona-valkey-cluster-init",
+            "crashes again and again",
+            "--clster",
+        ]),
+    ),
+    deploy(
+        "no-servers",
+        Mode::Standalone,
+        Variant::Rpm,
+        Finding::Says(&["the chart renders no StatefulSet"]),
     ),
     parameter(
         "ignored-parameter",

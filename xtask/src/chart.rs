@@ -16,6 +16,7 @@ pub(crate) fn open(args: &ChartArgs) -> anyhow::Result<Option<Chart>> {
     let Some(folder) = &args.chart else {
         return Ok(None);
     };
+    Chart::check_folder(folder)?;
     let mut input = ValuesInput::new();
     for path in &args.values {
         let text =
@@ -57,4 +58,10 @@ pub(crate) fn describe(chart: &Chart) -> String {
         chart.folder().display(),
         chart.helm().version()
     )
+}
+
+/// What it has beyond the README, in one line, if it has anything.
+pub(crate) async fn describe_extensions(chart: &Chart) -> Option<String> {
+    let words = chart.beyond_readme().await.words()?;
+    Some(format!("the chart has beyond the README, not judged: {words}"))
 }

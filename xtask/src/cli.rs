@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ::manifests::values::without_secrets;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use embedded_cluster::api::Denial;
 use harness::images::ImageSource;
+use harness::secret::REDACTED;
 use harness::trial::Profile;
 use scenarios::shard::Shard;
 
@@ -131,6 +133,54 @@ pub(crate) struct ChartArgs {
     /// Values for the chart in Helm's --set grammar; may be repeated, these win over files.
     #[arg(long, value_name = "KEY=VALUE", requires = "chart")]
     pub(crate) set: Vec<String>,
+}
+
+impl E2eArgs {
+    /// The words that a command which repeats one of the trials needs besides the trial's own. Every argument is here by
+    /// its name, so that a new one is not forgotten.
+    pub(crate) fn words_to_repeat(&self) -> Vec<String> {
+        let Self {
+            cluster,
+            placement,
+            image_source,
+            chart,
+            // A trial has its own.
+            mode: _,
+            variant: _,
+            scenario: _,
+            shard: _,
+            profile: _,
+            seed: _,
+            // They change nothing of what is seen.
+            jobs: _,
+            keep: _,
+            report: _,
+            baseline: _,
+            list: _,
+        } = self;
+        let mut words = cluster.words();
+        words.extend(placement.words());
+        if *image_source != ImageSource::default() {
+            words.extend(["--image-source".to_owned(), image_source.to_string()]);
+        }
+        words.extend(chart.words());
+        words
+    }
+}
+
+impl ChartArgs {
+    /// What was typed, without what could be a secret: reports repeat it.
+    fn words(&self) -> Vec<String> {
+        let Self { chart, values, set } = self;
+        let flag = |name: &str, value: String| [name.to_owned(), value];
+        let path = |path: &PathBuf| path.display().to_string();
+        let chart = chart.iter().map(|folder| flag("--chart", path(folder)));
+        let files = values.iter().map(|file| flag("-f", path(file)));
+        let sets = set
+            .iter()
+            .map(|set| flag("--set", without_secrets(set, REDACTED)));
+        chart.chain(files).chain(sets).flatten().collect()
+    }
 }
 
 /// The chart's `mode`.
@@ -274,6 +324,37 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_repeats_a_trial_is_what_was_typed_without_secrets_and_without_defaults() {
+        let again = |typed: &str| {
+            let words = ["xtask", "e2e"]
+                .into_iter()
+                .chain(typed.split(' ').filter(|word| !word.is_empty()));
+            match Arguments::try_parse_from(words).map(|arguments| arguments.command) {
+                Ok(Command::E2e(args)) => args.words_to_repeat().join(" "),
+                other => panic!("expected the arguments of e2e, got {other:?}"),
+            }
+        };
+        assert_eq!(
+            again("--mode cluster --jobs 3 --cluster embedded --image-source auto"),
+            ""
+        );
+        let chart = "--chart charts/own -f a.yaml -f b.yaml --set auth.password=hunter2,mode=cluster --set own=hunter2";
+        assert_eq!(
+            again(chart),
+            "--chart charts/own -f a.yaml -f b.yaml --set auth.password=[redacted],mode=cluster --set own=[redacted]"
+        );
+        for elsewhere in [
+            "--cluster kubeconfig --context site --kubeconfig /etc/kube --namespace-prefix gate --pod-security baseline \
+             --storage-class fast --node-selector disk=ssd --node-selector zone=a --image-pull-secret site/registry",
+            "--cluster kind --kind-config multi-node --kube-version v1.36.1 --image-source stand-in",
+            "--cluster kind --reuse mine",
+        ] {
+            let elsewhere = elsewhere.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(again(&elsewhere), elsewhere);
+        }
     }
 
     #[test]

@@ -117,7 +117,53 @@ impl ClusterArgs {
     }
 }
 
+impl ClusterArgs {
+    /// What was typed, as far as it is not the default.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let Self {
+            cluster,
+            context,
+            kubeconfig,
+            kind_config,
+            kube_version,
+            reuse,
+        } = self;
+        let kind = (*cluster != ClusterKind::default()).then(|| word(cluster));
+        let kubeconfig = kubeconfig.as_ref().map(|path| path.display().to_string());
+        flags([
+            ("--cluster", kind),
+            ("--context", context.clone()),
+            ("--kubeconfig", kubeconfig),
+            ("--kind-config", kind_config.clone()),
+            ("--kube-version", kube_version.clone()),
+            ("--reuse", reuse.clone()),
+        ])
+    }
+}
+
 impl PlacementArgs {
+    /// What was typed, as far as it is not the default.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let Self {
+            namespace_prefix,
+            pod_security,
+            storage_class,
+            node_selector,
+            image_pull_secret,
+        } = self;
+        let prefix = (namespace_prefix != NAMESPACE_PREFIX).then(|| namespace_prefix.clone());
+        let nodes = node_selector
+            .iter()
+            .map(|(key, value)| ("--node-selector", Some(format!("{key}={value}"))));
+        let one = [
+            ("--namespace-prefix", prefix),
+            ("--pod-security", pod_security.as_ref().map(word)),
+            ("--storage-class", storage_class.clone()),
+        ];
+        let last = [("--image-pull-secret", image_pull_secret.clone())];
+        flags(one.into_iter().chain(nodes).chain(last))
+    }
+
     /// What was typed, as what it means on `cluster`: a Secret without a namespace is in the context's own.
     pub(crate) async fn resolve(
         self,
@@ -144,6 +190,20 @@ impl PlacementArgs {
             image_pull_secret,
         })
     }
+}
+
+/// The flags that have a value, each with it.
+fn flags<'a>(all: impl IntoIterator<Item = (&'a str, Option<String>)>) -> Vec<String> {
+    let given = all
+        .into_iter()
+        .filter_map(|(flag, value)| Some([flag.to_owned(), value?]));
+    given.flatten().collect()
+}
+
+/// A value as it is typed.
+fn word(value: &impl ValueEnum) -> String {
+    let name = value.to_possible_value().expect("no value is hidden");
+    name.get_name().to_owned()
 }
 
 async fn pull_secret(given: &str, cluster: &ClusterChoice) -> anyhow::Result<PullSecret> {

@@ -34,6 +34,9 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
         return Err(UsageError("--chart DIR is needed: what is to be compared?".to_owned()).into());
     };
     let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+    if let Some(beyond) = runtime.block_on(chart::describe_extensions(&chart)) {
+        println!("{beyond}");
+    }
     let mut found = 0;
     for (name, values) in sides(&chart, &args.chart)? {
         let (theirs, ours) = (runtime.block_on(theirs(&chart, &values))?, ours(&values)?);

@@ -8,6 +8,7 @@ use anyhow::Context;
 use harness::cluster::{ClusterError, Provenance};
 use harness::images::Origin;
 use harness::report::baseline::Baseline;
+use harness::report::deployment::ChartSource;
 use harness::report::file::ReportFileError;
 use harness::report::journal::Journal;
 use harness::report::plain::Plain;
@@ -45,6 +46,7 @@ struct Plan {
 pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
     let list = args.list;
     let chart = chart::open(&args.chart)?;
+    let arguments = args.words_to_repeat();
     let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
     let mut plan = runtime.block_on(Plan::resolve(args, chart.is_some()))?;
     if list {
@@ -58,7 +60,11 @@ pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
     }
     plan.session.chart = chart;
     let started = Started::now();
-    let begun = runner::begun(started, &plan.session);
+    let mut begun = runner::begun(started, &plan.session);
+    begun.deployment.arguments = arguments;
+    if let Some(chart) = &plan.session.chart {
+        begun.deployment.chart = Some(runtime.block_on(ChartSource::of_chart(chart)));
+    }
     let names: Vec<String> = plan.trials.iter().map(|trial| trial.id.to_string()).collect();
     let journal = Journal::begin(&plan.folder, &begun, &names, Box::new(std::io::stderr()))?;
     // What is said to have ended is on disk by then.
@@ -136,6 +142,9 @@ async fn execute(plan: Plan, started: Started, begun: RunReport, events: EventSi
         events.send(Event::Note {
             text: chart::describe(chart),
         });
+        if let Some(text) = chart::describe_extensions(chart).await {
+            events.send(Event::Note { text });
+        }
     }
     let starting = Session::start(plan.session, events.clone());
     let session = tokio::select! {

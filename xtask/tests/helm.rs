@@ -1,120 +1,237 @@
-//! A person's session with helm on `cargo xtask cluster up`: install, upgrade, rollback, test, uninstall, and what helm
-//! tells of them. Skipped, with the reason printed, where helm is missing.
+//! A person's session with helm 3 and with helm 4 on `cargo xtask cluster up`: install, upgrade, rollback, test, uninstall,
+//! and what helm tells of them. Skipped, with the reason printed, where that version is missing.
 
 use std::path::Path;
 
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "support/helm.rs"]
+mod helm;
 mod support;
 
 use cluster::Cluster;
-use support::{is_there, text};
+use helm::Helm;
+use support::text;
 
 /// Probes that begin at once, so that the session takes seconds.
 const FAST: &str = "startupProbe.initialDelaySeconds=0,startupProbe.periodSeconds=1,\
                     readinessProbe.initialDelaySeconds=0,readinessProbe.periodSeconds=1";
 
-#[test]
-fn a_session_with_helm() {
-    if !is_there("helm", &["version"]) {
-        return;
-    }
-    let cluster = Cluster::up("helm");
-    charts_hooks_run_in_order_and_go_by_their_policies(&cluster);
-    the_example_chart_goes_forward_and_back(&cluster);
+/// One version of helm, and the cluster that it is used on.
+struct Session {
+    helm: Helm,
+    cluster: Cluster,
 }
 
-fn charts_hooks_run_in_order_and_go_by_their_policies(cluster: &Cluster) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hooks-chart");
-    let chart = folder.to_str().expect("a path in UTF-8");
-    let helm = |arguments: &[&str]| cluster.run("helm", arguments);
-    let read = |path: &str| {
+impl Session {
+    /// What helm prints; it must succeed.
+    #[track_caller]
+    fn helm(&self, arguments: &[&str]) -> String {
+        self.cluster.run(self.program().as_str(), arguments)
+    }
+
+    /// What helm says when it refuses, which it must.
+    #[track_caller]
+    fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.cluster.command(self.program().as_str(), arguments).output();
+        let output = output.expect("helm runs");
+        assert!(
+            !output.status.success(),
+            "helm {arguments:?}: {}",
+            text(&output.stdout)
+        );
+        text(&output.stderr)
+    }
+
+    fn program(&self) -> String {
+        self.helm.folder().join("helm").display().to_string()
+    }
+
+    /// A field of an object.
+    #[track_caller]
+    fn field(&self, object: &str, path: &str) -> String {
         let path = format!("jsonpath={{.{path}}}");
-        cluster.run("kubectl", &["get", "configmap", "h", "-o", &path])
-    };
-    let installed = helm(&["install", "h", chart, "--wait", "--timeout", "60s"]);
+        self.cluster.run("kubectl", &["get", object, "-o", &path])
+    }
+
+    /// The names of all objects of a kind, a line each.
+    #[track_caller]
+    fn names(&self, kind: &str) -> String {
+        self.cluster.run("kubectl", &["get", kind, "-o", "name"])
+    }
+}
+
+#[test]
+fn a_session_with_helm_3() {
+    session(3);
+}
+
+#[test]
+fn a_session_with_helm_4() {
+    session(4);
+}
+
+fn session(major: u32) {
+    let Some(helm) = Helm::of(major) else { return };
+    let cluster = Cluster::up(&format!("helm{major}"), &[]);
+    let session = Session { helm, cluster };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = |relative: &str| folder.join(relative).display().to_string();
+    let (hooks, example) = (path("tests/hooks-chart"), path("../scenarios/testdata/chart"));
+    hooks_run_by_weight_and_go_by_their_policies(&session, &hooks);
+    what_others_set_stays_and_what_the_release_sets_comes_back(&session, &hooks, major);
+    helm_tells_what_was_done(&session);
+    a_hook_that_fails_fails_its_verb(&session, &hooks, major);
+    uninstalling_leaves_nothing_but_what_is_kept(&session);
+    the_example_chart_goes_forward_and_back(&session, &example, major);
+    waiting_ends_with_its_timeout(&session, &example);
+}
+
+fn hooks_run_by_weight_and_go_by_their_policies(session: &Session, chart: &str) {
+    let installed = session.helm(&["install", "h", chart, "--wait", "--timeout", "60s"]);
     assert!(installed.contains("STATUS: deployed"), "{installed}");
-    let events = cluster.run(
+    let created = session.cluster.run(
         "kubectl",
         &[
             "get",
             "events",
+            "--sort-by=.metadata.resourceVersion",
             "-o",
             "jsonpath={range .items[?(@.reason==\"SuccessfulCreate\")]}{.involvedObject.name} {end}",
         ],
     );
-    assert!(
-        events.starts_with("h-first ") && events.contains("h-second"),
-        "{events}"
-    );
-    let jobs = cluster.run("kubectl", &["get", "jobs", "-o", "name"]);
     assert_eq!(
-        jobs.trim(),
-        "job.batch/h-second",
-        "the first is deleted when it has succeeded, the second is kept"
+        created.trim(),
+        "h-zeroth h-second h-third",
+        "by weight, not by name"
     );
+    assert_eq!(
+        session.names("jobs").trim(),
+        "job.batch/h-third",
+        "the others are deleted when they have succeeded, and this one is kept"
+    );
+}
 
+fn what_others_set_stays_and_what_the_release_sets_comes_back(session: &Session, chart: &str, major: u32) {
+    let read = |path: &str| session.field("configmap/h", path);
     let generated = read("data.generated");
-    helm(&["upgrade", "h", chart, "--set", "colour=blue", "--timeout", "60s"]);
+    let previewed = session.helm(&["upgrade", "h", chart, "--set", "colour=green", "--dry-run=server"]);
+    assert!(
+        previewed.contains("colour: green") && previewed.contains(&generated),
+        "lookup finds what is there, also in a preview:\n{previewed}"
+    );
+    assert_eq!(read("data.colour"), "red", "a preview changes nothing");
+
+    session.helm(&["upgrade", "h", chart, "--set", "colour=blue", "--timeout", "60s"]);
     assert_eq!(
         (read("data.colour"), read("data.only")),
         ("blue".to_owned(), String::new()),
         "a key goes with its revision"
     );
     assert_eq!(read("data.generated"), generated, "lookup finds what is there");
-    // What somebody else has added stays, whatever is deployed.
-    cluster.run("kubectl", &["label", "configmap", "h", "mine=yes"]);
-    helm(&["rollback", "h", "1", "--timeout", "60s"]);
+
+    session
+        .cluster
+        .run("kubectl", &["label", "configmap", "h", "mine=yes"]);
+    session.cluster.run(
+        "kubectl",
+        &["patch", "configmap", "h", "-p", r#"{"data":{"colour":"grey"}}"#],
+    );
+    let back = ["rollback", "h", "1", "--timeout", "60s"];
+    if major == 3 {
+        // Helm 3 compares the old manifest, the new one and what is there, and has the last word on its own fields.
+        session.helm(&back);
+    } else {
+        // Helm 4 applies on the server's side, which knows that somebody else has taken the field over.
+        let said = session.refused(&back);
+        assert!(
+            said.contains("conflict") && said.contains("kubectl-patch"),
+            "{said}"
+        );
+        session.helm(&["rollback", "h", "1", "--timeout", "60s", "--force-conflicts"]);
+    }
     assert_eq!(
         (read("data.colour"), read("data.only")),
         ("red".to_owned(), "first".to_owned())
     );
-    assert_eq!(read("metadata.labels.mine"), "yes");
-
-    let history = helm(&["history", "h"]);
-    assert!(
-        history.contains("Rollback to 1") && history.matches("superseded").count() == 2,
-        "{history}"
+    assert_eq!(
+        read("metadata.labels.mine"),
+        "yes",
+        "what others have added stays"
     );
-    assert!(helm(&["list"]).contains("deployed"));
-    assert!(helm(&["get", "values", "h", "--revision", "2"]).contains("colour: blue"));
-    assert!(helm(&["get", "hooks", "h"]).contains("helm.sh/hook-weight"));
-    let secrets = cluster.run(
+}
+
+fn helm_tells_what_was_done(session: &Session) {
+    let history = session.helm(&["history", "h"]);
+    assert!(history.contains("Rollback to 1"), "{history}");
+    assert!(history.contains("superseded"), "{history}");
+    assert!(session.helm(&["list"]).contains("deployed"));
+    assert!(session.helm(&["status", "h"]).contains("STATUS: deployed"));
+    assert!(
+        session
+            .helm(&["get", "values", "h", "--revision", "2"])
+            .contains("colour: blue")
+    );
+    assert!(
+        session
+            .helm(&["get", "hooks", "h"])
+            .contains("helm.sh/hook-weight")
+    );
+    assert!(session.helm(&["get", "manifest", "h"]).contains("colour: red"));
+    let revisions = session
+        .helm(&["history", "h", "-o", "json"])
+        .matches("\"revision\"")
+        .count();
+    let secrets = session.cluster.run(
         "kubectl",
         &[
             "get",
             "secrets",
             "--field-selector",
             "type=helm.sh/release.v1",
+            "-l",
+            "name=h,owner=helm",
             "-o",
             "name",
         ],
     );
-    assert_eq!(secrets.lines().count(), 3, "{secrets}");
-
-    let tested = cluster
-        .command("helm", &["test", "h", "--timeout", "60s"])
-        .output()
-        .expect("helm runs");
-    let said = text(&tested.stderr);
-    assert!(!tested.status.success() && said.contains("h-failing"), "{said}");
-    helm(&["uninstall", "h", "--wait", "--timeout", "60s"]);
-    let left = cluster.run("kubectl", &["get", "configmaps", "-o", "name"]);
-    assert!(!left.contains("configmap/h"), "{left}");
-    let refused = cluster
-        .command("helm", &["status", "h"])
-        .output()
-        .expect("helm runs");
-    assert!(text(&refused.stderr).contains("not found"));
+    assert_eq!(
+        secrets.lines().count(),
+        revisions,
+        "a Secret holds a revision:\n{secrets}"
+    );
 }
 
-fn the_example_chart_goes_forward_and_back(cluster: &Cluster) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/testdata/chart");
-    let chart = folder.to_str().expect("a path in UTF-8");
-    let helm = |arguments: &[&str]| cluster.run("helm", arguments);
+fn a_hook_that_fails_fails_its_verb(session: &Session, chart: &str, major: u32) {
+    let said = session.refused(&["test", "h", "--timeout", "60s"]);
+    assert!(said.contains("h-failing"), "{said}");
+    let jobs = session.names("jobs");
+    assert!(jobs.contains("h-failing"), "what failed is kept: {jobs}");
+    // Helm 3 deletes what succeeded only when all hooks of the event did; Helm 4 also when a later one fails.
+    assert_eq!(jobs.contains("h-passing"), major == 3, "{jobs}");
+    let said = session.refused(&["upgrade", "h", chart, "--set", "upgraded=1", "--timeout", "60s"]);
+    assert!(said.contains("post-upgrade hooks failed"), "{said}");
+    assert!(session.helm(&["status", "h"]).contains("STATUS: failed"));
+    let jobs = session.names("jobs");
+    assert!(
+        !jobs.contains("h-upgraded"),
+        "it is deleted because it failed: {jobs}"
+    );
+}
+
+fn uninstalling_leaves_nothing_but_what_is_kept(session: &Session) {
+    session.helm(&["uninstall", "h", "--wait", "--timeout", "60s"]);
+    let left = session.names("configmaps");
+    assert!(!left.contains("configmap/h\n"), "{left}");
+    let jobs = session.names("jobs");
+    assert!(jobs.contains("h-farewell"), "hooks belong to no revision: {jobs}");
+    assert!(session.refused(&["status", "h"]).contains("not found"));
+}
+
+fn the_example_chart_goes_forward_and_back(session: &Session, chart: &str, major: u32) {
     let deploy = |more: &str| {
         let set = format!("{FAST}{more}");
-        helm(&[
+        session.helm(&[
             "upgrade",
             "--install",
             "vk",
@@ -126,32 +243,31 @@ fn the_example_chart_goes_forward_and_back(cluster: &Cluster) {
             "60s",
         ])
     };
-    let password = [
-        "get",
-        "secret",
-        "vk-percona-valkey",
-        "-o",
-        "jsonpath={.data.valkey-password}",
-    ];
+    let password = || session.field("secret/vk-percona-valkey", "data.valkey-password");
     deploy("");
-    let before = cluster.run("kubectl", &password);
-    let tested = helm(&["test", "vk", "--logs"]);
-    assert!(tested.contains("PONG from vk-percona-valkey:6379"), "{tested}");
+    let before = password();
+    // Helm 3 asks for the log of a test pod only when it has deleted it for its success.
+    let logs: &[&str] = if major == 3 { &[] } else { &["--logs"] };
+    let tested = session.helm(&[&["test", "vk"], logs].concat());
+    assert!(tested.contains("Succeeded"), "{tested}");
+    assert_eq!(
+        tested.contains("PONG from vk-percona-valkey:6379"),
+        major > 3,
+        "{tested}"
+    );
     // A variable comes with the second revision and goes with the third.
     deploy(",config.maxmemory=64mb");
-    helm(&["rollback", "vk", "1", "--wait", "--timeout", "60s"]);
-    assert_eq!(
-        cluster.run("kubectl", &password),
-        before,
-        "the generated password is kept"
+    session.helm(&["rollback", "vk", "1", "--wait", "--timeout", "60s"]);
+    assert_eq!(password(), before, "the generated password is kept");
+    let names = session.field(
+        "statefulset/vk-percona-valkey",
+        "spec.template.spec.containers[0].env[*].name",
     );
-    let env = "jsonpath={.spec.template.spec.containers[0].env[*].name}";
-    let names = cluster.run("kubectl", &["get", "statefulset", "vk-percona-valkey", "-o", env]);
     assert_eq!(names, "VALKEY_PASSWORD REDISCLI_AUTH VALKEY_BIND");
-    let status = helm(&["status", "vk"]);
+    let status = session.helm(&["status", "vk"]);
     assert!(status.contains("REVISION: 3"), "{status}");
-    helm(&["uninstall", "vk", "--wait", "--timeout", "60s"]);
-    let claims = cluster.run(
+    session.helm(&["uninstall", "vk", "--wait", "--timeout", "60s"]);
+    let claims = session.cluster.run(
         "kubectl",
         &["get", "pvc", "-l", "app.kubernetes.io/instance=vk", "-o", "name"],
     );
@@ -160,4 +276,20 @@ fn the_example_chart_goes_forward_and_back(cluster: &Cluster) {
         "persistentvolumeclaim/data-vk-percona-valkey-0",
         "claims stay"
     );
+}
+
+fn waiting_ends_with_its_timeout(session: &Session, chart: &str) {
+    let said = session.refused(&[
+        "install",
+        "slow",
+        chart,
+        "--set",
+        "image.tag=that-nobody-has",
+        "--wait",
+        "--timeout",
+        "3s",
+    ]);
+    assert!(said.contains("deadline exceeded"), "{said}");
+    assert!(session.helm(&["list", "--failed"]).contains("slow"));
+    session.helm(&["uninstall", "slow", "--wait", "--timeout", "60s"]);
 }

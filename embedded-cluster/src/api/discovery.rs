@@ -59,6 +59,11 @@ pub(crate) fn answer(parts: &Parts) -> Result<Response, ApiError> {
     };
     match (known, segments.as_slice()) {
         (Some(_), _) if parts.method != Method::GET => Err(ApiError::method_not_allowed()),
+        (Some(_), ["openapi", "v2"]) if asks_for_protobuf(parts) => Ok(respond_bytes(
+            StatusCode::OK,
+            openapi::V2_PROTOBUF,
+            openapi::document_v2_protobuf().into(),
+        )),
         (Some(value), _) => ok(value),
         (None, ["api"]) => Ok(aggregated_list(&[("", "v1")])),
         (None, ["apis"]) => Ok(aggregated_list(&named_groups().collect::<Vec<_>>())),
@@ -71,12 +76,19 @@ pub(crate) fn answer(parts: &Parts) -> Result<Response, ApiError> {
     }
 }
 
+fn accept(parts: &Parts) -> &str {
+    let accept = parts.headers.get(header::ACCEPT);
+    accept.and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn asks_for_protobuf(parts: &Parts) -> bool {
+    [openapi::V2_PROTOBUF, openapi::V2_PROTOBUF_ASKED]
+        .iter()
+        .any(|asked| accept(parts).contains(asked))
+}
+
 fn aggregated(parts: &Parts) -> bool {
-    let accept = parts
-        .headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let accept = accept(parts);
     accept
         .split(',')
         .any(|range| range.contains("as=APIGroupDiscoveryList") && range.contains("v=v2;"))

@@ -48,6 +48,26 @@ pub(crate) fn document_v2() -> Value {
     json!({"swagger": "2.0", "info": info(), "paths": paths, "definitions": {}})
 }
 
+/// The media type in which client libraries ask for version 2, and in no other.
+pub(crate) const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What it is answered as: the other one is not a media type by the rules.
+pub(crate) const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// `/openapi/v2` in that form. Clients come here for a kind that no version 3 document has, and need to find that there is
+/// nothing: the paths are left out, too. A string field of protobuf is its number and kind, its length and its bytes.
+pub(crate) fn document_v2_protobuf() -> Vec<u8> {
+    const SWAGGER: u8 = 1;
+    const INFO: u8 = 2;
+    const TITLE: u8 = 1;
+    const VERSION: u8 = 2;
+    let field = |number: u8, content: &[u8]| {
+        let length = u8::try_from(content.len()).expect("no field is longer than 127 bytes");
+        [&[number << 3 | 2, length], content].concat()
+    };
+    let info = [field(TITLE, b"Kubernetes"), field(VERSION, b"embedded")].concat();
+    [field(SWAGGER, b"2.0"), field(INFO, &info)].concat()
+}
+
 /// The schemas of the kinds of a group and version, and of every type that they are made of.
 fn schemas(group: &str, version: &str) -> Map<String, Value> {
     let mut generator = SchemaSettings::draft2020_12()
@@ -110,4 +130,19 @@ fn item(kind: &Kind, parameter: impl Fn(&str) -> Value) -> Value {
         "x-kubernetes-action": "patch",
         "x-kubernetes-group-version-kind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
     }})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_2_in_protobuf_is_a_document_without_paths() {
+        let document = document_v2_protobuf();
+        assert_eq!(document[..5], [0x0a, 3, b'2', b'.', b'0']);
+        assert_eq!(document[5..7], [0x12, 22]);
+        assert_eq!(document[7..9], [0x0a, 10]);
+        assert_eq!(&document[9..19], b"Kubernetes");
+        assert_eq!(document.len(), 7 + 22);
+    }
 }

@@ -5,7 +5,10 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+/// What Kubernetes leaves out of `metadata` when it is empty: what is labelled and unlabelled again is as it was.
+const OMITTED_WHEN_EMPTY: [&str; 4] = ["annotations", "finalizers", "labels", "ownerReferences"];
 
 /// A field that has the wrong type.
 #[derive(Debug, thiserror::Error)]
@@ -21,10 +24,18 @@ pub(crate) fn round_trip<T: DeserializeOwned + Serialize>(value: &Value) -> Resu
         path: error.path().to_string(),
         message: error.inner().to_string(),
     })?;
-    serde_json::to_value(typed).map_err(|error| TypedError {
+    let mut kept = serde_json::to_value(typed).map_err(|error| TypedError {
         path: String::new(),
         message: error.to_string(),
-    })
+    })?;
+    if let Some(metadata) = kept.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|key, value| !OMITTED_WHEN_EMPTY.contains(&key.as_str()) || !is_empty(value));
+    }
+    Ok(kept)
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// Paths of the fields of `given` that `kept` no longer has, as Kubernetes writes them.
@@ -46,6 +57,7 @@ fn walk(path: &str, given: &Value, kept: &Value, found: &mut Vec<String>) {
                 match kept.get(key) {
                     Some(other) => walk(&path, value, other, found),
                     None if value.is_null() => {}
+                    None if path.starts_with("metadata.") && is_empty(value) => {}
                     None => found.push(path),
                 }
             }
@@ -76,6 +88,15 @@ mod tests {
             ["spec.containers[0].imagee", "spec.hostnam"]
         );
         assert!(kept["spec"].get("hostnam").is_none());
+    }
+
+    #[test]
+    fn labels_and_the_like_are_left_out_when_there_are_none() {
+        let given = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {}, "annotations": {},
+            "finalizers": [], "ownerReferences": []}, "spec": {"containers": [], "nodeSelector": {}}});
+        let kept = round_trip::<Pod>(&given).expect("types are right");
+        assert_eq!(kept["metadata"], json!({"name": "a"}));
+        assert_eq!(unknown_fields(&given, &kept), [""; 0]);
     }
 
     #[test]

@@ -8,30 +8,39 @@ use kube::ResourceExt;
 
 use super::evidence::Evidence;
 use super::unformed;
+use crate::trial::hopeless::NEVER_READY;
 use crate::trial::observer::is_server;
+use crate::valkey::view::ViewErrorKind;
 use crate::wait::{conditions, doom};
 
 /// Recognises one cause.
 type Rule = fn(&Evidence) -> Option<String>;
 
 /// Causes before their consequences: a server that crashes also leaves the init Job waiting.
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 23] = [
     admission_refuses,
+    something_is_missing,
     image_cannot_be_had,
     container_cannot_be_made,
     server_crashes,
     pod_fits_nowhere,
     volume_claim_is_unbound,
     probe_needs_what_the_image_lacks,
+    server_never_starts,
     names_are_not_published,
+    cluster_cannot_be_formed,
     service_port_does_not_exist,
+    service_selects_no_server,
     job_pods_in_service,
     replicas_cannot_authenticate,
+    password_is_refused,
     announces_wrong_address,
     cluster::slots_are_uncovered,
     cluster::slots_are_unassigned,
     hook_waits,
     unformed::never_formed,
+    readiness_probe_fails,
+    hook_fails,
 ];
 
 /// The most likely cause of the failure, if any rule knows it.
@@ -42,6 +51,18 @@ pub fn triage(evidence: &Evidence) -> Option<String> {
 fn admission_refuses(evidence: &Evidence) -> Option<String> {
     let refused = evidence.events.iter().find_map(doom::refusal)?;
     Some(format!("the API server does not take a pod: {refused}"))
+}
+
+/// Events tell of what is missing for a moment, too: only what ended the trial is meant.
+fn something_is_missing(evidence: &Evidence) -> Option<String> {
+    let missing = evidence
+        .events
+        .iter()
+        .filter_map(doom::missing)
+        .map(|missing| missing.to_string());
+    missing
+        .into_iter()
+        .find(|missing| evidence.error.contains(missing))
 }
 
 fn image_cannot_be_had(evidence: &Evidence) -> Option<String> {
@@ -128,6 +149,23 @@ fn probe_needs_what_the_image_lacks(evidence: &Evidence) -> Option<String> {
     evidence.events.iter().find_map(conditions::probe_without_program)
 }
 
+/// The probe's own words say why; the event that ends the waiting does not repeat them.
+fn server_never_starts(evidence: &Evidence) -> Option<String> {
+    let never = evidence
+        .events
+        .iter()
+        .filter_map(|event| Some((event, doom::never_started(event)?)));
+    let (killed, never) = never
+        .into_iter()
+        .find(|(_, never)| evidence.error.contains(never))?;
+    let pod = &killed.involved_object.name;
+    let said = evidence.events.iter().rev().find_map(|event| {
+        let message = event.message.as_deref()?.strip_prefix("Startup probe failed: ")?;
+        (event.involved_object.name == *pod).then(|| message.trim())
+    });
+    Some(said.map_or_else(|| never.clone(), |said| format!("{never}: {said}")))
+}
+
 /// A headless Service that hides pods until they are ready deadlocks a cluster: no pod is ready before the cluster is formed,
 /// and it cannot be formed without names.
 fn names_are_not_published(evidence: &Evidence) -> Option<String> {
@@ -150,6 +188,13 @@ fn names_are_not_published(evidence: &Evidence) -> Option<String> {
     })
 }
 
+/// The manifests are such that the Job which forms the cluster waits in vain; the error says why.
+fn cluster_cannot_be_formed(evidence: &Evidence) -> Option<String> {
+    let (_, why) = evidence.error.split_once("no cluster can be formed: ")?;
+    let why = why.lines().next()?;
+    Some(format!("no cluster can be formed: {why}"))
+}
+
 fn service_port_does_not_exist(evidence: &Evidence) -> Option<String> {
     use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
     evidence.services.iter().find_map(|service| {
@@ -169,6 +214,24 @@ fn service_port_does_not_exist(evidence: &Evidence) -> Option<String> {
                     known.join(", ")
                 )
             })
+        })
+    })
+}
+
+fn service_selects_no_server(evidence: &Evidence) -> Option<String> {
+    let servers: Vec<&Pod> = evidence.pods.iter().filter(|pod| is_server(pod)).collect();
+    let first = servers.first()?;
+    evidence.services.iter().find_map(|service| {
+        let selector = service.spec.as_ref()?.selector.as_ref()?;
+        let (key, value) = selector
+            .iter()
+            .find(|(key, value)| first.labels().get(*key) != Some(*value))?;
+        let none = !servers.iter().any(|pod| selects(service, pod));
+        none.then(|| {
+            format!(
+                "Service {} selects pods with {key}={value}, which no server has",
+                service.name_any()
+            )
         })
     })
 }
@@ -211,6 +274,20 @@ fn replicas_cannot_authenticate(evidence: &Evidence) -> Option<String> {
     })
 }
 
+/// The server has another password than the release, or none.
+fn password_is_refused(evidence: &Evidence) -> Option<String> {
+    let seen = evidence.observation.as_ref()?;
+    seen.views.iter().find_map(|(pod, view)| {
+        let error = view.as_ref().err()?;
+        (error.kind == ViewErrorKind::Authentication).then(|| {
+            format!(
+                "the server of pod {pod} does not have the release's password: {}",
+                error.message
+            )
+        })
+    })
+}
+
 fn announces_wrong_address(evidence: &Evidence) -> Option<String> {
     let seen = evidence.observation.as_ref()?;
     seen.node_tables().find_map(|(pod, nodes)| {
@@ -232,6 +309,32 @@ fn hook_waits(evidence: &Evidence) -> Option<String> {
         "the hook {hook} waits for pod {pod}, which is {}",
         conditions::describe(found)
     ))
+}
+
+/// A hook's own last words, when nothing else tells why it failed.
+fn hook_fails(evidence: &Evidence) -> Option<String> {
+    let hook = hook_of(evidence)?;
+    let mut logs = evidence.logs.iter().filter(|(name, _)| name.starts_with(hook));
+    let last = logs.find_map(|(_, log)| log.lines().rfind(|line| !line.trim().is_empty()))?;
+    Some(format!("the hook {hook} failed; its last words: {}", last.trim()))
+}
+
+/// Until everything else holds, a probe has every right to fail.
+fn readiness_probe_fails(evidence: &Evidence) -> Option<String> {
+    if !evidence.error.contains(NEVER_READY.what) {
+        return None;
+    }
+    evidence.events.iter().rev().find_map(|event| {
+        let said = event
+            .message
+            .as_deref()?
+            .strip_prefix("Readiness probe failed: ")?;
+        let pod = event.involved_object.name.as_deref()?;
+        Some(format!(
+            "the readiness probe of pod {pod} fails although its server serves: {}",
+            said.trim()
+        ))
+    })
 }
 
 /// The first container that waits for one of these reasons: its pod, its name and why.
@@ -437,5 +540,86 @@ mod tests {
         assert_eq!(triage(&evidence), None);
         evidence.jobs.push(parse("{metadata: {name: vk-cluster-init}}"));
         assert!(triage(&evidence).unwrap().contains("publishNotReadyAddresses"));
+    }
+
+    fn of(error: &str, events: &[(&str, &str, &str)]) -> Evidence {
+        let event = |(reason, pod, message): &(&str, &str, &str)| {
+            let mut event: Event = parse("{metadata: {}, involvedObject: {kind: Pod}}");
+            (event.reason, event.message) = (Some((*reason).to_owned()), Some((*message).to_owned()));
+            event.involved_object.name = Some((*pod).to_owned());
+            event
+        };
+        Evidence {
+            error: error.to_owned(),
+            events: events.iter().map(event).collect(),
+            ..Evidence::default()
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_the_cause_only_where_it_ended_the_trial() {
+        let events = [(
+            "FailedMount",
+            "vk-0",
+            "MountVolume.SetUp failed for volume \"c\" : configmap \"c\" not found",
+        )];
+        let why = "Pod vk-0 needs the ConfigMap c, which does not exist";
+        assert_eq!(triage(&of(why, &events)).as_deref(), Some(why));
+        assert_eq!(triage(&of("something else", &events)), None);
+    }
+
+    #[test]
+    fn a_probe_that_never_succeeds_says_why() {
+        let events = [
+            ("Unhealthy", "vk-0", "Startup probe failed: Connection refused\n"),
+            ("Unhealthy", "vk-1", "Startup probe failed: another pod"),
+            (
+                "Killing",
+                "vk-0",
+                "Container valkey failed startup probe, will be restarted",
+            ),
+        ];
+        assert_eq!(
+            triage(&of("the startup probe of pod vk-0 has never succeeded", &events)).unwrap(),
+            "the startup probe of pod vk-0 has never succeeded: Connection refused"
+        );
+        let events = [("Unhealthy", "vk-0", "Readiness probe failed: Connection refused")];
+        assert_eq!(triage(&of("something else", &events)), None);
+        assert_eq!(
+            triage(&of(NEVER_READY.what, &events)).unwrap(),
+            "the readiness probe of pod vk-0 fails although its server serves: Connection refused"
+        );
+    }
+
+    #[test]
+    fn a_service_that_selects_no_server_is_named_with_the_label() {
+        let mut evidence = of("x", &[]);
+        evidence.pods = vec![server("{}")];
+        let service = |label: &str| {
+            parse(&format!(
+                "{{metadata: {{name: vk}}, spec: {{selector: {{app: vk{label}}}}}}}"
+            ))
+        };
+        evidence.services = vec![service(", role: primary")];
+        assert_eq!(
+            triage(&evidence).unwrap(),
+            "Service vk selects pods with role=primary, which no server has"
+        );
+        evidence.services = vec![service("")];
+        assert_eq!(triage(&evidence), None);
+    }
+
+    #[test]
+    fn a_hook_that_fails_says_its_last_words() {
+        let mut evidence = of("test hook vk-test failed; its last words were: x", &[]);
+        evidence.logs = [(
+            "vk-test/test".to_owned(),
+            "asking\nFAILED: no answer\n\n".to_owned(),
+        )]
+        .into();
+        assert_eq!(
+            triage(&evidence).unwrap(),
+            "the hook vk-test failed; its last words: FAILED: no answer"
+        );
     }
 }

@@ -78,23 +78,16 @@ impl Bundle {
             .find(|object| object.kind() == other.kind() && object.name() == other.name())
     }
 
-    /// A headless Service that names only pods that are ready, beside a Job that is to form a cluster of them.
-    pub fn hides_unready_pods(&self) -> Option<&str> {
-        let forms_a_cluster = self
-            .hooks
-            .iter()
-            .any(|hook| hook.object.name().ends_with(INIT_JOB));
-        let hides = |object: &&Object| {
-            let spec = &object.content.data["spec"];
-            object.kind() == "Service"
-                && spec["clusterIP"] == "None"
-                && spec["publishNotReadyAddresses"] != true
-        };
-        self.resources
-            .iter()
-            .find(hides)
-            .map(Object::name)
-            .filter(|_| forms_a_cluster)
+    /// Whether an object of this kind and name is among the resources or the hooks.
+    pub fn has(&self, kind: &str, name: &str) -> bool {
+        let hooks = self.hooks.iter().map(|hook| &hook.object);
+        let mut all = self.resources.iter().chain(hooks);
+        all.any(|object| object.kind() == kind && object.name() == name)
+    }
+
+    /// Whether there is any StatefulSet, whose pods are the servers.
+    pub fn has_servers(&self) -> bool {
+        self.resources.iter().any(|object| object.kind() == "StatefulSet")
     }
 
     /// How long after its start a server can become ready at the latest, by its probe's delay and period.
@@ -368,25 +361,6 @@ mod tests {
             let error = Bundle::from_values([job(&annotations)]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-    }
-
-    #[test]
-    fn a_service_that_hides_unready_pods_matters_beside_a_job_that_forms_a_cluster() {
-        let service = |publish: bool| {
-            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "vk-headless"},
-            "spec": {"clusterIP": "None", "publishNotReadyAddresses": publish}})
-        };
-        let init = || {
-            json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "vk-cluster-init",
-            "annotations": {"helm.sh/hook": "post-install"}}})
-        };
-        let hidden = |objects: Vec<Value>| {
-            let bundle = Bundle::from_values(objects).unwrap();
-            bundle.hides_unready_pods().map(str::to_owned)
-        };
-        assert_eq!(hidden(vec![service(false), init()]).unwrap(), "vk-headless");
-        assert_eq!(hidden(vec![service(true), init()]), None);
-        assert_eq!(hidden(vec![service(false)]), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! States that do not heal, recognised while a verb waits: pods that will not run, probes that cannot, names that nobody
-//! gets. What the servers themselves say is not here: the trial looks at that.
+//! gets, objects that nobody makes. What the servers themselves say is not here: the trial looks at that.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::wait::{self, Expectation, Verdict, conditions, doom};
 /// A time that no trial reaches: whoever waits beside this has the deadline.
 const NEVER: Duration = Duration::from_secs(86_400);
 
-/// How long hooks may take where a headless Service hides the pods that are not ready yet, besides the time in which pods
-/// can become ready: as long as the largest of our own formations.
-const HIDDEN_NAMES: Duration = Duration::from_secs(20);
+/// How long hooks may take where no cluster can be formed of what is rendered, besides the time in which pods can become
+/// ready: as long as the largest of our own formations.
+const UNFORMED: Duration = Duration::from_secs(20);
 
 impl Release {
     /// Resolves when a pod of the release gets into a state that does not heal, or when admission refuses one; pends for ever
@@ -28,8 +28,16 @@ impl Release {
         tokio::select! {
             doomed = self.pod_doomed() => doomed,
             doomed = self.event_of_doom("reason=Unhealthy", conditions::probe_without_program) => doomed,
-            refused = self.event_of_doom("", doom::refusal) => refused,
+            killed = self.event_of_doom("reason=Killing", doom::never_started) => killed,
+            refused = self.event_of_doom("", |event| doom::refusal(event).or_else(|| self.missing(event))) => refused,
         }
+    }
+
+    /// Something that an event says is missing, and that the release does not have either: nobody will make it.
+    fn missing(&self, event: &Event) -> Option<String> {
+        let missing = doom::missing(event)?;
+        let is_ours = self.deployed.has(missing.kind, &missing.name);
+        (!is_ours).then(|| missing.to_string())
     }
 
     async fn pod_doomed(&self) -> ReleaseError {
@@ -59,8 +67,8 @@ impl Release {
     }
 
     /// Resolves when an event among those that `fields` selects tells of something that does not heal, in the words of
-    /// `verdict`: a probe whose program the image does not have, a pod that admission refuses.
-    async fn event_of_doom(&self, fields: &str, verdict: fn(&Event) -> Option<String>) -> ReleaseError {
+    /// `verdict`: a probe whose program the image does not have, a pod that admission refuses, an object that pods need and nobody makes.
+    async fn event_of_doom(&self, fields: &str, verdict: impl Fn(&Event) -> Option<String>) -> ReleaseError {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let config = match fields {
             "" => watcher::Config::default(),
@@ -68,7 +76,7 @@ impl Release {
         };
         let what = Expectation::new("the release's events", "to tell of doom", NEVER);
         let seen = wait::objects(&events, config, what, |events| {
-            let found = events.values().find_map(verdict);
+            let found = events.values().find_map(&verdict);
             found.map_or_else(|| Verdict::NotYet("none".to_owned()), Verdict::Ready)
         });
         match seen.await {
@@ -83,30 +91,20 @@ impl Release {
         }
     }
 
-    /// Resolves when hooks that come before the pods are ready look for names that are only given to ready ones; pends for
-    /// ever otherwise.
-    pub(super) async fn names_stay_hidden(&self, event: HookEvent) -> ReleaseError {
-        let Some(service) = self
-            .deployed
-            .hides_unready_pods()
-            .filter(|_| event == HookEvent::PostInstall)
-        else {
+    /// Resolves when the hooks of an installation cannot form a cluster of what is rendered; pends for ever otherwise.
+    pub(super) async fn cannot_be_formed(&self, event: HookEvent) -> ReleaseError {
+        let of_installation = matches!(event, HookEvent::PreInstall | HookEvent::PostInstall);
+        let Some(why) = self.deployed.cannot_be_formed().filter(|_| of_installation) else {
             return std::future::pending().await;
         };
-        // Not at once: pods whose readiness does not depend on the cluster get their names in this time.
-        let patience = HIDDEN_NAMES + self.deployed.readiness_delay();
+        // Not at once: pods whose readiness does not depend on the cluster get their names in this time, and a chart may
+        // have other ways.
+        let patience = UNFORMED + self.deployed.readiness_delay();
         let what = Expectation::new(format!("{} hooks", event.name()), "to end", patience);
-        let waited: Result<(), _> = wait::poll(what, patience, || async {
-            Verdict::NotYet(format!("Service {service} names only pods that are ready"))
-        })
-        .await;
+        let waited: Result<(), _> =
+            wait::poll(what, patience, || async { Verdict::NotYet(why.clone()) }).await;
         match waited {
-            Err(source) => ReleaseError::Wait {
-                what: format!(
-                    "form a cluster of pods without names: the headless Service {service} has publishNotReadyAddresses false"
-                ),
-                source: Box::new(source),
-            },
+            Err(_) => ReleaseError::Unformable(why),
             Ok(()) => std::future::pending().await,
         }
     }

@@ -80,6 +80,12 @@ pub enum ReleaseError {
     /// The chart, or `helm`, did not do what was asked.
     #[error("the chart was not deployed")]
     Chart(#[source] Box<ChartError>),
+    /// The chart renders no StatefulSet.
+    #[error("the chart renders no StatefulSet, and so there is no server")]
+    NoServers,
+    /// What is rendered is such that no cluster can be formed.
+    #[error("no cluster can be formed: {0}")]
+    Unformable(String),
     /// The release has no revision to go back to.
     #[error("revision {0} of the release is not known")]
     Revision(u32),

@@ -8,6 +8,7 @@
 //! | [`order`] | the order in which Helm creates kinds and runs hooks |
 //! | `apply` | server-side apply, deletion, and what exists already |
 //! | `doom` | states of pods and names that do not heal, recognised while a verb waits |
+//! | `names` | why no cluster can be formed of what is rendered |
 //! | `hooks` | running the hooks of one event |
 //! | [`follow`] | a hook's output, read while it runs: Helm deletes the Job when it succeeds |
 //! | [`chart`] | the same verbs for a chart on disk, through the `helm` program |
@@ -24,6 +25,7 @@ mod doom;
 pub mod error;
 pub mod follow;
 mod hooks;
+mod names;
 pub mod object;
 pub mod order;
 
@@ -98,6 +100,9 @@ impl Release {
     pub async fn install(&mut self, bundle: Bundle) -> Result<Vec<HookOutput>, ReleaseError> {
         bundle.stays_in(&self.namespace)?;
         if let Some(chart) = self.chart.clone() {
+            if !bundle.has_servers() {
+                return Err(ReleaseError::NoServers);
+            }
             self.revise(bundle);
             return self
                 .helm_deploy(&chart, [HookEvent::PreInstall, HookEvent::PostInstall])
@@ -159,7 +164,7 @@ impl Release {
                 biased;
                 output = run => output?,
                 doomed = self.doomed() => return Err(doomed),
-                hidden = self.names_stay_hidden(event) => return Err(hidden),
+                unformed = self.cannot_be_formed(event) => return Err(unformed),
             };
             outputs.push(output);
         }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::release::Bundle;
+use crate::release::{Bundle, Chart};
 use crate::secret::REDACTED;
 use crate::trial::Profile;
 
@@ -33,6 +33,10 @@ pub struct Deployment {
     pub manifests_digest: String,
     /// The values of every combination (`mode-variant`), without passwords.
     pub values: BTreeMap<String, Value>,
+    /// What a command that repeats a trial needs besides its name, profile and seed: the cluster, the site, the chart and
+    /// what was set for it. Where a value could be a secret, it is not repeated.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
 }
 
 /// A chart on disk.
@@ -42,6 +46,15 @@ pub struct ChartSource {
     pub name: String,
     /// The version in its `Chart.yaml`.
     pub version: String,
+    /// The version of `helm` that deployed it.
+    #[serde(default)]
+    pub helm: String,
+    /// Objects that it renders beyond those of the README, in any combination. They are not judged.
+    #[serde(default)]
+    pub objects_beyond_readme: Vec<String>,
+    /// What its `values.yaml` has beyond the README's parameters.
+    #[serde(default)]
+    pub values_beyond_readme: Vec<String>,
 }
 
 impl ChartSource {
@@ -53,6 +66,17 @@ impl ChartSource {
             chart.name = folder.display().to_string();
         }
         chart
+    }
+
+    /// The same, with the program that deploys it and what it has beyond the README.
+    pub async fn of_chart(chart: &Chart) -> Self {
+        let beyond = chart.beyond_readme().await;
+        Self {
+            helm: chart.helm().version().to_owned(),
+            objects_beyond_readme: beyond.objects,
+            values_beyond_readme: beyond.values,
+            ..Self::of_folder(chart.folder())
+        }
     }
 }
 
@@ -80,6 +104,7 @@ impl Deployment {
             chart: None,
             manifests_digest: format!("sha256:{digest}"),
             values: by_combination,
+            arguments: Vec::new(),
         }
     }
 

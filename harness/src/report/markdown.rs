@@ -194,6 +194,20 @@ fn provenance(report: &RunReport) -> String {
         deployment.commit.as_deref().unwrap_or("unknown"),
     );
     row("deployed", &deployment.subject());
+    if let Some(chart) = &deployment.chart {
+        row("helm", &chart.helm);
+        for (what, names) in [
+            ("objects", &chart.objects_beyond_readme),
+            ("values", &chart.values_beyond_readme),
+        ] {
+            if !names.is_empty() {
+                row(
+                    &format!("{what} beyond the README, not judged"),
+                    &names.join(", "),
+                );
+            }
+        }
+    }
     row("manifests", &deployment.manifests_digest);
     row("cluster", &report.provenance.to_string());
     for image in &report.provenance.images {

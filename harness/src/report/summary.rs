@@ -47,7 +47,7 @@ pub fn render(report: &RunReport, folder: &Path, kept: Option<&str>, style: Styl
 
 /// The command that runs one trial again under the same conditions.
 pub fn reproduce(trial: &TrialReport, report: &RunReport) -> String {
-    format!(
+    let own = format!(
         "cargo xtask e2e --scenario {}::{} --mode {} --variant {} --profile {} --seed {}",
         trial.suite,
         trial.scenario,
@@ -55,7 +55,18 @@ pub fn reproduce(trial: &TrialReport, report: &RunReport) -> String {
         trial.variant,
         report.profile,
         trial.record.seed.unwrap_or(report.seed)
-    )
+    );
+    let arguments = report.deployment.arguments.iter();
+    arguments.fold(own, |command, word| format!("{command} {}", quoted(word)))
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Why a trial did not pass, in full: the cause (or that none is known, and the most telling facts), then what was seen.
@@ -283,5 +294,21 @@ mod tests {
             trial("connection", "x", "standalone", "rpm", Outcome::Passed),
         ]);
         insta::assert_snapshot!(render(&report, Path::new("reports/r1"), None, Style::PLAIN));
+    }
+
+    #[test]
+    fn the_command_that_repeats_a_trial_has_everything_that_was_not_the_default() {
+        let again = |arguments: &[&str]| {
+            let failed = trial("formation", "forms", "cluster", "rpm", Outcome::Passed);
+            let mut report = report(vec![failed.clone()]);
+            report.deployment.arguments = arguments.iter().map(|&word| word.to_owned()).collect();
+            reproduce(&failed, &report)
+        };
+        let own = "cargo xtask e2e --scenario formation::forms --mode cluster --variant rpm --profile fast --seed 7";
+        assert_eq!(again(&[]), own);
+        assert_eq!(
+            again(&["--chart", "my charts/it's", "--set", "auth.password=[redacted]"]),
+            format!(r"{own} --chart 'my charts/it'\''s' --set 'auth.password=[redacted]'")
+        );
     }
 }

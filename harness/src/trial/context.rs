@@ -12,7 +12,7 @@ use manifests::{Mode, Values, Variant};
 use super::environment::{Environment, Turn};
 use super::error::TrialError;
 use super::history::Past;
-use super::hopeless::{UNABLE_TO_SYNC, hopeless};
+use super::hopeless::{STILL_UNFORMED, UNABLE_TO_SYNC, hopeless};
 use super::id::TrialId;
 use super::observer::Observer;
 use super::passwords;
@@ -61,6 +61,13 @@ impl Context {
         let password = Password::new(generated.reveal());
         let mut redactor = Redactor::default();
         redactor.register(&password);
+        for secret in environment
+            .chart
+            .iter()
+            .flat_map(|chart| chart.overrides().secrets())
+        {
+            redactor.register(&Password::new(secret));
+        }
         let client = environment.client.clone();
         let dialer = Arc::new(PortForward::new(
             client,
@@ -188,12 +195,13 @@ impl Context {
         // Manifests that no chart rendered are deployed without it.
         let release = release.of_chart(self.environment.chart.clone().filter(|_| bundle.values.is_some()));
         let observer = self.observer(&values);
+        let patience = self.timeline.patience();
         self.record_values(&values);
         self.values = Some(values);
         let installed = tokio::select! {
             biased;
             installed = Box::pin(self.release.insert(release).install(bundle)) => installed.map_err(TrialError::from),
-            hopeless = hopeless(&observer, &[UNABLE_TO_SYNC]) => Err(hopeless),
+            hopeless = hopeless(&observer, &[STILL_UNFORMED, UNABLE_TO_SYNC], patience) => Err(hopeless),
         };
         self.steps.end(step, installed.is_ok());
         installed
@@ -267,7 +275,7 @@ impl Context {
     pub async fn rollback(&mut self, revision: u32, values: Values) -> Result<Vec<HookOutput>, TrialError> {
         let step = self.steps.begin(&format!("roll back to revision {revision}"));
         let release = self.release.as_mut().ok_or(TrialError::NotInstalled)?;
-        let rolled_back = release.rollback(revision).await;
+        let rolled_back = Box::pin(release.rollback(revision)).await;
         self.steps.end(step, rolled_back.is_ok());
         self.values = Some(values);
         Ok(rolled_back?)

@@ -13,7 +13,7 @@ pub enum TrialError {
     Render(#[source] Box<manifests::RenderError>),
     /// A verb of the release failed.
     #[error(transparent)]
-    Release(#[from] ReleaseError),
+    Release(ReleaseError),
     /// Something did not come about in time.
     #[error(transparent)]
     Wait(Box<WaitError>),
@@ -72,6 +72,19 @@ pub enum TrialError {
 impl From<WaitError> for TrialError {
     fn from(error: WaitError) -> Self {
         Self::Wait(Box::new(error))
+    }
+}
+
+impl From<ReleaseError> for TrialError {
+    /// A chart may have objects that this cluster does not serve: it is not judged here.
+    fn from(error: ReleaseError) -> Self {
+        let not_served = match &error {
+            ReleaseError::Chart(source) => source.not_served(),
+            _ => None,
+        };
+        not_served.map_or(Self::Release(error), |what| {
+            Self::NotJudged(format!("the chart has {what}, which this cluster does not serve"))
+        })
     }
 }
 

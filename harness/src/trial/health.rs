@@ -9,7 +9,7 @@ use kube::Api;
 
 use super::context::Context;
 use super::error::TrialError;
-use super::hopeless::{UNABLE_TO_SYNC, UNFORMED, hopeless};
+use super::hopeless::{LOCKED, NEVER_READY, UNABLE_TO_SYNC, UNFORMED, hopeless};
 use crate::checks::{self, Check, Moment, Violation};
 use crate::valkey::ClusterObservation;
 use crate::wait::{self, Expectation, Verdict, conditions};
@@ -33,7 +33,7 @@ impl Context {
         let healthy = tokio::select! {
             biased;
             doomed = release.doomed() => Err(doomed.into()),
-            hopeless = hopeless(&observer, &[UNFORMED, UNABLE_TO_SYNC]) => Err(hopeless),
+            hopeless = hopeless(&observer, &[UNFORMED, UNABLE_TO_SYNC, LOCKED, NEVER_READY], self.timeline().patience()) => Err(hopeless),
             healthy = self.become_healthy() => healthy,
         };
         let took = self.steps.end(step, healthy.is_ok());

@@ -38,7 +38,7 @@ pub mod faults;
 pub mod generated_password;
 pub mod health;
 pub mod history;
-mod hopeless;
+pub(crate) mod hopeless;
 pub mod id;
 pub mod inside;
 pub mod namespace;

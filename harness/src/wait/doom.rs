@@ -4,6 +4,8 @@
 //! exist and a registry that is busy are both `ImagePullBackOff`; a Secret that does not exist and a kubelet whose cache
 //! lags are both `CreateContainerConfigError`.
 
+use std::fmt;
+
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::ResourceExt;
 
@@ -92,6 +94,59 @@ pub fn refusal(event: &Event) -> Option<String> {
             kind.unwrap_or("object"),
             name.unwrap_or("?")
         )
+    })
+}
+
+/// A server that did not come up in all the time that its startup probe allows, if an event says that it is killed for
+/// that. It is started again, and has the same time once more for the same.
+pub fn never_started(event: &Event) -> Option<String> {
+    let message = event.message.as_deref()?;
+    if event.reason.as_deref() != Some("Killing") || !message.contains("failed startup probe") {
+        return None;
+    }
+    let pod = event.involved_object.name.as_deref()?;
+    Some(format!("the startup probe of pod {pod} has never succeeded"))
+}
+
+/// An object that a pod or a claim needs, and that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// What needs it, as `Kind name`.
+    pub for_whom: String,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, name, for_whom } = self;
+        write!(f, "{for_whom} needs the {kind} {name}, which does not exist")
+    }
+}
+
+/// What an event says is missing. It may be made yet: whoever knows what is deployed knows whether it will.
+pub fn missing(event: &Event) -> Option<Missing> {
+    let reasons = ["FailedCreate", "FailedMount", "ProvisioningFailed"];
+    if !reasons.contains(&event.reason.as_deref()?) {
+        return None;
+    }
+    let (before, _) = event.message.as_deref()?.split_once("\" not found")?;
+    let (before, name) = before.rsplit_once('"')?;
+    let kind = match before.trim_end().rsplit(' ').next()?.split('.').next()? {
+        "serviceaccount" => "ServiceAccount",
+        "configmap" => "ConfigMap",
+        "secret" => "Secret",
+        "storageclass" => "StorageClass",
+        _ => return None,
+    };
+    let object = &event.involved_object;
+    let for_whom = format!("{} {}", object.kind.as_deref()?, object.name.as_deref()?);
+    Some(Missing {
+        kind,
+        name: name.to_owned(),
+        for_whom,
     })
 }
 
@@ -253,5 +308,74 @@ mod tests {
         .unwrap();
         event.message = Some(message.to_owned());
         assert_eq!(refusal(&event).is_some(), refused);
+    }
+
+    #[rstest]
+    #[case(
+        "FailedCreate",
+        "create Pod vk-0 in StatefulSet vk failed error: pods \"vk-0\" is forbidden: error looking up service account a/b: serviceaccount \"b\" not found",
+        Some("ServiceAccount b")
+    )]
+    #[case(
+        "FailedMount",
+        "MountVolume.SetUp failed for volume \"config\" : configmap \"c\" not found",
+        Some("ConfigMap c")
+    )]
+    #[case(
+        "FailedMount",
+        "MountVolume.SetUp failed for volume \"auth\" : secret \"s\" not found",
+        Some("Secret s")
+    )]
+    #[case(
+        "ProvisioningFailed",
+        "storageclass.storage.k8s.io \"gold\" not found",
+        Some("StorageClass gold")
+    )]
+    #[case(
+        "FailedMount",
+        "MountVolume.SetUp failed for volume \"x\" : object \"a\"/\"s\" not registered",
+        None
+    )]
+    #[case("Killing", "secret \"s\" not found", None)]
+    fn what_an_event_says_is_missing(
+        #[case] reason: &str,
+        #[case] message: &str,
+        #[case] expected: Option<&str>,
+    ) {
+        let mut event: Event =
+            serde_yaml::from_str("{metadata: {}, involvedObject: {kind: Pod, name: vk-0}}").unwrap();
+        (event.reason, event.message) = (Some(reason.to_owned()), Some(message.to_owned()));
+        let found = missing(&event);
+        let named = found
+            .as_ref()
+            .map(|missing| format!("{} {}", missing.kind, missing.name));
+        assert_eq!(named.as_deref(), expected);
+        if let Some(missing) = found {
+            let text = missing.to_string();
+            assert!(
+                text.starts_with("Pod vk-0 needs the ") && text.ends_with(", which does not exist"),
+                "{text}"
+            );
+        }
+    }
+
+    #[rstest]
+    #[case("Killing", "Container valkey failed startup probe, will be restarted", true)]
+    #[case("Killing", "Container valkey failed liveness probe, will be restarted", false)]
+    #[case("Killing", "Stopping container valkey", false)]
+    #[case("Unhealthy", "Container valkey failed startup probe", false)]
+    fn a_server_that_never_starts_is_told_from_one_that_is_stopped(
+        #[case] reason: &str,
+        #[case] message: &str,
+        #[case] never: bool,
+    ) {
+        let mut event: Event =
+            serde_yaml::from_str("{metadata: {}, involvedObject: {kind: Pod, name: vk-0}}").unwrap();
+        (event.reason, event.message) = (Some(reason.to_owned()), Some(message.to_owned()));
+        let told = never_started(&event);
+        assert_eq!(
+            told,
+            never.then(|| "the startup probe of pod vk-0 has never succeeded".to_owned())
+        );
     }
 }

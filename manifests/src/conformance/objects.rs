@@ -36,10 +36,20 @@ const CONFIG_KEY: &str = "valkey.conf";
 pub struct Objects(BTreeMap<String, Value>);
 
 impl Objects {
-    /// Sorts `rendered` by role. An object that has none, or whose role is taken, is called `Kind/name`.
+    /// Sorts `rendered` by role. An object that has none, or whose role is taken, is called `Kind/name`. Where there are
+    /// several for a role, it is that of the one which is named like the StatefulSet.
     pub fn new(rendered: impl IntoIterator<Item = Value>) -> Self {
+        let rendered: Vec<Value> = rendered.into_iter().collect();
+        let name = |object: &Value| object["metadata"]["name"].as_str().map(str::to_owned);
+        let servers = rendered
+            .iter()
+            .find(|object| object["kind"] == "StatefulSet")
+            .and_then(name);
+        let (namesakes, others): (Vec<Value>, Vec<Value>) = rendered
+            .into_iter()
+            .partition(|object| servers.is_some() && name(object) == servers);
         let mut objects = BTreeMap::new();
-        for object in rendered {
+        for object in namesakes.into_iter().chain(others) {
             let mut name = role(&object);
             if objects.contains_key(&name) {
                 name = kind_and_name(&object);
@@ -186,6 +196,22 @@ mod tests {
             let roles: Vec<&str> = objects.roles().collect();
             assert_eq!(roles, ["Job cluster-init", "Service", "Service headless"]);
         }
+    }
+
+    #[test]
+    fn a_role_is_that_of_the_namesake_of_the_servers() {
+        let objects = Objects::new([
+            named("ConfigMap", "another"),
+            named("ConfigMap", "vk"),
+            named("ServiceAccount", "of-the-user"),
+            named("StatefulSet", "vk"),
+        ]);
+        let roles: Vec<&str> = objects.roles().collect();
+        assert_eq!(
+            roles,
+            ["ConfigMap", "ConfigMap/another", "ServiceAccount", "StatefulSet"]
+        );
+        assert_eq!(objects.get("ConfigMap").unwrap()["metadata"]["name"], "vk");
     }
 
     #[test]

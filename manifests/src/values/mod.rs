@@ -6,6 +6,7 @@
 //! - [`input`]: files and `--set` merged over the defaults into `Values`;
 //! - [`kind`], [`syntax`], [`combinations`]: what single values, texts and several values together may be;
 //! - [`overrides`]: what is set for a whole run of a chart, which may have parameters of its own;
+//! - [`secrets`]: which of that could be a secret;
 //! - [`merge`], [`set`]: Helm's rules for the two; [`validation`], [`error`]: all errors at once.
 
 mod combinations;
@@ -16,6 +17,7 @@ mod merge;
 mod overrides;
 mod parameters;
 mod probe;
+mod secrets;
 mod sections;
 mod set;
 mod strict;
@@ -28,9 +30,10 @@ use serde::{Deserialize, Serialize};
 pub use error::{ValueError, ValuesError};
 pub use input::ValuesInput;
 pub use kind::Kind;
-pub use overrides::Overrides;
+pub use overrides::{Overrides, beyond_readme};
 pub use parameters::{PARAMETERS, Parameter};
 pub use probe::Probe;
+pub use secrets::without_secrets;
 pub use sections::{
     Auth, Cluster, Config, Image, Mode, Pdb, Persistence, Rbac, Resources, Service, ServiceAccount,
     Standalone, StatefulSetValues, Variant,

@@ -1,5 +1,6 @@
 //! What a person sets for a whole run of a chart that may have more parameters than the README: the README's, which
-//! change what is expected too, apart from the others, which are the chart's own.
+//! change what is expected too, apart from the others, which are the chart's own. Which of it may be a secret is in
+//! [`super::secrets`].
 
 use serde_json::{Map, Value};
 
@@ -11,8 +12,30 @@ use super::{Values, merge};
 /// Values set for a run, on top of those of each trial.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
-    documented: Map<String, Value>,
-    others: Map<String, Value>,
+    pub(super) documented: Map<String, Value>,
+    pub(super) others: Map<String, Value>,
+}
+
+/// What a chart's own `values.yaml` has beyond the README's parameters, by dotted path. A table that the README does not
+/// know is told as one.
+#[must_use]
+pub fn beyond_readme(values: &Value) -> Vec<String> {
+    let mut paths = Vec::new();
+    if let Value::Object(table) = values {
+        collect_undocumented("", table, &mut paths);
+    }
+    paths
+}
+
+fn collect_undocumented(path: &str, table: &Map<String, Value>, found: &mut Vec<String>) {
+    for (key, value) in table {
+        let below = below(path, key);
+        match value {
+            _ if find(&below).is_some_and(|parameter| parameter.in_readme) => {}
+            Value::Object(inner) if is_section(&below) => collect_undocumented(&below, inner, found),
+            _ => found.push(below),
+        }
+    }
 }
 
 impl Overrides {
@@ -79,7 +102,7 @@ fn leaves(path: &str, table: &Map<String, Value>, found: &mut Vec<String>) {
     }
 }
 
-fn below(path: &str, key: &str) -> String {
+pub(super) fn below(path: &str, key: &str) -> String {
     if path.is_empty() {
         key.to_owned()
     } else {
@@ -112,6 +135,22 @@ mod tests {
             tree,
             json!({"cluster": {"replicas": 8, "own": 1}, "metrics": {"enabled": true}})
         );
+    }
+
+    #[test]
+    fn what_a_chart_has_beyond_the_readme_is_listed_by_path() {
+        let values = json!({"mode": "standalone", "metrics": {"enabled": false, "port": 9121},
+            "securityContext": {"runAsUser": 1, "fsGroupChangePolicy": "Always"}, "podLabels": {"own": "x"},
+            "auth": {"password": "", "usePasswordFiles": false}});
+        assert_eq!(
+            beyond_readme(&values),
+            [
+                "metrics",
+                "securityContext.fsGroupChangePolicy",
+                "auth.usePasswordFiles"
+            ]
+        );
+        assert_eq!(beyond_readme(&Value::Null), [""; 0]);
     }
 
     #[test]

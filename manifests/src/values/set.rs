@@ -3,10 +3,34 @@
 //! Types as in Helm: `true` and `false` are booleans, `null` deletes, whole numbers without a leading zero are
 //! numbers, everything else is text.
 
+use std::ops::Range;
+
 use serde_json::{Map, Value};
 
 /// The greatest list index, as in Helm: a typing error must not allocate a gigabyte.
 const MAX_INDEX: usize = 65_536;
+
+/// One assignment of an argument, and where it stands in it, in characters.
+pub(super) struct Assignment {
+    path: Vec<Step>,
+    /// What is assigned.
+    pub(super) value: Value,
+    /// From where to where it goes, without the comma that ends it.
+    pub(super) place: Range<usize>,
+    /// Where the value begins.
+    pub(super) value_at: usize,
+}
+
+impl Assignment {
+    /// The path without the positions in lists: `extraEnv.value` of `extraEnv[0].value`.
+    pub(super) fn keys(&self) -> String {
+        let keys = self.path.iter().filter_map(|step| match step {
+            Step::Key(key) => Some(key.as_str()),
+            Step::Index(_) => None,
+        });
+        keys.collect::<Vec<_>>().join(".")
+    }
+}
 
 /// One step of a path.
 #[derive(Debug, PartialEq)]
@@ -20,15 +44,38 @@ enum Step {
 /// # Errors
 /// What is wrong with the text; the text itself is not repeated, as it may hold a password.
 pub(super) fn apply(tree: &mut Value, argument: &str) -> Result<(), String> {
-    let mut text = Characters {
-        rest: argument.chars().collect::<Vec<_>>().into_iter().peekable(),
-    };
-    while text.rest.peek().is_some() {
-        let path = text.path()?;
-        let value = text.value()?;
+    for Assignment { path, value, .. } in assignments(argument)? {
         insert(tree, &path, value)?;
     }
     Ok(())
+}
+
+/// Every assignment of one `--set` argument, in order.
+///
+/// # Errors
+/// What is wrong with the text; the text itself is not repeated, as it may hold a password.
+pub(super) fn assignments(argument: &str) -> Result<Vec<Assignment>, String> {
+    let characters: Vec<char> = argument.chars().collect();
+    let length = characters.len();
+    let mut text = Characters {
+        rest: characters.into_iter().peekable(),
+    };
+    let mut found = Vec::new();
+    while text.rest.peek().is_some() {
+        let start = length - text.rest.len();
+        let path = text.path()?;
+        let value_at = length - text.rest.len();
+        let value = text.value()?;
+        // The comma is read with the value that it ends; an argument that ends without one has none to leave out.
+        let comma = usize::from(text.rest.len() > 0 || argument.ends_with(',') && !argument.ends_with("\\,"));
+        found.push(Assignment {
+            path,
+            value,
+            place: start..length - text.rest.len() - comma,
+            value_at,
+        });
+    }
+    Ok(found)
 }
 
 struct Characters {

@@ -28,9 +28,11 @@ pub(super) fn normalise(tree: &mut Value) {
 /// The word that `given` was most likely meant to be.
 pub(super) fn nearest<'a>(given: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();
+    // In a word of three letters one slip is a third of it; it is one slip all the same.
+    let is_one_slip = |word: &str| word.len() > 2 && strsim::osa_distance(&given, &word.to_lowercase()) == 1;
     words
         .map(|word| (word, strsim::jaro_winkler(&given, &word.to_lowercase())))
-        .filter(|(_, resemblance)| *resemblance >= RESEMBLANCE)
+        .filter(|(word, resemblance)| *resemblance >= RESEMBLANCE || is_one_slip(word))
         .max_by(|(_, one), (_, other)| one.total_cmp(other))
         .map(|(word, _)| word)
 }

@@ -13,11 +13,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster; `what` is part of its name.
-    pub(crate) fn up(what: &str) -> Self {
+    /// Starts a cluster; `what` is part of its name, and `more` goes to `cluster up`.
+    pub(crate) fn up(what: &str, more: &[&str]) -> Self {
         let name = format!("{what}-test-{}", std::process::id());
         let output = Command::new(XTASK)
             .args(["cluster", "up", "--name", &name])
+            .args(more)
             .output()
             .expect("xtask runs");
         assert!(output.status.success(), "cluster up: {}", text(&output.stderr));

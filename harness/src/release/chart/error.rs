@@ -65,4 +65,66 @@ impl ChartError {
             Self::Missing | Self::TooOld { .. } | Self::Run { .. } | Self::File(_)
         )
     }
+
+    /// What the chart renders and the cluster does not serve, if that is what `helm` stumbled over: then nothing of the
+    /// chart can be judged on this cluster. A misspelt kind of an API that is served is the chart's own fault.
+    pub fn not_served(&self) -> Option<String> {
+        let Self::Refused { said, .. } = self else {
+            return None;
+        };
+        // no matches for kind "NetworkPolicy" in version "networking.k8s.io/v1"
+        let (_, rest) = said.split_once("no matches for kind \"")?;
+        let (kind, rest) = rest.split_once("\" in version \"")?;
+        let (version, _) = rest.split_once('"')?;
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        let of_kubernetes = UNSERVED_KINDS.contains(&kind);
+        let of_an_extension = group.contains('.') && !group.ends_with(".k8s.io");
+        (of_kubernetes || of_an_extension).then(|| format!("{kind} of {version}"))
+    }
+}
+
+/// Kinds of Kubernetes' own that a cluster for tests, such as the embedded one, need not have.
+const UNSERVED_KINDS: [&str; 14] = [
+    "Deployment",
+    "ReplicaSet",
+    "DaemonSet",
+    "ReplicationController",
+    "CronJob",
+    "NetworkPolicy",
+    "Ingress",
+    "HorizontalPodAutoscaler",
+    "LimitRange",
+    "ResourceQuota",
+    "PriorityClass",
+    "CustomResourceDefinition",
+    "ValidatingWebhookConfiguration",
+    "MutatingWebhookConfiguration",
+];
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("NetworkPolicy", "networking.k8s.io/v1", true)]
+    #[case("Deployment", "apps/v1", true)]
+    #[case("ServiceMonitor", "monitoring.coreos.com/v1", true)]
+    #[case("StatefulSett", "apps/v1", false)]
+    #[case("StatefulSet", "app/v1", false)]
+    #[case("Servce", "v1", false)]
+    fn what_a_cluster_does_not_serve_is_told_from_what_is_misspelt(
+        #[case] kind: &str,
+        #[case] version: &str,
+        #[case] not_served: bool,
+    ) {
+        let said = format!(
+            "Error: unable to build kubernetes objects from release manifest: resource mapping not found for name: \"vk\" \
+             namespace: \"\" from \"\": no matches for kind \"{kind}\" in version \"{version}\"\nensure CRDs are installed first"
+        );
+        let verb = "upgrade".to_owned();
+        let told = ChartError::Refused { verb, said }.not_served();
+        assert_eq!(told, not_served.then(|| format!("{kind} of {version}")));
+    }
 }

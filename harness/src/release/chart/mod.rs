@@ -3,12 +3,14 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`program`] | finding `helm`, its version, and running it |
+//! | [`survey`] | what it renders in every combination: its images, and what it has beyond the README |
 //! | [`values`] | values files for it: never an argument, and readable by nobody else |
 //! | `verbs` | install, upgrade, rollback, test and uninstall of a [`super::Release`] |
 //! | [`error`] | why the chart or `helm` did not do what was asked |
 
 pub mod error;
 pub mod program;
+pub mod survey;
 pub mod values;
 pub(super) mod verbs;
 
@@ -20,9 +22,11 @@ use manifests::Values;
 use manifests::values::Overrides;
 use serde::Deserialize as _;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 pub use error::ChartError;
 pub use program::Helm;
+pub use survey::Beyond;
 pub use values::ValuesFile;
 
 use super::bundle::Bundle;
@@ -37,33 +41,38 @@ pub struct Chart {
     helm: Helm,
     overrides: Overrides,
     own_values: Value,
+    surveyed: Arc<OnceCell<Vec<Vec<Value>>>>,
 }
 
 impl Chart {
+    /// Fails for a directory that is no chart. `helm` is not needed to see that.
+    pub fn check_folder(folder: &Path) -> Result<(), ChartError> {
+        let why = if !folder.is_dir() {
+            "there is no such directory"
+        } else if !folder.join(CHART_FILE).is_file() {
+            "it has no Chart.yaml"
+        } else {
+            return Ok(());
+        };
+        Err(not_a_chart(folder, why))
+    }
+
     /// The chart in `folder`, with values set for the whole run.
     pub fn open(folder: &Path, helm: Helm, overrides: Overrides) -> Result<Self, ChartError> {
-        let not_a_chart = |why: &str| ChartError::NotAChart {
-            folder: folder.to_owned(),
-            why: why.to_owned(),
-        };
-        if !folder.is_dir() {
-            return Err(not_a_chart("there is no such directory"));
-        }
-        if !folder.join(CHART_FILE).is_file() {
-            return Err(not_a_chart("it has no Chart.yaml"));
-        }
+        Self::check_folder(folder)?;
         let own_values = match std::fs::read_to_string(folder.join("values.yaml")) {
             Ok(text) => serde_yaml::from_str(&text).unwrap_or_default(),
             Err(_) => Value::Null,
         };
         let folder = folder
             .canonicalize()
-            .map_err(|error| not_a_chart(&error.to_string()))?;
+            .map_err(|error| not_a_chart(folder, &error.to_string()))?;
         Ok(Self {
             folder,
             helm,
             overrides,
             own_values,
+            surveyed: Arc::default(),
         })
     }
 
@@ -146,5 +155,12 @@ impl Chart {
         }
         self.overrides.extend(&mut tree);
         tree
+    }
+}
+
+fn not_a_chart(folder: &Path, why: &str) -> ChartError {
+    ChartError::NotAChart {
+        folder: folder.to_owned(),
+        why: why.to_owned(),
     }
 }

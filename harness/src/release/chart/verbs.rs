@@ -81,7 +81,7 @@ impl Release {
             biased;
             ran = tokio::time::timeout(self.timeout + GRACE, chart.helm.run(command)) => ran.unwrap_or_else(|_| Err(out_of_time(seconds))),
             doomed = self.doomed() => return Err(doomed),
-            hidden = self.names_stay_hidden(events[events.len() - 1]) => return Err(hidden),
+            unformed = self.cannot_be_formed(events[events.len() - 1]) => return Err(unformed),
         };
         let mut outputs = Vec::new();
         let mut last = None;
@@ -112,7 +112,9 @@ fn out_of_time(seconds: u64) -> ChartError {
 
 /// What `helm` says, and the last words of the hook that ran when it failed, if it speaks of hooks.
 fn failure(error: ChartError, last: Option<(HookEvent, String, Vec<String>)>) -> ReleaseError {
-    let about_hooks = matches!(&error, ChartError::Refused { said, .. } if said.contains("hook") || said.contains("timed out") || said.contains("deadline"));
+    // A test is a hook, although helm does not call it one.
+    let about_hooks = matches!(&error, ChartError::Refused { verb, said }
+        if verb == "test" || ["hook", "timed out", "deadline"].iter().any(|word| said.contains(word)));
     match last.filter(|_| about_hooks) {
         Some((event, hook, log)) => ReleaseError::HelmHook {
             event: event.name(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::super::baseline::{Baseline, Pace};
+use super::super::deployment::ChartSource;
 use super::super::markdown::capitalised;
 use super::super::model::{Outcome, RunReport, RunVerdict, TrialReport};
 use super::super::record::Promise;
@@ -256,6 +257,7 @@ pub(super) fn provenance(report: &RunReport) -> Markup {
                 div { dt { "Run" } dd { code { (report.run) } } }
                 div { dt { "Project commit" } dd { code { (deployment.commit.as_deref().unwrap_or("unknown")) } } }
                 div { dt { "Manifests" } dd { code { (deployment.manifests_digest) } } }
+                @if let Some(chart) = &deployment.chart { (chart_source(chart)) }
                 div { dt { "Cluster" } dd { (provenance.to_string()) } }
                 div { dt { "Seed" } dd { code { (report.seed) } } }
                 @for image in &provenance.images {
@@ -274,6 +276,21 @@ pub(super) fn provenance(report: &RunReport) -> Markup {
                 details { summary { "Values of " (combination) }
                     pre tabindex="0" { (serde_json::to_string_pretty(values).unwrap_or_default()) }
                 }
+            }
+        }
+    }
+}
+
+/// A chart on disk: what deployed it, and what it has beyond the README, which nobody has judged.
+fn chart_source(chart: &ChartSource) -> Markup {
+    html! {
+        @if !chart.helm.is_empty() { div { dt { "Deployed by" } dd { "helm " (chart.helm) } } }
+        @for (what, names) in [("Objects", &chart.objects_beyond_readme), ("Values", &chart.values_beyond_readme)] {
+            @if !names.is_empty() {
+                div { dt { (what) " beyond the README, not judged" } dd { @for (index, name) in names.iter().enumerate() {
+                    @if index > 0 { ", " }
+                    code { (name) }
+                } } }
             }
         }
     }

@@ -1,0 +1,94 @@
+//! What a chart renders in every combination of mode and variant, read before anything is deployed: which images its pods
+//! need, and what it has beyond the README. Nothing is judged here.
+
+use std::collections::BTreeSet;
+
+use manifests::conformance::Objects;
+use manifests::conformance::objects::is_documented;
+use manifests::values::beyond_readme;
+use manifests::{Mode, Values, Variant};
+use serde_json::Value;
+
+use super::Chart;
+
+/// The name and namespace of the release that is rendered: trials have the same name.
+const RELEASE: (&str, &str) = ("vk", "survey");
+
+/// What a chart has beyond the README. It is allowed, and told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Beyond {
+    /// Objects, as `Kind/name`, or by their role where they have one.
+    pub objects: Vec<String>,
+    /// Parameters of its `values.yaml`, by dotted path.
+    pub values: Vec<String>,
+}
+
+impl Beyond {
+    /// Both in words, if there is anything.
+    pub fn words(&self) -> Option<String> {
+        let part = |what: &str, names: &[String]| {
+            (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
+        };
+        let parts = [part("objects", &self.objects), part("values", &self.values)];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}
+
+impl Chart {
+    /// The objects that the chart renders in each combination, with what was set for the run. One that does not render is
+    /// left out: its trials say why. `helm` is run once for each, whoever asks.
+    pub async fn survey(&self) -> &[Vec<Value>] {
+        self.surveyed
+            .get_or_init(|| self.render_every_combination())
+            .await
+    }
+
+    /// What the chart has beyond the README.
+    pub async fn beyond_readme(&self) -> Beyond {
+        let mut objects: BTreeSet<String> = BTreeSet::new();
+        for rendered in self.survey().await {
+            let rendered = Objects::new(rendered.iter().cloned());
+            objects.extend(
+                rendered
+                    .roles()
+                    .filter(|role| !is_documented(role))
+                    .map(str::to_owned),
+            );
+        }
+        Beyond {
+            objects: objects.into_iter().collect(),
+            values: beyond_readme(&self.own_values),
+        }
+    }
+
+    async fn render_every_combination(&self) -> Vec<Vec<Value>> {
+        let combinations = Mode::ALL
+            .into_iter()
+            .flat_map(|mode| Variant::ALL.map(|variant| Values::combination(mode, variant)));
+        let rendering = combinations.map(|values| async move {
+            let values = self.overrides.apply(&values).ok()?;
+            self.objects(RELEASE.0, RELEASE.1, &values).await.ok()
+        });
+        let rendered = futures::future::join_all(rendering).await;
+        rendered.into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_of_what_there_is() {
+        let mut beyond = Beyond::default();
+        assert_eq!(beyond.words(), None);
+        beyond.values = vec!["metrics".to_owned(), "auth.usePasswordFiles".to_owned()];
+        assert_eq!(beyond.words().unwrap(), "values metrics, auth.usePasswordFiles");
+        beyond.objects = vec!["NetworkPolicy/vk".to_owned()];
+        assert_eq!(
+            beyond.words().unwrap(),
+            "objects NetworkPolicy/vk; values metrics, auth.usePasswordFiles"
+        );
+    }
+}

@@ -61,6 +61,7 @@ impl Context {
         let password = Password::new(generated.reveal());
         let mut redactor = Redactor::default();
         redactor.register(&password);
+        environment.secrets.register(&password);
         let client = environment.client.clone();
         let dialer = Arc::new(PortForward::new(
             client,
@@ -175,6 +176,7 @@ impl Context {
     ) -> Result<Vec<HookOutput>, TrialError> {
         let step = self.steps.begin("install");
         if let Some(password) = passwords::given(&values) {
+            self.keep_out(&password);
             self.passwords.prefer(password);
         }
         let deadline = self.environment.deadlines.hook;
@@ -243,6 +245,7 @@ impl Context {
         bundle: Bundle,
     ) -> Result<Vec<HookOutput>, TrialError> {
         if let Some(password) = passwords::given(&values) {
+            self.keep_out(&password);
             self.passwords.add(password);
         }
         let step = self.steps.begin("upgrade");

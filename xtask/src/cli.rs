@@ -243,6 +243,8 @@ pub(crate) enum BenchRow {
     Formation,
     /// From values to objects.
     Render,
+    /// From a run of a thousand trials to its report's files.
+    Report,
 }
 
 impl BenchRow {

@@ -8,6 +8,7 @@
 //! | [`memory`] | what the supervisor keeps resident |
 //! | [`formation`] | from install to a formed six-node cluster; [`bare`] is its floor |
 //! | [`render`] | from values to objects, beside `helm template` |
+//! | [`report`] | from a run of a thousand trials to its report's files |
 //! | [`stats`] | percentiles |
 //! | [`table`] | figures, their targets, and how they are printed |
 //!
@@ -21,6 +22,7 @@ mod memory;
 mod pods;
 mod ready;
 mod render;
+mod report;
 mod stats;
 mod table;
 
@@ -113,6 +115,7 @@ impl Bench {
             BenchRow::SupervisorMemory => memory::measure(self).await,
             BenchRow::Formation => formation::measure(self).await,
             BenchRow::Render => render::measure().await,
+            BenchRow::Report => report::measure(),
         }
     }
 

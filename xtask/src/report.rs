@@ -8,7 +8,7 @@ use harness::report::file::{self, ReportFileError};
 use harness::report::journal::RecoverError;
 use harness::report::merge::MergeError;
 use harness::report::schema::{SCHEMA_FILE, schema};
-use harness::report::style::Style;
+use harness::report::style::{Stream, Style};
 use harness::report::{RunReport, baseline, history, html, journal, merge, outputs, summary};
 
 use crate::exit;
@@ -89,7 +89,12 @@ pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
                 | ReportFileError::Content { .. }
         )
     );
-    unreadable || error.is::<MergeError>() || error.is::<RecoverError>()
+    // A report that is not there was misspelt; one that may not be read is another matter.
+    let absent = matches!(
+        error.downcast_ref(),
+        Some(ReportFileError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound
+    );
+    unreadable || absent || error.is::<MergeError>() || error.is::<RecoverError>()
 }
 
 fn merge_reports(args: &MergeArgs) -> anyhow::Result<u8> {
@@ -145,7 +150,10 @@ fn write_history(reports: &Path) -> anyhow::Result<u8> {
     }
     let page = reports.join(history::HISTORY_FILE);
     file::write_whole(&page, |out| history::write_html(&runs, out))?;
-    print!("{}", history::table(&history::histories(&runs)));
+    print!(
+        "{}",
+        history::table(&history::histories(&runs), Style::of(Stream::Stdout))
+    );
     println!("{}", page.display());
     Ok(exit::QUALIFIED)
 }
@@ -188,13 +196,8 @@ fn write_schema(check: bool) -> anyhow::Result<u8> {
 }
 
 fn print(report: &RunReport, folder: &Path) {
-    println!("{}", summary::render(report, folder, None, stdout_style()));
-}
-
-fn stdout_style() -> Style {
-    use std::io::IsTerminal;
-    Style::choose(
-        std::io::stdout().is_terminal(),
-        std::env::var("NO_COLOR").ok().as_deref(),
-    )
+    println!(
+        "{}",
+        summary::render(report, folder, None, Style::of(Stream::Stdout))
+    );
 }

@@ -3,6 +3,8 @@
 
 mod cluster;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 
@@ -14,8 +16,13 @@ use crate::wait::{conditions, doom};
 /// Recognises one cause.
 type Rule = fn(&Evidence) -> Option<String>;
 
+/// A rule by its function's name.
+macro_rules! rules {
+    ($($rule:path),* $(,)?) => { [$((stringify!($rule), $rule as Rule)),*] };
+}
+
 /// Causes before their consequences: a server that crashes also leaves the init Job waiting.
-const RULES: [Rule; 16] = [
+const RULES: [(&str, Rule); 16] = rules![
     admission_refuses,
     image_cannot_be_had,
     container_cannot_be_made,
@@ -36,7 +43,24 @@ const RULES: [Rule; 16] = [
 
 /// The most likely cause of the failure, if any rule knows it.
 pub fn triage(evidence: &Evidence) -> Option<String> {
-    RULES.iter().find_map(|rule| rule(evidence))
+    recognised(evidence).map(|(_, cause)| cause)
+}
+
+/// The same with the name of the rule that knows it.
+pub fn recognised(evidence: &Evidence) -> Option<(&'static str, String)> {
+    RULES
+        .iter()
+        .find_map(|(path, rule)| rule(evidence).map(|cause| (name_of(path), cause)))
+}
+
+/// The names of all rules, in the order in which they are asked.
+pub fn rules() -> impl Iterator<Item = &'static str> {
+    RULES.iter().map(|(path, _)| name_of(path))
+}
+
+/// A rule's name, without the module that it is in.
+fn name_of(path: &'static str) -> &'static str {
+    path.rsplit("::").next().unwrap_or(path)
 }
 
 fn admission_refuses(evidence: &Evidence) -> Option<String> {
@@ -105,18 +129,62 @@ fn pod_fits_nowhere(evidence: &Evidence) -> Option<String> {
 
 /// Not a doom: a claim may be bound any moment. Once the trial has failed, it is what was waited for.
 fn volume_claim_is_unbound(evidence: &Evidence) -> Option<String> {
-    let (name, message) = evidence.pods.iter().find_map(|pod| {
-        let conditions = pod.status.as_ref()?.conditions.as_deref()?;
-        let refused = conditions
-            .iter()
-            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
-        let message = refused.message.as_deref()?;
-        let about_claims = message.to_lowercase().contains("persistentvolumeclaim");
-        about_claims.then(|| (pod.name_any(), message.to_owned()))
+    let (pod, why) = evidence.pods.iter().find_map(|pod| {
+        let said = pending_claim(evidence, pod).or_else(|| claims_refused(pod))?;
+        Some((pod, said))
     })?;
-    let waits = hook_of(evidence).map(|hook| format!("the hook {hook} waits for pod {name}"));
+    let name = pod.name_any();
+    let waits = hook_of(evidence).map(|hook| format!("{} waits for {}", job_called(hook), pod_called(&name)));
     let waits = waits.unwrap_or_else(|| format!("pod {name} does not start"));
-    Some(format!("{waits}: its volume claim is unbound ({message})"))
+    Some(format!("{waits}: its volume claim is unbound ({why})"))
+}
+
+/// Why a claim of a pod that runs nowhere yet has no volume, as its controller says it.
+fn pending_claim(evidence: &Evidence, pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref().filter(|spec| spec.node_name.is_none())?;
+    let volumes = spec.volumes.iter().flatten();
+    let names = volumes.filter_map(|volume| Some(&volume.persistent_volume_claim.as_ref()?.claim_name));
+    let is_pending = |name: &&String| {
+        evidence.claims.iter().any(|claim| {
+            let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+            claim.name_any() == **name && phase == Some("Pending")
+        })
+    };
+    let pending: Vec<&String> = names.filter(is_pending).collect();
+    let warning = evidence.events.iter().rev().find(|event| {
+        let object = &event.involved_object;
+        object.kind.as_deref() == Some("PersistentVolumeClaim")
+            && event.type_.as_deref() == Some("Warning")
+            && object.name.as_ref().is_some_and(|name| pending.contains(&name))
+    })?;
+    warning.message.clone()
+}
+
+/// What the scheduler says of the claims of a pod that it therefore does not place.
+fn claims_refused(pod: &Pod) -> Option<String> {
+    let conditions = pod.status.as_ref()?.conditions.as_deref()?;
+    let refused = conditions
+        .iter()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+    let message = refused.message.as_deref()?;
+    let about_claims = message.to_lowercase().contains("persistentvolumeclaim");
+    about_claims.then(|| message.to_owned())
+}
+
+/// A hook's Job as people call it: `init Job` for `my-valkey-cluster-init`.
+fn job_called(hook: &str) -> String {
+    match hook.rsplit_once("-cluster-") {
+        Some((_, job)) => format!("{job} Job"),
+        None => format!("hook {hook}"),
+    }
+}
+
+/// A pod of the release by its number: a trial has one release.
+fn pod_called(name: &str) -> String {
+    match name.rsplit_once('-') {
+        Some((_, number)) if number.parse::<u32>().is_ok() => format!("pod {number}"),
+        _ => format!("pod {name}"),
+    }
 }
 
 /// The hook that the error is about.
@@ -179,18 +247,14 @@ fn job_pods_in_service(evidence: &Evidence) -> Option<String> {
             .pods
             .iter()
             .find(|pod| !is_server(pod) && selects(service, pod));
-        // The pod of a hook is often gone by now; its Job's template tells the same.
+        // The pod of a hook is often gone by now, and so is its Job; what was deployed tells the same.
         let of_job = || {
-            let template = |job: &&k8s_openapi::api::batch::v1::Job| {
-                let labels = job
-                    .spec
-                    .as_ref()
-                    .and_then(|spec| spec.template.metadata.as_ref()?.labels.clone());
+            let labelled = |(name, labels): (&String, &BTreeMap<String, String>)| {
                 let mut pod = Pod::default();
-                pod.metadata.labels = labels;
-                selects(service, &pod)
+                pod.metadata.labels = Some(labels.clone());
+                selects(service, &pod).then(|| name.clone())
             };
-            evidence.jobs.iter().find(template).map(ResourceExt::name_any)
+            evidence.hook_pods.iter().find_map(labelled)
         };
         let name = job.map(ResourceExt::name_any).or_else(of_job)?;
         Some(format!(
@@ -203,11 +267,8 @@ fn job_pods_in_service(evidence: &Evidence) -> Option<String> {
 fn replicas_cannot_authenticate(evidence: &Evidence) -> Option<String> {
     let seen = evidence.observation.as_ref()?;
     seen.answered().find_map(|(pod, view)| {
-        view.is_locked_out().then(|| {
-            format!(
-                "replica {pod} cannot sync from its primary, which wants a password: masterauth is not set"
-            )
-        })
+        view.is_locked_out()
+            .then(|| format!("replica {pod} never synced: primary refuses its password (masterauth missing)"))
     })
 }
 
@@ -338,7 +399,7 @@ mod tests {
         };
         assert_eq!(
             triage(&evidence).unwrap(),
-            "the hook vk-cluster-init waits for pod vk-0: its volume claim is unbound \
+            "init Job waits for pod 0: its volume claim is unbound \
              (0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.)"
         );
     }

@@ -31,7 +31,7 @@ const SCRIPT: &str = include_str!("script.js");
 const LOGS_WITHIN: usize = 768 * 1024;
 
 /// Beyond this many, trials that passed come without their pictures, which the JSON has the numbers of.
-const PICTURES_WITHIN: usize = 1536 * 1024;
+const PICTURES_WITHIN: usize = 1792 * 1024;
 
 /// Nothing may be fetched, whatever a log line in the page says.
 const POLICY: &str =

@@ -376,6 +376,23 @@ fn a_report_is_printed_as_wide_as_the_terminal_and_without_colours_in_a_pipe() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let good = write(folder.path(), "good.json", &real());
+    let mut show = xtask(&["report", "show", &good]);
+    let mut show = show
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command was just built");
+    drop(show.stdout.take());
+    let output = show.wait_with_output().expect("a child can be waited for");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(said, "");
+}
+
+#[test]
 fn many_runs_make_a_history() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     for run in ["r1", "r2"] {

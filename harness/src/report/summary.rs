@@ -36,7 +36,7 @@ pub fn render(report: &RunReport, folder: &Path, kept: Option<&str>, style: Styl
         text.push_str(&details(trial, report, folder, style));
     }
     let mut end = slowest(&report.trials);
-    end.push_str(&compared(report));
+    end.push_str(&compared(report, style));
     if let Some(kept) = kept {
         let _ = writeln!(end, "kept: {kept}");
     }
@@ -157,7 +157,7 @@ fn slowest(trials: &[TrialReport]) -> String {
 }
 
 /// What is different from the earlier run that a person named, or from the one before where something got worse.
-pub fn compared(report: &RunReport) -> String {
+pub fn compared(report: &RunReport, style: Style) -> String {
     let Some(baseline) = &report.baseline else {
         return String::new();
     };
@@ -184,7 +184,7 @@ pub fn compared(report: &RunReport) -> String {
     if baseline.asked_for && text.is_empty() {
         let _ = writeln!(text, "no regression since {}", baseline.run);
     }
-    text
+    wrapped(&text, style.width())
 }
 
 /// `bus: kept → broken in 2 trials`, with the trial's name where there is one only.
@@ -298,7 +298,7 @@ mod tests {
             .insert("bus".into(), super::super::record::Promise { kept: 0, broken: 2 });
         after.baseline = Some(super::super::baseline::Baseline::new(&before, &after, true));
         assert_eq!(
-            compared(&after),
+            compared(&after, Style::PLAIN),
             "promises changed since r1: bus: kept → broken in s::a3::cluster-rpm, \
              data: not asserted → kept in 40 trials, forecast: not asserted → kept in 40 trials\n"
         );

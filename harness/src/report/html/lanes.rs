@@ -236,7 +236,8 @@ fn axis(end: u64) -> Markup {
         div.lane.axis aria-hidden="true" {
             span.label {}
             span.ticks { @for at in (0..=end).step_by(step_of) {
-                span.last[at * 100 / end > 93] style=(place(at)) { (if at == 0 { "0".to_owned() } else { short(at) }) }
+                @let (last, next_is_last) = (at * 100 / end > 93, (at + step) * 100 / end > 93 && at + step <= end);
+                span.last[last].crowded[next_is_last && !last] style=(place(at)) { (if at == 0 { "0".to_owned() } else { short(at) }) }
             } }
         }
     }

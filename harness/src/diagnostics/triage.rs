@@ -1,11 +1,11 @@
 //! The most likely cause, in one sentence: the first rule of a table that recognises the evidence. A rule is a pure
 //! function; it names the pod or object, and says what is wrong with it rather than what followed from it.
 
+mod claims;
 mod cluster;
+mod services;
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::evidence::Evidence;
@@ -28,11 +28,11 @@ const RULES: [(&str, Rule); 16] = rules![
     container_cannot_be_made,
     server_crashes,
     pod_fits_nowhere,
-    volume_claim_is_unbound,
+    claims::volume_claim_is_unbound,
     probe_needs_what_the_image_lacks,
-    names_are_not_published,
-    service_port_does_not_exist,
-    job_pods_in_service,
+    services::names_are_not_published,
+    services::service_port_does_not_exist,
+    services::job_pods_in_service,
     replicas_cannot_authenticate,
     announces_wrong_address,
     cluster::slots_are_uncovered,
@@ -127,66 +127,6 @@ fn pod_fits_nowhere(evidence: &Evidence) -> Option<String> {
     doomed.into_iter().find(|doom| doom.contains("FailedScheduling"))
 }
 
-/// Not a doom: a claim may be bound any moment. Once the trial has failed, it is what was waited for.
-fn volume_claim_is_unbound(evidence: &Evidence) -> Option<String> {
-    let (pod, why) = evidence.pods.iter().find_map(|pod| {
-        let said = pending_claim(evidence, pod).or_else(|| claims_refused(pod))?;
-        Some((pod, said))
-    })?;
-    let name = pod.name_any();
-    let waits = hook_of(evidence).map(|hook| format!("{} waits for {}", job_called(hook), pod_called(&name)));
-    let waits = waits.unwrap_or_else(|| format!("pod {name} does not start"));
-    Some(format!("{waits}: its volume claim is unbound ({why})"))
-}
-
-/// Why a claim of a pod that runs nowhere yet has no volume, as its controller says it.
-fn pending_claim(evidence: &Evidence, pod: &Pod) -> Option<String> {
-    let spec = pod.spec.as_ref().filter(|spec| spec.node_name.is_none())?;
-    let volumes = spec.volumes.iter().flatten();
-    let names = volumes.filter_map(|volume| Some(&volume.persistent_volume_claim.as_ref()?.claim_name));
-    let is_pending = |name: &&String| {
-        evidence.claims.iter().any(|claim| {
-            let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
-            claim.name_any() == **name && phase == Some("Pending")
-        })
-    };
-    let pending: Vec<&String> = names.filter(is_pending).collect();
-    let warning = evidence.events.iter().rev().find(|event| {
-        let object = &event.involved_object;
-        object.kind.as_deref() == Some("PersistentVolumeClaim")
-            && event.type_.as_deref() == Some("Warning")
-            && object.name.as_ref().is_some_and(|name| pending.contains(&name))
-    })?;
-    warning.message.clone()
-}
-
-/// What the scheduler says of the claims of a pod that it therefore does not place.
-fn claims_refused(pod: &Pod) -> Option<String> {
-    let conditions = pod.status.as_ref()?.conditions.as_deref()?;
-    let refused = conditions
-        .iter()
-        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
-    let message = refused.message.as_deref()?;
-    let about_claims = message.to_lowercase().contains("persistentvolumeclaim");
-    about_claims.then(|| message.to_owned())
-}
-
-/// A hook's Job as people call it: `init Job` for `my-valkey-cluster-init`.
-fn job_called(hook: &str) -> String {
-    match hook.rsplit_once("-cluster-") {
-        Some((_, job)) => format!("{job} Job"),
-        None => format!("hook {hook}"),
-    }
-}
-
-/// A pod of the release by its number: a trial has one release.
-fn pod_called(name: &str) -> String {
-    match name.rsplit_once('-') {
-        Some((_, number)) if number.parse::<u32>().is_ok() => format!("pod {number}"),
-        _ => format!("pod {name}"),
-    }
-}
-
 /// The hook that the error is about.
 fn hook_of(evidence: &Evidence) -> Option<&str> {
     evidence.error.split(" hook ").nth(1)?.split(' ').next()
@@ -194,74 +134,6 @@ fn hook_of(evidence: &Evidence) -> Option<&str> {
 
 fn probe_needs_what_the_image_lacks(evidence: &Evidence) -> Option<String> {
     evidence.events.iter().find_map(conditions::probe_without_program)
-}
-
-/// A headless Service that hides pods until they are ready deadlocks a cluster: no pod is ready before the cluster is formed,
-/// and it cannot be formed without names.
-fn names_are_not_published(evidence: &Evidence) -> Option<String> {
-    let forms_a_cluster = evidence
-        .jobs
-        .iter()
-        .any(|job| job.name_any().contains("cluster-init"));
-    let headless = evidence.services.iter().find(|service| {
-        let spec = service.spec.as_ref();
-        spec.is_some_and(|spec| {
-            spec.cluster_ip.as_deref() == Some("None") && spec.publish_not_ready_addresses != Some(true)
-        })
-    })?;
-    forms_a_cluster.then(|| {
-        format!(
-            "the headless Service {} does not publish the addresses of pods that are not ready \
-             (publishNotReadyAddresses), so no pod has a name before the cluster is formed",
-            headless.name_any()
-        )
-    })
-}
-
-fn service_port_does_not_exist(evidence: &Evidence) -> Option<String> {
-    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-    evidence.services.iter().find_map(|service| {
-        let pods: Vec<&Pod> = evidence.pods.iter().filter(|pod| is_server(pod)).collect();
-        let ports = service.spec.as_ref()?.ports.as_ref()?;
-        ports.iter().find_map(|port| {
-            let Some(IntOrString::String(target)) = &port.target_port else {
-                return None;
-            };
-            let first = pods.first()?;
-            let known: Vec<&str> = container_ports(first).collect();
-            (!known.contains(&target.as_str())).then(|| {
-                format!(
-                    "Service {} sends clients to the port {target:?}, which pod {} does not have (it has {})",
-                    service.name_any(),
-                    first.name_any(),
-                    known.join(", ")
-                )
-            })
-        })
-    })
-}
-
-fn job_pods_in_service(evidence: &Evidence) -> Option<String> {
-    evidence.services.iter().find_map(|service| {
-        let job = evidence
-            .pods
-            .iter()
-            .find(|pod| !is_server(pod) && selects(service, pod));
-        // The pod of a hook is often gone by now, and so is its Job; what was deployed tells the same.
-        let of_job = || {
-            let labelled = |(name, labels): (&String, &BTreeMap<String, String>)| {
-                let mut pod = Pod::default();
-                pod.metadata.labels = Some(labels.clone());
-                selects(service, &pod).then(|| name.clone())
-            };
-            evidence.hook_pods.iter().find_map(labelled)
-        };
-        let name = job.map(ResourceExt::name_any).or_else(of_job)?;
-        Some(format!(
-            "Service {} also sends clients to {name}, which is no server",
-            service.name_any()
-        ))
-    })
 }
 
 fn replicas_cannot_authenticate(evidence: &Evidence) -> Option<String> {
@@ -342,26 +214,9 @@ fn last_words(evidence: &Evidence, pod: &str, container: &str) -> String {
     }
 }
 
-fn container_ports(pod: &Pod) -> impl Iterator<Item = &str> {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    containers
-        .flat_map(|container| container.ports.iter().flatten())
-        .filter_map(|port| port.name.as_deref())
-}
-
-fn selects(service: &Service, pod: &Pod) -> bool {
-    let Some(selector) = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()) else {
-        return false;
-    };
-    !selector.is_empty()
-        && selector
-            .iter()
-            .all(|(key, value)| pod.labels().get(key) == Some(value))
-}
-
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::Event;
+    use k8s_openapi::api::core::v1::{Event, Service};
     use serde::de::DeserializeOwned;
 
     use super::*;

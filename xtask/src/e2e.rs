@@ -153,16 +153,16 @@ async fn execute(plan: Plan, started: Started, begun: RunReport, events: EventSi
         None => run_before(&plan.folder, &report).map(|before| Baseline::new(&before, &report, false)),
     };
     let written = outputs::write_all(&report, &plan.folder).and_then(|()| step_summary(&report));
-    if report.verdict != RunVerdict::Qualified {
-        save_logs(&session, &plan.folder)
-            .await
-            .with_context(|| format!("the cluster's logs cannot be put into {}", plan.folder.display()))?;
-    }
+    let logs = match report.verdict {
+        RunVerdict::Qualified => Ok(()),
+        RunVerdict::NotQualified | RunVerdict::Inconclusive => save_logs(&session, &plan.folder).await,
+    };
     let kept = end(session).await?;
     let code = exit::code_of_run(&report);
     // Also a verdict that could not be written down is told.
     finished(&events, report, plan.folder, kept);
     written?;
+    logs.context("the cluster's logs cannot be put beside the report")?;
     Ok(code)
 }
 

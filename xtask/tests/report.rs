@@ -321,7 +321,7 @@ fn a_disk_that_is_full_at_the_end_costs_the_report_and_not_the_verdict() {
     }
     let folder = tempfile::tempdir().expect("a temporary directory");
     // Room for the journal, which is written first, and not for the report beside it.
-    let on_a_small_disk = "mount -t tmpfs -o size=48k tmpfs \"$1\" && shift && exec \"$@\"";
+    let on_a_small_disk = "mount -t tmpfs -o size=32k tmpfs \"$1\" && shift && exec \"$@\"";
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", on_a_small_disk, "sh", path(folder.path())])
         .arg(env!("CARGO_BIN_EXE_xtask"))

@@ -47,7 +47,7 @@ pub async fn collect(context: &Context, error: &anyhow::Error) -> Evidence {
             .collect();
         let jobs = release.deployed().hooks.iter();
         evidence.hook_pods = jobs
-            .filter_map(|hook| Some((hook.object.name().to_owned(), pod_labels(&hook.object)?)))
+            .filter_map(|hook| Some((hook.object.name().to_owned(), pod_labels(context, &hook.object)?)))
             .collect();
         evidence.manifests = context.redact(&release.deployed().to_yaml());
     }
@@ -61,9 +61,9 @@ pub async fn collect(context: &Context, error: &anyhow::Error) -> Evidence {
 }
 
 /// The labels of the pods that a Job makes.
-fn pod_labels(job: &Object) -> Option<BTreeMap<String, String>> {
+fn pod_labels(context: &Context, job: &Object) -> Option<BTreeMap<String, String>> {
     let labels = job.content.data.pointer("/spec/template/metadata/labels")?;
-    serde_json::from_value(labels.clone()).ok()
+    serde_json::from_value(clean(context, labels)).ok()
 }
 
 async fn list<K>(context: &Context, what: &str, gaps: &mut Vec<String>) -> Vec<K>

@@ -4,6 +4,9 @@
 //! from elsewhere (a container's log, a rendered manifest, an error message). Neither stores or fetches secrets.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -79,7 +82,8 @@ impl From<Option<Password>> for Passwords {
     }
 }
 
-/// Removes every registered secret from text: as it is, base64-encoded, and percent-encoded.
+/// Removes every registered secret from text: as it is, base64-encoded (alone or within something longer), percent-encoded,
+/// and escaped as JSON, HTML and XML have it.
 #[derive(Clone, Default)]
 pub struct Redactor {
     /// Longest first, so that a secret that contains another one is removed whole.
@@ -100,6 +104,10 @@ impl Redactor {
             return;
         }
         let mut forms = vec![plain.to_owned(), percent_encode(plain), escape_json(plain)];
+        // JSON within JSON, as a log collector writes a line that is JSON already.
+        forms.push(escape_json(&escape_json(plain)));
+        // As XML and HTML have it, in whose text some of its characters may not stand.
+        forms.push(escape_markup(plain));
         // The text may have gained a line break before it was encoded (`echo secret | base64`).
         for text in [plain.to_owned(), format!("{plain}\n")] {
             forms.push(STANDARD.encode(&text));
@@ -107,6 +115,7 @@ impl Redactor {
             forms.push(URL_SAFE.encode(&text));
             forms.push(URL_SAFE_NO_PAD.encode(&text));
         }
+        forms.extend((0..3).flat_map(|before| within_base64(plain, before)));
         self.needles.extend(forms);
         self.needles
             .sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
@@ -119,6 +128,18 @@ impl Redactor {
         for needle in &self.needles {
             if clean.contains(needle.as_str()) {
                 clean = clean.replace(needle.as_str(), REDACTED);
+            }
+        }
+        clean
+    }
+
+    /// `content` without any registered secret; nothing when there is none in it.
+    fn redact_bytes(&self, content: &[u8]) -> Option<Vec<u8>> {
+        let mut clean: Option<Vec<u8>> = None;
+        for needle in &self.needles {
+            let present = clean.as_deref().unwrap_or(content);
+            if let Some(replaced) = replace(present, needle.as_bytes()) {
+                clean = Some(replaced);
             }
         }
         clean
@@ -141,6 +162,60 @@ impl Redactor {
     }
 }
 
+/// Every secret of a run, as its trials come to know them: for what is written of the run as a whole, and by others. Clones
+/// share it.
+#[derive(Debug, Clone, Default)]
+pub struct RunSecrets(Arc<Mutex<Redactor>>);
+
+impl RunSecrets {
+    /// Registers a secret and its encodings.
+    pub fn register(&self, password: &Password) {
+        self.lock().register(password);
+    }
+
+    /// Removes every registered secret from the files beneath `folder`, whoever wrote them (a cluster's provider exports
+    /// the logs of every container), and returns how many files had one. What is compressed is not looked into.
+    pub fn redact_files(&self, folder: &Path) -> io::Result<usize> {
+        let mut changed = 0;
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                changed += self.redact_files(&entry.path())?;
+            } else if kind.is_file() {
+                let content = std::fs::read(entry.path())?;
+                if let Some(clean) = self.lock().redact_bytes(&content) {
+                    std::fs::write(entry.path(), clean)?;
+                    changed += 1;
+                }
+            }
+        }
+        Ok(changed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Redactor> {
+        self.0.lock().expect("no code panics while it holds the secrets")
+    }
+}
+
+/// What base64 makes of the text where `before` bytes (modulo 3) stand before it, whatever they and those behind it are; in
+/// both alphabets. Nothing where what is left is too short to be told from other text.
+fn within_base64(text: &str, before: usize) -> Vec<String> {
+    /// So many characters are no coincidence.
+    const TELLING: usize = 12;
+    let bytes = [vec![0; before], text.as_bytes().to_vec()].concat();
+    // Each character stands for six bits; those that hold a foreign bit are left out.
+    let first = (before * 8).div_ceil(6);
+    let last = bytes.len() * 8 / 6;
+    if last < first + TELLING {
+        return Vec::new();
+    }
+    [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)]
+        .iter()
+        .map(|encoded| encoded[first..last].to_owned())
+        .collect()
+}
+
 /// RFC 3986 percent-encoding of everything that is not unreserved.
 fn percent_encode(text: &str) -> String {
     use fmt::Write as _;
@@ -153,6 +228,38 @@ fn percent_encode(text: &str) -> String {
         }
     }
     encoded
+}
+
+/// `content` with [`REDACTED`] for each `needle`; nothing when there is none.
+fn replace(content: &[u8], needle: &[u8]) -> Option<Vec<u8>> {
+    // Text is searched by the standard library's searcher, which is quick also where this crate is not optimised.
+    if let Ok(text) = std::str::from_utf8(content) {
+        let needle = std::str::from_utf8(needle).ok()?;
+        return text
+            .contains(needle)
+            .then(|| text.replace(needle, REDACTED).into_bytes());
+    }
+    let mut clean = Vec::new();
+    let mut from = 0;
+    let starts = |at: usize| content[at..].starts_with(needle);
+    while let Some(at) = (from..content.len()).find(|at| starts(*at)) {
+        clean.extend_from_slice(&content[from..at]);
+        clean.extend_from_slice(REDACTED.as_bytes());
+        from = at + needle.len();
+    }
+    if from == 0 {
+        return None;
+    }
+    clean.extend_from_slice(&content[from..]);
+    Some(clean)
+}
+
+/// The password in the text of an HTML or XML document.
+fn escape_markup(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 /// The password as it looks inside a JSON string, without the quotes.
@@ -231,5 +338,43 @@ mod tests {
             document.to_string(),
             r#"{"b":["[redacted]"],"a":{"[redacted]":1}}"#
         );
+    }
+
+    #[test]
+    fn a_secret_within_something_that_was_encoded_is_removed() {
+        let secret = "correct-horse-battery";
+        let redactor = redactor(secret);
+        for (before, after) in [("", "!"), ("u:", ""), ("usr:", "\n"), ("admin:", " and more")] {
+            let encoded = STANDARD.encode(format!("{before}{secret}{after}"));
+            let clean = redactor.redact(&encoded);
+            assert!(clean.contains(REDACTED), "{before:?} {after:?}: {clean}");
+            assert!(clean.len() < REDACTED.len() + 26, "{clean}");
+        }
+        assert_eq!(
+            redactor.redact(&STANDARD.encode("something else altogether")),
+            STANDARD.encode("something else altogether")
+        );
+    }
+
+    #[test]
+    fn files_of_others_are_cleaned_and_the_rest_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let secrets = RunSecrets::default();
+        secrets.clone().register(&Password::new("hunter22-and-more"));
+        let nested = folder.path().join("kind-logs/pods");
+        std::fs::create_dir_all(&nested).expect("made");
+        let write = |name: &str, content: &[u8]| {
+            let path = nested.join(name);
+            std::fs::write(&path, content).expect("written");
+            path
+        };
+        let text = write("a.log", b"requirepass hunter22-and-more\n");
+        let binary = write("b.bin", b"\xff\xfehunter22-and-more\xff");
+        let other = write("c.log", b"nothing of the kind");
+        assert_eq!(secrets.redact_files(folder.path()).expect("readable"), 2);
+        let read = |path: &std::path::PathBuf| std::fs::read(path).expect("read");
+        assert_eq!(read(&text), b"requirepass [redacted]\n");
+        assert_eq!(read(&binary), b"\xff\xfe[redacted]\xff");
+        assert_eq!(read(&other), b"nothing of the kind");
     }
 }

@@ -136,7 +136,12 @@ impl Timeline {
 
     fn push(&self, kind: Kind, subject: String, text: String, state: Option<State>) {
         let at_ms = self.elapsed_ms();
-        self.lock().entries.push(Entry {
+        let mut record = self.lock();
+        if kind == Kind::Pod && state == Some(State::Absent) {
+            // A pod that comes again under this name has yet to say anything.
+            record.cluster_states.remove(&subject);
+        }
+        record.entries.push(Entry {
             at_ms,
             kind,
             subject,

@@ -98,6 +98,7 @@ impl Session {
             keep: options.keep,
             evidence: options.evidence,
             turns: Turns::new(options.jobs),
+            secrets: Default::default(),
             events,
         };
         Ok(Self { cluster, environment })

@@ -83,7 +83,7 @@ const BROKEN: [Broken; 30] = [
         "no-masterauth",
         Mode::Cluster,
         Variant::Rpm,
-        Finding::Cause(&["replica", "masterauth is not set"]),
+        Finding::Cause(&["replica", "masterauth missing"]),
     ),
     deploy(
         "probe-through-a-shell",

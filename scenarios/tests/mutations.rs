@@ -104,7 +104,7 @@ const MUTATIONS: [Mutation; 19] = [
         Cluster,
         Rpm,
         HOPELESS,
-        Finding::Cause(&["replica", "masterauth is not set"])
+        Finding::Cause(&["replica", "masterauth missing"])
     ),
     mutation!(
         wrong_announce_address,

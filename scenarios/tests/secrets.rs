@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use harness::report::{Event, EventSink, Outcome, RunReport, TrialReport, journal, outputs};
-use harness::secret::Password;
+use harness::secret::{Password, RunSecrets};
 use harness::trial::{Context, Placement, Profile, TrialId};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
@@ -30,8 +30,11 @@ mod broken;
 /// How long the broken deployment is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The password that the trial's context made for itself.
-static PASSWORD: Mutex<Option<Password>> = Mutex::new(None);
+/// The passwords that the trial knew: the one that its context made for itself, and the one that a user brought along.
+static PASSWORDS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// What a user may choose: each of its signs is written in another way somewhere.
+const BROUGHT: &str = "Br0ught/along+\"with\" <odd>&s!gns%";
 
 fn main() -> ExitCode {
     embedded_cluster::supervisor::reexec();
@@ -52,9 +55,14 @@ fn main() -> ExitCode {
 /// log.
 async fn tells_everybody(context: &mut Context) -> Result<()> {
     let password = context.password();
-    *PASSWORD.lock().expect("nobody panics with it") = Some(password.clone());
     let plain = password.expose();
-    let encoded = STANDARD.encode(plain);
+    let brought = Password::new(BROUGHT);
+    context.put_secret("brought-along", &brought).await?;
+    *PASSWORDS.lock().expect("nobody panics with it") = vec![plain.to_owned(), BROUGHT.to_owned()];
+    let told: String = [plain, BROUGHT]
+        .iter()
+        .flat_map(|secret| every_way(secret))
+        .collect();
     let mut bundle = context.render(&context.values())?;
     broken::without_masterauth(&mut bundle);
     let image = bundle.objects_mut().find_map(|object| {
@@ -71,8 +79,12 @@ async fn tells_everybody(context: &mut Context) -> Result<()> {
             "name": "teller",
             "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
             "image": image,
-            "command": ["sh", "-c", format!("env; echo 'requirepass {plain}'; echo '{encoded}'; echo \"$0\""), plain],
-            "env": [{"name": "VALKEY_PASSWORD", "value": plain}, {"name": "ENCODED", "value": encoded}],
+            "command": ["sh", "-c", "env; echo \"$TOLD\"; echo \"$0\"; echo \"$1\"", plain, BROUGHT],
+            "env": [
+                {"name": "VALKEY_PASSWORD", "value": plain},
+                {"name": "ENCODED", "value": STANDARD.encode(plain)},
+                {"name": "TOLD", "value": told},
+            ],
         }]},
     }))?;
     context.pods().create(&PostParams::default(), &teller).await?;
@@ -80,8 +92,26 @@ async fn tells_everybody(context: &mut Context) -> Result<()> {
     context
         .healthy()
         .await
-        .with_context(|| format!("with the password {plain}"))?;
+        .with_context(|| format!("with the passwords {plain} and {BROUGHT}"))?;
     Ok(())
+}
+
+/// A line for every way in which a secret is told: by a server, in a URL, by `base64`, in a Secret of something longer, by a
+/// program that logs JSON, and by one that logs what that one logged.
+fn every_way(secret: &str) -> Vec<String> {
+    let json = serde_json::json!({"auth": {"password": secret}}).to_string();
+    vec![
+        format!("requirepass {secret}\n"),
+        format!("redis://default:{}@vk:6379\n", forms(secret)[3].1),
+        format!("{}\n", STANDARD.encode(format!("{secret}\n"))),
+        format!(
+            "{}\n",
+            STANDARD.encode(format!("user default on >{secret} ~* +@all"))
+        ),
+        format!("{}\n", STANDARD.encode(format!("masterauth {secret}"))),
+        format!("{}\n", serde_json::json!({"line": json})),
+        format!("{json}\n"),
+    ]
 }
 
 fn search_everything(shared: &SharedSession) -> Result<()> {
@@ -101,18 +131,13 @@ fn search_everything(shared: &SharedSession) -> Result<()> {
         "the triage does not know this cause: {:?}",
         report.trials[0].outcome
     );
-    let password = PASSWORD.lock().expect("nobody panics with it").clone();
-    let password = password.context("the trial did not begin")?;
-    let plain = password.expose().to_owned();
-    let secrets = [
-        plain.clone(),
-        STANDARD.encode(&plain).trim_end_matches('=').to_owned(),
-        STANDARD
-            .encode(format!("{plain}\n"))
-            .trim_end_matches('=')
-            .to_owned(),
-        URL_SAFE_NO_PAD.encode(&plain),
-    ];
+    let mut secrets = PASSWORDS.lock().expect("nobody panics with it").clone();
+    ensure!(
+        secrets.len() == 2,
+        "the trial did not come to know both of its passwords"
+    );
+    secrets.sort();
+    let forms: Vec<(String, String)> = secrets.iter().flat_map(|secret| forms(secret)).collect();
     let mut files = Vec::new();
     list(&folder, &mut files)?;
     let mut leaks = Vec::new();
@@ -121,11 +146,10 @@ fn search_everything(shared: &SharedSession) -> Result<()> {
         let content = std::fs::read(file)?;
         let text = String::from_utf8_lossy(&content);
         redacted += text.matches(harness::secret::REDACTED).count();
-        if secrets.iter().any(|secret| text.contains(secret)) {
-            leaks.push(file.display().to_string());
-        }
+        let leaked = forms.iter().filter(|(_, secret)| text.contains(secret));
+        leaks.extend(leaked.map(|(form, _)| format!("{} ({form})", file.display())));
     }
-    ensure!(leaks.is_empty(), "the password is in {}", leaks.join(", "));
+    ensure!(leaks.is_empty(), "a password is in {}", leaks.join(", "));
     let names: Vec<String> = files
         .iter()
         .filter_map(|file| Some(file.file_name()?.to_string_lossy().into_owned()))
@@ -136,7 +160,10 @@ fn search_everything(shared: &SharedSession) -> Result<()> {
         "junit.xml",
         "summary.md",
         "journal.jsonl",
+        "release-note.md",
         "teller.teller.log",
+        "teller.log",
+        "triage.json",
     ] {
         ensure!(
             names.iter().any(|name| name == expected),
@@ -148,6 +175,47 @@ fn search_everything(shared: &SharedSession) -> Result<()> {
         "nothing was redacted: the password was nowhere to be found"
     );
     Ok(())
+}
+
+/// The secret as it is and as it may be met, made here by other means than the redaction's own.
+fn forms(secret: &str) -> Vec<(String, String)> {
+    let json = serde_json::Value::from(secret).to_string();
+    let json = json.trim_matches('"').to_owned();
+    let twice = serde_json::Value::from(json.as_str()).to_string();
+    let percent: String = secret
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect();
+    let mut forms = vec![
+        ("as it is".to_owned(), secret.to_owned()),
+        ("as JSON".to_owned(), json),
+        (
+            "as JSON within JSON".to_owned(),
+            twice.trim_matches('"').to_owned(),
+        ),
+        ("percent-encoded".to_owned(), percent),
+        (
+            "as HTML".to_owned(),
+            secret
+                .replace('&', "&amp;")
+                .replace('<', "&lt;")
+                .replace('"', "&quot;"),
+        ),
+        ("URL-safe base64".to_owned(), URL_SAFE_NO_PAD.encode(secret)),
+    ];
+    // Its middle, in each of the three places that it may have within something longer: what is there of it whatever
+    // stands before and behind.
+    for before in ["", "x", "xy"] {
+        let encoded = STANDARD.encode(format!("{before}{secret}"));
+        let middle = encoded.get(4..20).unwrap_or(&encoded);
+        forms.push((format!("base64 after {} bytes", before.len()), middle.to_owned()));
+    }
+    forms
 }
 
 fn run_and_report(shared: &SharedSession, folder: &Path) -> Result<RunReport> {
@@ -170,8 +238,10 @@ fn run_and_report(shared: &SharedSession, folder: &Path) -> Result<RunReport> {
     let selected = [trial.id.to_string()];
     let journal = journal::Journal::begin(folder, &begun, &selected, Box::new(std::io::stderr()))?;
     let (events, reporters) = EventSink::start(vec![Box::new(journal)]);
+    let mut known = RunSecrets::default();
     let report: TrialReport = shared
         .run(&trial, |environment| {
+            known = environment.secrets.clone();
             environment.evidence = folder.join("evidence");
             environment.events = events.clone();
             environment.deadlines.hook = PATIENCE;
@@ -191,6 +261,20 @@ fn run_and_report(shared: &SharedSession, folder: &Path) -> Result<RunReport> {
         folder: folder.to_owned(),
         kept: None,
     });
+    // As `kind export logs` would write what it finds on its nodes.
+    let exported = folder.join("kind-logs/worker/pods");
+    std::fs::create_dir_all(&exported)?;
+    let said: String = PASSWORDS
+        .lock()
+        .expect("nobody panics with it")
+        .iter()
+        .flat_map(|secret| every_way(secret))
+        .collect();
+    std::fs::write(exported.join("teller.log"), said)?;
+    ensure!(
+        known.redact_files(&folder.join("kind-logs"))? == 1,
+        "nothing was found in the exported log"
+    );
     drop(events);
     reporters.join().expect("reporters do not panic");
     Ok(report)

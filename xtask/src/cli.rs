@@ -297,6 +297,8 @@ pub(crate) enum BenchRow {
     Data,
     /// From values to objects.
     Render,
+    /// From a run of a thousand trials to its report's files.
+    Report,
 }
 
 impl BenchRow {

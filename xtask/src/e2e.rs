@@ -1,6 +1,6 @@
 //! `cargo xtask e2e`: select, run, report.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use harness::report::file::ReportFileError;
 use harness::report::journal::Journal;
 use harness::report::plain::Plain;
 use harness::report::progress::Progress;
-use harness::report::style::Style;
+use harness::report::style::{Stream, Style};
 use harness::report::{Event, EventSink, Reporter, RunReport, RunVerdict, file, history, markdown, outputs};
 use scenarios::conformance;
 use scenarios::registry::{self, Trial};
@@ -51,7 +51,8 @@ pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
     let mut plan = runtime.block_on(Plan::resolve(args, chart.is_some()))?;
     if list {
         for trial in &plan.trials {
-            println!("{}", trial.id);
+            // A reader that has seen enough and went away is no failure.
+            let _ = writeln!(std::io::stdout(), "{}", trial.id);
         }
         return Ok(ExitCode::from(exit::QUALIFIED));
     }
@@ -161,27 +162,45 @@ async fn execute(plan: Plan, started: Started, begun: RunReport, events: EventSi
         None => run_before(&plan.folder, &report).map(|before| Baseline::new(&before, &report, false)),
     };
     let written = outputs::write_all(&report, &plan.folder).and_then(|()| step_summary(&report));
-    if report.verdict != RunVerdict::Qualified {
-        session.cluster().save_logs(&plan.folder).await?;
-    }
+    let logs = match report.verdict {
+        RunVerdict::Qualified => Ok(()),
+        RunVerdict::NotQualified | RunVerdict::Inconclusive => save_logs(&session, &plan.folder).await,
+    };
     let kept = end(session).await?;
     let code = exit::code_of_run(&report);
     // Also a verdict that could not be written down is told.
     finished(&events, report, plan.folder, kept);
     written?;
+    logs.context("the cluster's logs cannot be put beside the report")?;
     Ok(code)
+}
+
+/// Puts the logs of the cluster beside the report. The provider exports what the containers wrote and knows of no password:
+/// nothing gets to its place before it was searched.
+async fn save_logs(session: &Session, folder: &Path) -> anyhow::Result<()> {
+    let draft = folder.join(".logs.draft");
+    std::fs::create_dir_all(&draft)?;
+    session.cluster().save_logs(&draft).await?;
+    session.environment.secrets.redact_files(&draft)?;
+    for entry in std::fs::read_dir(&draft)? {
+        let entry = entry?;
+        let place = folder.join(entry.file_name());
+        if place.is_dir() {
+            std::fs::remove_dir_all(&place)?;
+        }
+        std::fs::rename(entry.path(), place)?;
+    }
+    Ok(std::fs::remove_dir(&draft)?)
 }
 
 /// The newest run of the same kind in the folder that this run's folder is in, if there is one.
 fn run_before(folder: &Path, report: &RunReport) -> Option<RunReport> {
-    let (runs, _) = history::read_all(folder.parent()?).ok()?;
-    let same_kind = |run: &&RunReport| {
-        run.run != report.run
-            && !run.interrupted
-            && run.profile == report.profile
-            && run.provenance.provider == report.provenance.provider
-    };
-    runs.iter().rfind(same_kind).cloned()
+    history::newest(folder.parent()?, |before| {
+        before.run != report.run
+            && !before.interrupted
+            && before.profile == report.profile
+            && before.provenance.provider == report.provenance.provider
+    })
 }
 
 /// Adds the summary to that of the GitHub Actions step that this runs in, if it does.
@@ -261,12 +280,10 @@ fn stop_on_signal(events: &EventSink) -> anyhow::Result<CancellationToken> {
 
 fn reporter() -> Box<dyn Reporter> {
     let terminal = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
-    let no_color = std::env::var("NO_COLOR").ok();
     if terminal {
-        return Box::new(Progress::new(Style::choose(true, no_color.as_deref())));
+        return Box::new(Progress::new(Style::of(Stream::Stderr)));
     }
-    let style = Style::choose(std::io::stdout().is_terminal(), no_color.as_deref());
-    Box::new(Plain::new(std::io::stdout(), style))
+    Box::new(Plain::new(std::io::stdout(), Style::of(Stream::Stdout)))
 }
 
 /// A seed for a run that was not given one; the report says which it was.

@@ -1,5 +1,6 @@
 //! `cargo xtask report`: what can be done with reports once they are written.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,7 +9,7 @@ use harness::report::file::{self, ReportFileError};
 use harness::report::journal::RecoverError;
 use harness::report::merge::MergeError;
 use harness::report::schema::{SCHEMA_FILE, schema};
-use harness::report::style::Style;
+use harness::report::style::{Stream, Style};
 use harness::report::{RunReport, baseline, history, html, journal, merge, outputs, summary};
 
 use crate::exit;
@@ -89,7 +90,12 @@ pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
                 | ReportFileError::Content { .. }
         )
     );
-    unreadable || error.is::<MergeError>() || error.is::<RecoverError>()
+    // A report that is not there was misspelt; one that may not be read is another matter.
+    let absent = matches!(
+        error.downcast_ref(),
+        Some(ReportFileError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound
+    );
+    unreadable || absent || error.is::<MergeError>() || error.is::<RecoverError>()
 }
 
 fn merge_reports(args: &MergeArgs) -> anyhow::Result<u8> {
@@ -130,7 +136,7 @@ fn open(path: &Path) -> anyhow::Result<u8> {
     if !opened.is_ok_and(|status| status.success()) {
         eprintln!("{browser} does not open it; set BROWSER, or open it yourself:");
     }
-    println!("{}", page.display());
+    say(&page.display().to_string());
     Ok(exit::QUALIFIED)
 }
 
@@ -145,8 +151,8 @@ fn write_history(reports: &Path) -> anyhow::Result<u8> {
     }
     let page = reports.join(history::HISTORY_FILE);
     file::write_whole(&page, |out| history::write_html(&runs, out))?;
-    print!("{}", history::table(&history::histories(&runs)));
-    println!("{}", page.display());
+    say(history::table(&history::histories(&runs), Style::of(Stream::Stdout)).trim_end());
+    say(&page.display().to_string());
     Ok(exit::QUALIFIED)
 }
 
@@ -162,7 +168,7 @@ fn diff(before: &Path, after: &Path) -> anyhow::Result<u8> {
     let baseline = baseline::Baseline::new(&before, &after, true);
     let regressed = baseline.changes.regressed();
     after.baseline = Some(baseline);
-    print!("{}", summary::compared(&after));
+    say(summary::compared(&after, Style::of(Stream::Stdout)).trim_end());
     Ok(if regressed {
         exit::NOT_QUALIFIED
     } else {
@@ -177,24 +183,23 @@ fn write_schema(check: bool) -> anyhow::Result<u8> {
     let path = project.join(SCHEMA_FILE);
     if !check {
         file::write_whole(&path, |out| out.write_all(schema().as_bytes()))?;
-        println!("{SCHEMA_FILE}");
+        say(SCHEMA_FILE);
         return Ok(exit::QUALIFIED);
     }
     if std::fs::read_to_string(&path).is_ok_and(|committed| committed == schema()) {
         return Ok(exit::QUALIFIED);
     }
-    println!("{SCHEMA_FILE} is not what the types say; `cargo xtask report schema` writes it");
+    say(&format!(
+        "{SCHEMA_FILE} is not what the types say; `cargo xtask report schema` writes it"
+    ));
     Ok(exit::NOT_QUALIFIED)
 }
 
 fn print(report: &RunReport, folder: &Path) {
-    println!("{}", summary::render(report, folder, None, stdout_style()));
+    say(&summary::render(report, folder, None, Style::of(Stream::Stdout)));
 }
 
-fn stdout_style() -> Style {
-    use std::io::IsTerminal;
-    Style::choose(
-        std::io::stdout().is_terminal(),
-        std::env::var("NO_COLOR").ok().as_deref(),
-    )
+/// Writes `text` and the end of its line. A reader that has seen enough and went away (`head`) is no failure.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }

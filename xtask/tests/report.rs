@@ -178,6 +178,220 @@ fn a_report_that_cannot_be_read_says_why() {
     assert!(text.contains("has schema 99"), "{text}");
 }
 
+/// A report that is not one, and what is said of it.
+const UNREADABLE: [(&str, &str); 3] = [
+    ("truncated", "ends in the middle"),
+    ("newer", "has schema 99, and this program reads up to 1"),
+    ("other", "is not a report"),
+];
+
+/// Writes reports of every kind of [`UNREADABLE`] into folders of that name.
+fn unreadable(folder: &Path) {
+    let whole = real().to_string();
+    let mut newer = real();
+    newer["schema"] = 99.into();
+    newer["verdict"] = "excellent".into();
+    let contents = [
+        &whole[..whole.len() / 2],
+        &newer.to_string(),
+        "{\"kind\": \"Pod\"}",
+    ]
+    .map(str::to_owned);
+    for ((name, _), content) in UNREADABLE.iter().zip(contents) {
+        std::fs::create_dir(folder.join(name)).expect("made");
+        std::fs::write(folder.join(name).join("report.json"), content).expect("written");
+    }
+}
+
+#[test]
+fn every_command_says_what_is_wrong_with_a_report() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    unreadable(folder.path());
+    let good = write(folder.path(), "good.json", &real());
+    let merged = folder.path().join("merged");
+    for (name, said) in UNREADABLE {
+        let bad = folder.path().join(name);
+        let bad = path(&bad);
+        let commands: [&[&str]; 6] = [
+            &["report", "show", bad],
+            &["report", "open", bad],
+            &["report", "diff", bad, &good],
+            &["report", "diff", &good, bad],
+            &["report", "merge", "--into", path(&merged), &good, bad],
+            &["e2e", "--scenario", "formation::forms", "--baseline", bad],
+        ];
+        for command in commands {
+            let (code, text) = run(command);
+            assert_eq!(code, Some(2), "{command:?}: {text}");
+            assert!(text.contains(said) && text.contains(name), "{command:?}: {text}");
+            assert!(!text.contains("panicked"), "{command:?}: {text}");
+        }
+    }
+    assert!(!merged.exists(), "nothing is made of what cannot be read");
+    for command in [["show"], ["open"]] {
+        let (code, text) = run(&["report", command[0], "/no/such/report.json"]);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains("/no/such/report.json cannot be accessed"), "{text}");
+    }
+}
+
+#[test]
+fn a_history_leaves_out_what_it_cannot_read_and_says_so() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    unreadable(folder.path());
+    let (code, text) = run(&["report", "history", path(folder.path())]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("there is no report in the folders of"), "{text}");
+    std::fs::create_dir(folder.path().join("r1")).expect("made");
+    write(&folder.path().join("r1"), "report.json", &real());
+    let (code, text) = run(&["report", "history", path(folder.path())]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(text.matches("left out: ").count(), UNREADABLE.len(), "{text}");
+    for (name, said) in UNREADABLE {
+        assert!(text.contains(said) && text.contains(name), "{text}");
+    }
+    assert!(text.contains("1 of 1"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_recovered_is_told_from_what_can() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let recover = |journal: Option<&str>| {
+        let file = folder.path().join("journal.jsonl");
+        match journal {
+            Some(text) => std::fs::write(&file, text).expect("written"),
+            None => assert!(!file.exists()),
+        }
+        run(&["report", "recover", path(folder.path())])
+    };
+    let mut began = real();
+    began["trials"] = Value::Array(Vec::new());
+    let trial = real()["trials"][0].clone();
+    let name = trial["name"].clone();
+    let began =
+        serde_json::json!({"entry": "began", "report": began, "selected": [name, "a::b::cluster-rpm"]});
+    let trial = serde_json::json!({"entry": "trial", "report": trial});
+    for (journal, said) in [
+        (None, "journal.jsonl cannot be read"),
+        (Some(String::new()), "has no beginning"),
+        (
+            Some(format!("{began}\n{{\"entry\": 7}}\n{trial}\n")),
+            "line 2 of journal",
+        ),
+        (
+            Some(format!("{began}\n{{\"entry\": \"ended\"}}\n")),
+            "came to its end",
+        ),
+    ] {
+        let (code, text) = recover(journal.as_deref());
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains(said), "{text}");
+    }
+    let trial = trial.to_string();
+    let cut_off = format!("{began}\n{trial}\n{}", &trial[..trial.len() / 2]);
+    let (code, text) = recover(Some(&cut_off));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("INCONCLUSIVE: the run was cut off after 1 of 2 trials"),
+        "{text}"
+    );
+    let (code, text) = run(&["report", "show", path(folder.path())]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("INCONCLUSIVE"), "{text}");
+}
+
+#[test]
+fn a_merged_report_that_cannot_be_written_is_the_machines_fault() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let good = write(folder.path(), "good.json", &real());
+    let (code, text) = run(&["report", "merge", "--into", "/dev/null/merged", &good]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(
+        text.contains("/dev/null/merged/report.json cannot be accessed"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_end_costs_the_report_and_not_the_verdict() {
+    if std::fs::metadata("/proc/self").is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) != 0)
+    {
+        eprintln!("skipped: only root may mount a small disk");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    // Room for the journal, which is written first, and not for the report beside it.
+    let on_a_small_disk = "mount -t tmpfs -o size=32k tmpfs \"$1\" && shift && exec \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", on_a_small_disk, "sh", path(folder.path())])
+        .arg(env!("CARGO_BIN_EXE_xtask"))
+        .args([
+            "e2e",
+            "--scenario",
+            "formation::forms",
+            "--mode",
+            "standalone",
+            "--variant",
+            "rpm",
+        ])
+        .args(["--report", path(folder.path())])
+        .output()
+        .expect("unshare is part of every Linux");
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let text = text.concat();
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("QUALIFIED: 1 trial passed"), "{text}");
+    assert!(
+        text.contains("report.json cannot be accessed") && text.contains("No space left"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_report_is_printed_as_wide_as_the_terminal_and_without_colours_in_a_pipe() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let good = write(folder.path(), "good.json", &real());
+    let show = |columns: Option<&str>| {
+        let mut command = xtask(&["report", "show", &good]);
+        command.env_remove("COLUMNS");
+        if let Some(columns) = columns {
+            command.env("COLUMNS", columns);
+        }
+        let output = command.output().expect("the command was just built");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let whole = show(None);
+    assert!(!whole.contains('\u{1b}'), "a pipe has no colours");
+    assert!(
+        whole.lines().any(|line| line.chars().count() > 120),
+        "and no width"
+    );
+    for columns in [40, 60, 80] {
+        let text = show(Some(&columns.to_string()));
+        for line in text.lines().filter(|line| line.chars().count() > columns) {
+            let words = line.trim_end_matches(" \\").split_whitespace().count();
+            assert_eq!(words, 1, "{columns}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let good = write(folder.path(), "good.json", &real());
+    let mut show = xtask(&["report", "show", &good]);
+    let mut show = show
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command was just built");
+    drop(show.stdout.take());
+    let output = show.wait_with_output().expect("a child can be waited for");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(said, "");
+}
+
 #[test]
 fn many_runs_make_a_history() {
     let folder = tempfile::tempdir().expect("a temporary directory");

@@ -1,6 +1,7 @@
 //! Fetching the evidence. Whatever cannot be had is noted as a gap; nothing here fails, and nothing waits for long: the trial
 //! has failed already.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::evidence::Evidence;
+use crate::release::Object;
 use crate::trial::observer::is_server;
 use crate::trial::{Context, run};
 use crate::wait::conditions;
@@ -31,6 +33,7 @@ pub async fn collect(context: &Context, error: &anyhow::Error) -> Evidence {
     let gaps = &mut evidence.gaps;
     evidence.pods = list(context, "pods", gaps).await;
     evidence.jobs = list(context, "jobs", gaps).await;
+    evidence.claims = list(context, "claims", gaps).await;
     evidence.services = list(context, "services", gaps).await;
     evidence.slices = list(context, "endpoint slices", gaps).await;
     evidence.events = list(context, "events", gaps).await;
@@ -42,6 +45,10 @@ pub async fn collect(context: &Context, error: &anyhow::Error) -> Evidence {
         evidence.hooks = hooks
             .map(|hook| (hook.object.name().to_owned(), hook.events.clone()))
             .collect();
+        let jobs = release.deployed().hooks.iter();
+        evidence.hook_pods = jobs
+            .filter_map(|hook| Some((hook.object.name().to_owned(), pod_labels(context, &hook.object)?)))
+            .collect();
         evidence.manifests = context.redact(&release.deployed().to_yaml());
     }
     logs(context, &mut evidence).await;
@@ -51,6 +58,12 @@ pub async fn collect(context: &Context, error: &anyhow::Error) -> Evidence {
         entry.text = context.redact(&entry.text);
     }
     evidence
+}
+
+/// The labels of the pods that a Job makes.
+fn pod_labels(context: &Context, job: &Object) -> Option<BTreeMap<String, String>> {
+    let labels = job.content.data.pointer("/spec/template/metadata/labels")?;
+    serde_json::from_value(clean(context, labels)).ok()
 }
 
 async fn list<K>(context: &Context, what: &str, gaps: &mut Vec<String>) -> Vec<K>

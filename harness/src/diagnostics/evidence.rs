@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Event, Pod, Service};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use serde::{Deserialize, Serialize};
 
 use crate::release::HookEvent;
 use crate::timeline::Entry;
 use crate::valkey::ClusterObservation;
 
 /// Everything that was found of one trial, already without passwords.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Evidence {
     /// The error that the scenario ended with.
     pub error: String,
@@ -19,6 +21,8 @@ pub struct Evidence {
     pub pods: Vec<Pod>,
     /// The jobs of the namespace.
     pub jobs: Vec<Job>,
+    /// The claims of the namespace.
+    pub claims: Vec<PersistentVolumeClaim>,
     /// The services of the namespace.
     pub services: Vec<Service>,
     /// Who the services send clients to.
@@ -33,6 +37,8 @@ pub struct Evidence {
     pub nodes_conf: BTreeMap<String, String>,
     /// The hooks of what was deployed: each one's name, and when it runs.
     pub hooks: Vec<(String, Vec<HookEvent>)>,
+    /// The labels that the pods of its hooks' Jobs get: the Jobs themselves are often deleted by now.
+    pub hook_pods: BTreeMap<String, BTreeMap<String, String>>,
     /// What was deployed, as YAML.
     pub manifests: String,
     /// Everything that happened.

@@ -5,6 +5,7 @@
 //! | [`evidence`] | what was found, as values |
 //! | [`collect`] | fetching it, within a bounded time, before anything is deleted |
 //! | [`exhibits`] | the ends of its texts, for the report |
+//! | `gist` | the part of it that the triage reads, for a file and for the triage's own tests |
 //! | [`facts`] | the most telling facts, when no rule knows the cause |
 //! | [`write`] | one file per thing, without passwords |
 //! | `unformed` | why no cluster was ever formed |
@@ -14,6 +15,7 @@ mod collect;
 pub mod evidence;
 mod exhibits;
 mod facts;
+mod gist;
 mod triage;
 mod unformed;
 mod write;
@@ -22,5 +24,6 @@ pub use collect::collect;
 pub use evidence::Evidence;
 pub use exhibits::exhibits;
 pub use facts::telling_facts;
-pub use triage::triage;
+pub use gist::GIST_FILE;
+pub use triage::{recognised, rules, triage};
 pub use write::write;

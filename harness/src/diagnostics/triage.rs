@@ -1,9 +1,11 @@
 //! The most likely cause, in one sentence: the first rule of a table that recognises the evidence. A rule is a pure
 //! function; it names the pod or object, and says what is wrong with it rather than what followed from it.
 
+mod claims;
 mod cluster;
+mod services;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::evidence::Evidence;
@@ -16,22 +18,27 @@ use crate::wait::{conditions, doom};
 /// Recognises one cause.
 type Rule = fn(&Evidence) -> Option<String>;
 
+/// A rule by its function's name.
+macro_rules! rules {
+    ($($rule:path),* $(,)?) => { [$((stringify!($rule), $rule as Rule)),*] };
+}
+
 /// Causes before their consequences: a server that crashes also leaves the init Job waiting.
-const RULES: [Rule; 23] = [
+const RULES: [(&str, Rule); 23] = rules![
     admission_refuses,
     something_is_missing,
     image_cannot_be_had,
     container_cannot_be_made,
     server_crashes,
     pod_fits_nowhere,
-    volume_claim_is_unbound,
+    claims::volume_claim_is_unbound,
     probe_needs_what_the_image_lacks,
     server_never_starts,
-    names_are_not_published,
+    services::names_are_not_published,
     cluster_cannot_be_formed,
-    service_port_does_not_exist,
-    service_selects_no_server,
-    job_pods_in_service,
+    services::service_port_does_not_exist,
+    services::service_selects_no_server,
+    services::job_pods_in_service,
     replicas_cannot_authenticate,
     password_is_refused,
     announces_wrong_address,
@@ -45,7 +52,24 @@ const RULES: [Rule; 23] = [
 
 /// The most likely cause of the failure, if any rule knows it.
 pub fn triage(evidence: &Evidence) -> Option<String> {
-    RULES.iter().find_map(|rule| rule(evidence))
+    recognised(evidence).map(|(_, cause)| cause)
+}
+
+/// The same with the name of the rule that knows it.
+pub fn recognised(evidence: &Evidence) -> Option<(&'static str, String)> {
+    RULES
+        .iter()
+        .find_map(|(path, rule)| rule(evidence).map(|cause| (name_of(path), cause)))
+}
+
+/// The names of all rules, in the order in which they are asked.
+pub fn rules() -> impl Iterator<Item = &'static str> {
+    RULES.iter().map(|(path, _)| name_of(path))
+}
+
+/// A rule's name, without the module that it is in.
+fn name_of(path: &'static str) -> &'static str {
+    path.rsplit("::").next().unwrap_or(path)
 }
 
 fn admission_refuses(evidence: &Evidence) -> Option<String> {
@@ -124,22 +148,6 @@ fn pod_fits_nowhere(evidence: &Evidence) -> Option<String> {
     doomed.into_iter().find(|doom| doom.contains("FailedScheduling"))
 }
 
-/// Not a doom: a claim may be bound any moment. Once the trial has failed, it is what was waited for.
-fn volume_claim_is_unbound(evidence: &Evidence) -> Option<String> {
-    let (name, message) = evidence.pods.iter().find_map(|pod| {
-        let conditions = pod.status.as_ref()?.conditions.as_deref()?;
-        let refused = conditions
-            .iter()
-            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
-        let message = refused.message.as_deref()?;
-        let about_claims = message.to_lowercase().contains("persistentvolumeclaim");
-        about_claims.then(|| (pod.name_any(), message.to_owned()))
-    })?;
-    let waits = hook_of(evidence).map(|hook| format!("the hook {hook} waits for pod {name}"));
-    let waits = waits.unwrap_or_else(|| format!("pod {name} does not start"));
-    Some(format!("{waits}: its volume claim is unbound ({message})"))
-}
-
 /// The hook that the error is about.
 fn hook_of(evidence: &Evidence) -> Option<&str> {
     evidence.error.split(" hook ").nth(1)?.split(' ').next()
@@ -166,28 +174,6 @@ fn server_never_starts(evidence: &Evidence) -> Option<String> {
     Some(said.map_or_else(|| never.clone(), |said| format!("{never}: {said}")))
 }
 
-/// A headless Service that hides pods until they are ready deadlocks a cluster: no pod is ready before the cluster is formed,
-/// and it cannot be formed without names.
-fn names_are_not_published(evidence: &Evidence) -> Option<String> {
-    let forms_a_cluster = evidence
-        .jobs
-        .iter()
-        .any(|job| job.name_any().contains("cluster-init"));
-    let headless = evidence.services.iter().find(|service| {
-        let spec = service.spec.as_ref();
-        spec.is_some_and(|spec| {
-            spec.cluster_ip.as_deref() == Some("None") && spec.publish_not_ready_addresses != Some(true)
-        })
-    })?;
-    forms_a_cluster.then(|| {
-        format!(
-            "the headless Service {} does not publish the addresses of pods that are not ready \
-             (publishNotReadyAddresses), so no pod has a name before the cluster is formed",
-            headless.name_any()
-        )
-    })
-}
-
 /// The manifests are such that the Job which forms the cluster waits in vain; the error says why.
 fn cluster_cannot_be_formed(evidence: &Evidence) -> Option<String> {
     let (_, why) = evidence.error.split_once("no cluster can be formed: ")?;
@@ -195,82 +181,11 @@ fn cluster_cannot_be_formed(evidence: &Evidence) -> Option<String> {
     Some(format!("no cluster can be formed: {why}"))
 }
 
-fn service_port_does_not_exist(evidence: &Evidence) -> Option<String> {
-    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-    evidence.services.iter().find_map(|service| {
-        let pods: Vec<&Pod> = evidence.pods.iter().filter(|pod| is_server(pod)).collect();
-        let ports = service.spec.as_ref()?.ports.as_ref()?;
-        ports.iter().find_map(|port| {
-            let Some(IntOrString::String(target)) = &port.target_port else {
-                return None;
-            };
-            let first = pods.first()?;
-            let known: Vec<&str> = container_ports(first).collect();
-            (!known.contains(&target.as_str())).then(|| {
-                format!(
-                    "Service {} sends clients to the port {target:?}, which pod {} does not have (it has {})",
-                    service.name_any(),
-                    first.name_any(),
-                    known.join(", ")
-                )
-            })
-        })
-    })
-}
-
-fn service_selects_no_server(evidence: &Evidence) -> Option<String> {
-    let servers: Vec<&Pod> = evidence.pods.iter().filter(|pod| is_server(pod)).collect();
-    let first = servers.first()?;
-    evidence.services.iter().find_map(|service| {
-        let selector = service.spec.as_ref()?.selector.as_ref()?;
-        let (key, value) = selector
-            .iter()
-            .find(|(key, value)| first.labels().get(*key) != Some(*value))?;
-        let none = !servers.iter().any(|pod| selects(service, pod));
-        none.then(|| {
-            format!(
-                "Service {} selects pods with {key}={value}, which no server has",
-                service.name_any()
-            )
-        })
-    })
-}
-
-fn job_pods_in_service(evidence: &Evidence) -> Option<String> {
-    evidence.services.iter().find_map(|service| {
-        let job = evidence
-            .pods
-            .iter()
-            .find(|pod| !is_server(pod) && selects(service, pod));
-        // The pod of a hook is often gone by now; its Job's template tells the same.
-        let of_job = || {
-            let template = |job: &&k8s_openapi::api::batch::v1::Job| {
-                let labels = job
-                    .spec
-                    .as_ref()
-                    .and_then(|spec| spec.template.metadata.as_ref()?.labels.clone());
-                let mut pod = Pod::default();
-                pod.metadata.labels = labels;
-                selects(service, &pod)
-            };
-            evidence.jobs.iter().find(template).map(ResourceExt::name_any)
-        };
-        let name = job.map(ResourceExt::name_any).or_else(of_job)?;
-        Some(format!(
-            "Service {} also sends clients to {name}, which is no server",
-            service.name_any()
-        ))
-    })
-}
-
 fn replicas_cannot_authenticate(evidence: &Evidence) -> Option<String> {
     let seen = evidence.observation.as_ref()?;
     seen.answered().find_map(|(pod, view)| {
-        view.is_locked_out().then(|| {
-            format!(
-                "replica {pod} cannot sync from its primary, which wants a password: masterauth is not set"
-            )
-        })
+        view.is_locked_out()
+            .then(|| format!("replica {pod} never synced: primary refuses its password (masterauth missing)"))
     })
 }
 
@@ -384,26 +299,9 @@ fn last_words(evidence: &Evidence, pod: &str, container: &str) -> String {
     }
 }
 
-fn container_ports(pod: &Pod) -> impl Iterator<Item = &str> {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    containers
-        .flat_map(|container| container.ports.iter().flatten())
-        .filter_map(|port| port.name.as_deref())
-}
-
-fn selects(service: &Service, pod: &Pod) -> bool {
-    let Some(selector) = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()) else {
-        return false;
-    };
-    !selector.is_empty()
-        && selector
-            .iter()
-            .all(|(key, value)| pod.labels().get(key) == Some(value))
-}
-
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::Event;
+    use k8s_openapi::api::core::v1::{Event, Service};
     use serde::de::DeserializeOwned;
 
     use super::*;
@@ -441,7 +339,7 @@ mod tests {
         };
         assert_eq!(
             triage(&evidence).unwrap(),
-            "the hook vk-cluster-init waits for pod vk-0: its volume claim is unbound \
+            "init Job waits for pod 0: its volume claim is unbound \
              (0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.)"
         );
     }

@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use super::evidence::Evidence;
+use super::gist::{GIST_FILE, gist};
 use super::triage::triage;
 use crate::wait::conditions;
 
@@ -18,6 +19,10 @@ pub fn write(evidence: &Evidence, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let file = |name: &str, text: &str| fs::write(folder.join(name), text);
     file("summary.txt", &summary(evidence))?;
+    file(
+        GIST_FILE,
+        &serde_json::to_string(&gist(evidence)).map_err(io::Error::other)?,
+    )?;
     file("timeline.txt", &lines(&evidence.timeline))?;
     file(
         "events.txt",
@@ -30,13 +35,11 @@ pub fn write(evidence: &Evidence, folder: &Path) -> io::Result<()> {
     file("manifests.yaml", &evidence.manifests)?;
     file("pods.yaml", &yaml(&evidence.pods))?;
     file("jobs.yaml", &yaml(&evidence.jobs))?;
+    file("claims.yaml", &yaml(&evidence.claims))?;
     file("services.yaml", &yaml(&evidence.services))?;
     file("endpoint-slices.yaml", &yaml(&evidence.slices))?;
     if let Some(seen) = &evidence.observation {
-        file(
-            "valkey.json",
-            &serde_json::to_string_pretty(seen).unwrap_or_else(|error| error.to_string()),
-        )?;
+        file("valkey.json", &json(seen))?;
     }
     for (name, text) in &evidence.logs {
         file(&format!("{}.log", file_name(name)), text)?;
@@ -45,6 +48,10 @@ pub fn write(evidence: &Evidence, folder: &Path) -> io::Result<()> {
         file(&format!("{}.nodes.conf", file_name(pod)), text)?;
     }
     Ok(())
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string())
 }
 
 fn summary(evidence: &Evidence) -> String {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::core::DynamicObject;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::chart::ValuesFile;
@@ -137,7 +138,8 @@ impl Bundle {
 }
 
 /// When a hook runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum HookEvent {
     /// Before anything is created.
     PreInstall,

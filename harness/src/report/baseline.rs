@@ -129,15 +129,15 @@ impl Changes {
 /// What is different in `after`.
 pub fn changes(before: &RunReport, after: &RunReport) -> Changes {
     let ran = |trial: &&TrialReport| !matches!(trial.outcome, Outcome::Skipped { .. });
-    let by_name = |report: &RunReport| -> BTreeMap<String, TrialReport> {
-        let trials = report.trials.iter().filter(ran);
-        trials.map(|trial| (trial.name.clone(), trial.clone())).collect()
-    };
-    let (then, now) = (by_name(before), by_name(after));
+    fn by_name<'a>(trials: impl Iterator<Item = &'a TrialReport>) -> BTreeMap<&'a String, &'a TrialReport> {
+        trials.map(|trial| (&trial.name, trial)).collect()
+    }
+    let then = by_name(before.trials.iter().filter(ran));
+    let now = by_name(after.trials.iter().filter(ran));
     let mut changes = Changes::default();
     let mut pairs = Vec::new();
-    for (name, trial) in &now {
-        let Some(past) = then.get(name) else {
+    for (&name, &trial) in &now {
+        let Some(&past) = then.get(name) else {
             changes.added.push(name.clone());
             if trial.outcome.is_failure() {
                 changes.new_failures.push(name.clone());
@@ -162,7 +162,7 @@ pub fn changes(before: &RunReport, after: &RunReport) -> Changes {
     changes.removed = then
         .keys()
         .filter(|name| !now.contains_key(*name))
-        .cloned()
+        .map(|name| (*name).clone())
         .collect();
     (changes.slower, changes.faster) = beyond_noise(&pairs);
     changes
@@ -192,6 +192,47 @@ fn promise_changes(before: &TrialReport, after: &TrialReport) -> Vec<PromiseChan
             })
         })
         .collect()
+}
+
+/// The same change of one promise in some trials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromiseShift<'a> {
+    /// The check's name.
+    pub promise: &'a str,
+    /// What became of it in the earlier run.
+    pub before: &'a str,
+    /// What became of it in this one.
+    pub after: &'a str,
+    /// In which trials.
+    pub trials: Vec<&'a str>,
+}
+
+/// Changes of promises, those that are the same in several trials told once: what is broken now first, what is no longer
+/// looked at next, what is merely new last.
+pub fn shifts(changes: &[PromiseChange]) -> Vec<PromiseShift<'_>> {
+    let mut found: BTreeMap<(u8, &str, &str, &str), Vec<&str>> = BTreeMap::new();
+    for change in changes {
+        let weight = match (change.after.as_str(), change.before.as_str()) {
+            ("broken", _) => 0,
+            ("not asserted", _) => 1,
+            (_, "broken") => 2,
+            _ => 3,
+        };
+        let key = (
+            weight,
+            change.promise.as_str(),
+            change.before.as_str(),
+            change.after.as_str(),
+        );
+        found.entry(key).or_default().push(&change.trial);
+    }
+    let shift = |((_, promise, before, after), trials)| PromiseShift {
+        promise,
+        before,
+        after,
+        trials,
+    };
+    found.into_iter().map(shift).collect()
 }
 
 /// Tells slower and faster trials from noise. The two runs' machines may differ in speed: what all trials have in common is

@@ -78,11 +78,32 @@ impl ReportFileError {
 /// Writes `report` into `folder`, which is made if need be, and returns the file's path.
 pub fn write(report: &RunReport, folder: &Path) -> Result<PathBuf, ReportFileError> {
     let path = folder.join(REPORT_FILE);
-    write_whole(&path, |out| {
-        serde_json::to_writer_pretty(&mut *out, report)?;
-        out.write_all(b"\n")
-    })?;
+    write_whole(&path, |out| write_json(report, out))?;
     Ok(path)
+}
+
+/// How a report without trials says so, at its outermost level: no text within JSON has a line break of its own.
+const NO_TRIALS: &str = "\n  \"trials\": []";
+
+/// Writes the report as JSON: what is said of the run as a person likes to read it, and then each trial on a line of its own.
+/// Only one trial's text is ever in memory.
+pub fn write_json(report: &RunReport, out: &mut dyn Write) -> io::Result<()> {
+    let run = serde_json::to_string_pretty(&report.without_trials())?;
+    let (before, after) = run
+        .split_once(NO_TRIALS)
+        .expect("a report without trials has an empty list of them");
+    write!(out, "{before}\n  \"trials\": [")?;
+    // Through a buffer of this kind rather than straight into `out`: serde_json's code for it is shared with the dependencies,
+    // which are optimised where this crate, in a development build, is not.
+    let mut line: Vec<u8> = Vec::new();
+    for (index, trial) in report.trials.iter().enumerate() {
+        line.clear();
+        line.extend_from_slice(if index == 0 { b"\n    " } else { b",\n    " });
+        serde_json::to_writer(&mut line, trial)?;
+        out.write_all(&line)?;
+    }
+    let end = if report.trials.is_empty() { "" } else { "\n  " };
+    writeln!(out, "{end}]{after}")
 }
 
 /// Writes a file through `content`, so that it is complete or, if it was not there before, absent: a full disk leaves no half
@@ -160,6 +181,20 @@ mod tests {
         assert_eq!(read(folder.path()).expect("read"), written);
         let files: Vec<_> = fs::read_dir(folder.path()).expect("listed").collect();
         assert_eq!(files.len(), 1, "no draft is left: {files:?}");
+    }
+
+    #[test]
+    fn what_is_written_trial_by_trial_is_the_report() {
+        for names in [&[][..], &["a"], &["a", "b"]] {
+            let trials = names
+                .iter()
+                .map(|name| trial("s", name, "cluster", "rpm", Outcome::Passed));
+            let written = report(trials.collect());
+            let mut text = Vec::new();
+            write_json(&written, &mut text).expect("memory can be written to");
+            let read: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+            assert_eq!(read, serde_json::to_value(&written).expect("JSON"));
+        }
     }
 
     #[test]

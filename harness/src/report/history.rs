@@ -1,5 +1,6 @@
 //! Many runs side by side: how often each trial passes, whether it is a flake, and whether it gets slower.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,9 @@ use maud::{Markup, html};
 use super::baseline::median;
 use super::file::{self, REPORT_FILE, ReportFileError};
 use super::html::page;
-use super::model::{Outcome, RunReport};
+use super::layout::shortened;
+use super::model::{Outcome, RunReport, TrialReport};
+use super::style::Style;
 use super::summary::{distinct, took};
 
 /// The page's file name within the folder of reports.
@@ -40,16 +43,27 @@ pub struct PastRun {
     pub duration_ms: u64,
 }
 
+/// Every report in the folders of `reports`.
+fn list(reports: &Path) -> Result<Vec<PathBuf>, ReportFileError> {
+    let listed = std::fs::read_dir(reports).map_err(|source| ReportFileError::io(reports, source))?;
+    let paths = listed.flatten().map(|entry| entry.path().join(REPORT_FILE));
+    Ok(paths.filter(|path| path.is_file()).collect())
+}
+
+/// The report that was written last of those in the folders of `reports` that are `wanted`. Newer ones are read first, and
+/// none beyond the one that is found: a folder may have hundreds of runs.
+pub fn newest(reports: &Path, wanted: impl Fn(&RunReport) -> bool) -> Option<RunReport> {
+    let mut paths = list(reports).ok()?;
+    let written = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+    paths.sort_by_cached_key(|path| std::cmp::Reverse(written(path)));
+    let readable = paths.iter().filter_map(|path| file::read(path).ok());
+    readable.into_iter().find(|report| wanted(report))
+}
+
 /// Reads every report in the folders of `reports`, oldest first, and says which could not be read.
 pub fn read_all(reports: &Path) -> Result<(Vec<RunReport>, Vec<ReportFileError>), ReportFileError> {
-    let listed = std::fs::read_dir(reports).map_err(|source| ReportFileError::io(reports, source))?;
-    let paths: Vec<PathBuf> = listed
-        .flatten()
-        .map(|entry| entry.path().join(REPORT_FILE))
-        .filter(|path| path.is_file())
-        .collect();
     let (mut runs, mut unreadable) = (Vec::new(), Vec::new());
-    for path in paths {
+    for path in list(reports)? {
         match file::read(&path) {
             Ok(report) => runs.push(report),
             Err(error) => unreadable.push(error),
@@ -67,9 +81,13 @@ pub fn histories(runs: &[RunReport]) -> Vec<TrialHistory> {
             .flat_map(|run| &run.trials)
             .map(|trial| trial.name.clone()),
     );
+    let by_name: Vec<(&RunReport, HashMap<&String, &TrialReport>)> = runs
+        .iter()
+        .map(|run| (run, run.trials.iter().map(|trial| (&trial.name, trial)).collect()))
+        .collect();
     let of_trial = |name: &String| {
-        let past = runs.iter().filter_map(|run| {
-            let trial = run.trials.iter().find(|trial| trial.name == *name)?;
+        let past = by_name.iter().filter_map(|(run, trials)| {
+            let trial = trials.get(name)?;
             (!matches!(trial.outcome, Outcome::Skipped { .. })).then(|| PastRun {
                 run: run.run.clone(),
                 commit: run.deployment.commit.clone(),
@@ -151,39 +169,59 @@ impl TrialHistory {
     }
 }
 
-/// The table for a terminal.
-pub fn table(histories: &[TrialHistory]) -> String {
-    let width = histories.iter().map(|trial| trial.name.len()).max().unwrap_or(5);
-    let mut text = format!(
-        "{:width$}  passed    median  trend  runs, oldest first\n",
-        "trial"
-    );
+/// The table for a terminal. Where it is narrow, names are shortened, durations are left to the page, and only the newest
+/// runs are shown.
+pub fn table(histories: &[TrialHistory], style: Style) -> String {
+    let longest = histories.iter().map(|trial| trial.name.chars().count()).max();
+    let longest = longest.unwrap_or(0).max("trial".len());
+    let room = style.width().unwrap_or(usize::MAX);
+    let with_durations = room >= longest + PASSED + DURATIONS + LEAST_RUNS;
+    let beside = PASSED + if with_durations { DURATIONS } else { 0 };
+    let name_width = longest.min(room.saturating_sub(beside + LEAST_RUNS));
+    let runs = room
+        .saturating_sub(name_width + beside + 2 + "  FLAKY".len())
+        .min(PLOTTED);
+    let durations = if with_durations { "    median  trend" } else { "" };
+    let runs_are = if with_durations {
+        "runs, oldest first"
+    } else {
+        "runs"
+    };
+    let mut text = format!("{:name_width$}  passed  {durations}  {runs_are}", "trial");
+    text = shortened_end(&text, room) + "\n";
     for trial in histories {
-        let trend = trial.trend().map_or_else(
-            || "·".to_owned(),
-            |ratio| format!("{:+.0} %", (ratio - 1.0) * 100.0),
-        );
-        let marks: String = trial.runs.iter().map(|run| mark(&run.outcome)).collect();
-        let flaky = if trial.is_flaky() { "  FLAKY" } else { "" };
-        let _ = writeln!(
+        let shown = &trial.runs[trial.runs.len().saturating_sub(runs)..];
+        let marks: String = shown.iter().map(|run| run.outcome.sign()).collect();
+        let name = shortened(&trial.name, name_width);
+        let _ = write!(
             text,
-            "{:width$}  {:>2} of {:<2}  {:>6.1} s  {trend:>5}  {marks}{flaky}",
-            trial.name,
+            "{name:name_width$}  {:>2} of {:<2}",
             trial.passed(),
-            trial.runs.len(),
-            trial.median_ms() / 1000.0
+            trial.runs.len()
         );
+        if with_durations {
+            let trend = trial.trend().map_or_else(|| "·".to_owned(), percent);
+            let _ = write!(text, "  {:>6.1} s  {trend:>5}", trial.median_ms() / 1000.0);
+        }
+        let _ = writeln!(text, "  {marks}{}", if trial.is_flaky() { "  FLAKY" } else { "" });
     }
     text
 }
 
-fn mark(outcome: &Outcome) -> char {
-    match outcome {
-        Outcome::Passed => '✓',
-        Outcome::Failed { .. } => '✗',
-        Outcome::Skipped { .. } => '–',
-        Outcome::Invalid { .. } | Outcome::Broken { .. } => '!',
-    }
+/// How wide the columns are beside the name: what passed, and the median with the trend.
+const PASSED: usize = 10;
+const DURATIONS: usize = 17;
+
+/// At least so many runs are shown, with the gap before them and the word behind them.
+const LEAST_RUNS: usize = 2 + 7 + "  FLAKY".len();
+
+fn percent(ratio: f64) -> String {
+    format!("{:+.0} %", (ratio - 1.0) * 100.0)
+}
+
+/// The beginning of `text`, as far as there is room.
+fn shortened_end(text: &str, room: usize) -> String {
+    text.chars().take(room).collect::<String>().trim_end().to_owned()
 }
 
 /// Writes the page with a plot for every trial.
@@ -192,14 +230,14 @@ pub fn write_html(runs: &[RunReport], out: &mut dyn Write) -> io::Result<()> {
     let flaky = histories.iter().filter(|trial| trial.is_flaky()).count();
     let content = html! {
         h1 { "History of " (runs.len()) " runs" }
-        p.note { (histories.len()) " trials, " (flaky) " of them flaky. Each bar is a run, oldest first; its height is how long the trial took." }
-        div.scroll role="region" aria-label="Trials" tabindex="0" { table.grid {
+        p.note { (histories.len()) " trials, " (flaky) " of them flaky. Each bar is a run, oldest first; its height is how long the trial took beside its longest pass." }
+        div.scroll role="region" aria-label="Trials" tabindex="0" { table.grid.past {
             thead { tr { th scope="col" { "Trial" } th scope="col" { "Passed" } th scope="col" { "Median" } th scope="col" { "Trend" } th scope="col" { "Runs" } } }
             tbody { @for trial in &histories { tr {
-                th scope="row" { (trial.name) @if trial.is_flaky() { " " span.badge.invalid { "! flaky" } } }
+                th scope="row" { (trial.name.replace("::", " · ").replace('_', " ")) @if trial.is_flaky() { " " span.badge.invalid { "! flaky" } } }
                 td.n { (trial.passed()) " of " (trial.runs.len()) }
                 td.n { (format!("{:.1} s", trial.median_ms() / 1000.0)) }
-                td.n { @match trial.trend() { Some(ratio) => { (format!("{:+.0} %", (ratio - 1.0) * 100.0)) } None => { "·" } } }
+                td.n { (trial.trend().map_or_else(|| "·".to_owned(), percent)) }
                 td { (plot(trial)) }
             } } }
         } }
@@ -209,12 +247,16 @@ pub fn write_html(runs: &[RunReport], out: &mut dyn Write) -> io::Result<()> {
 
 fn plot(trial: &TrialHistory) -> Markup {
     let shown = &trial.runs[trial.runs.len().saturating_sub(PLOTTED)..];
-    let longest = shown.iter().map(|run| run.duration_ms).max().unwrap_or(1).max(1);
+    // A run that failed may have waited for minutes: next to it, all others would be flat.
+    let passed = shown.iter().filter(|run| run.outcome == Outcome::Passed);
+    let longest = passed.map(|run| run.duration_ms).max();
+    let longest = longest.or_else(|| shown.iter().map(|run| run.duration_ms).max());
+    let longest = longest.unwrap_or(1).max(1);
     html! {
         svg role="img" aria-label={ (trial.name) ": " (trial.passed()) " of " (trial.runs.len()) " runs passed" }
             width=(shown.len() * 7) height="32" viewBox={ "0 0 " (shown.len() * 7) " 32" } {
             @for (index, run) in shown.iter().enumerate() {
-                @let height = (run.duration_ms * 32 / longest).max(2);
+                @let height = (run.duration_ms * 32 / longest).clamp(2, 32);
                 rect class=(match run.outcome { Outcome::Passed => "ready", Outcome::Failed { .. } => "failed", _ => "waiting" })
                     x=(index * 7) y=(32 - height) width="5" height=(height) {
                     title { (run.run) ": " (run.outcome.word()) ", " (took(run.duration_ms)) }
@@ -258,11 +300,29 @@ mod tests {
         let history = &histories(&runs)[0];
         assert_eq!(history.trend().map(|ratio| (ratio * 100.0).round()), Some(173.0));
         assert_eq!(histories(&runs[..5])[0].trend(), None);
-        let text = table(&histories(&runs));
+        let text = table(&histories(&runs), Style::PLAIN);
         assert!(
             text.contains(" 6 of 6 ") && text.contains("✓✓✓✓✓✓") && text.contains("+73 %"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_table_fits_the_terminal_and_keeps_the_newest_runs() {
+        let mut runs: Vec<RunReport> = (0..40).map(|n| run(n, Outcome::Passed, 1000)).collect();
+        runs[39].trials[0].outcome = failed();
+        for run in &mut runs {
+            run.trials[0].name = "persistence::data_survives_pod_deletion::standalone-hardened".to_owned();
+        }
+        for width in 40..140 {
+            let text = table(&histories(&runs), Style::PLAIN.within(Some(width)));
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(width), "{width}:\n{text}");
+            assert!(
+                text.contains("✓✗  FLAKY") && text.contains("39 of 40"),
+                "{width}:\n{text}"
+            );
+        }
     }
 
     #[test]
@@ -273,6 +333,9 @@ mod tests {
         std::fs::write(folder.path().join("r2/report.json"), "{").expect("written");
         let (runs, unreadable) = read_all(folder.path()).expect("listed");
         assert_eq!((runs.len(), unreadable.len()), (1, 1));
+        let found = newest(folder.path(), |report| report.run == "r1").expect("it is there");
+        assert_eq!(found, runs[0]);
+        assert_eq!(newest(folder.path(), |report| report.run == "r2"), None);
         let mut page = Vec::new();
         write_html(&runs, &mut page).expect("written");
         assert!(

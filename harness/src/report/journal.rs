@@ -19,8 +19,8 @@ use crate::cluster::Provenance;
 /// The journal's file name within a report's folder.
 pub const JOURNAL_FILE: &str = "journal.jsonl";
 
-/// One line.
-#[derive(Debug, Serialize, Deserialize)]
+/// One line, as it is read.
+#[derive(Debug, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]
 enum Line {
     /// The run began: a report without trials, and the names of those that were selected.
@@ -33,6 +33,23 @@ enum Line {
     /// A trial ended.
     Trial { report: Box<TrialReport> },
     /// The run ended, and its report was written.
+    Ended,
+}
+
+/// The same as it is written: nothing is copied for it.
+#[derive(Debug, Serialize)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+enum Entry<'a> {
+    Began {
+        report: &'a RunReport,
+        selected: &'a [String],
+    },
+    Cluster {
+        provenance: &'a Provenance,
+    },
+    Trial {
+        report: &'a TrialReport,
+    },
     Ended,
 }
 
@@ -93,10 +110,7 @@ impl Journal {
         warnings: Box<dyn Write + Send>,
     ) -> Result<Self, ReportFileError> {
         let path = folder.join(JOURNAL_FILE);
-        let line = Line::Began {
-            report: Box::new(report.clone()),
-            selected: selected.to_vec(),
-        };
+        let line = Entry::Began { report, selected };
         let open = || -> io::Result<File> {
             fs::create_dir_all(folder)?;
             let mut file = OpenOptions::new()
@@ -121,7 +135,7 @@ impl Journal {
     }
 
     /// Appends a line. The run goes on without a journal when the disk is full: its report may still find room.
-    fn append(&mut self, line: &Line) {
+    fn append(&mut self, line: &Entry<'_>) {
         let Some(file) = &mut self.file else { return };
         if let Err(error) = append(file, line) {
             self.file = None;
@@ -135,7 +149,7 @@ impl Journal {
 }
 
 /// One write a line: a line is whole, or the last of the file.
-fn append(file: &mut File, line: &Line) -> io::Result<()> {
+fn append(file: &mut File, line: &Entry<'_>) -> io::Result<()> {
     let mut text = serde_json::to_vec(line)?;
     text.push(b'\n');
     file.write_all(&text)
@@ -144,13 +158,9 @@ fn append(file: &mut File, line: &Line) -> io::Result<()> {
 impl Reporter for Journal {
     fn on(&mut self, event: &Event) {
         match event {
-            Event::ClusterReady { provenance, .. } => self.append(&Line::Cluster {
-                provenance: provenance.clone(),
-            }),
-            Event::TrialFinished { report } => self.append(&Line::Trial {
-                report: report.clone(),
-            }),
-            Event::RunFinished { .. } => self.append(&Line::Ended),
+            Event::ClusterReady { provenance, .. } => self.append(&Entry::Cluster { provenance }),
+            Event::TrialFinished { report } => self.append(&Entry::Trial { report }),
+            Event::RunFinished { .. } => self.append(&Entry::Ended),
             Event::RunStarted { .. }
             | Event::Note { .. }
             | Event::TrialStarted { .. }

@@ -16,32 +16,57 @@ use super::summary::{explanation, reproduce};
 /// The file's name within a report's folder.
 pub const JUNIT_FILE: &str = "junit.xml";
 
-/// Writes `report` to `out`.
+/// Writes `report` to `out`, one suite after the other.
 pub fn write(report: &RunReport, out: &mut dyn Write) -> io::Result<()> {
-    let mut junit = Report::new(format!("Valkey on Kubernetes: {}", report.run));
-    junit.set_time(Duration::from_millis(report.duration_ms));
     let mut suites: BTreeMap<&str, Vec<&TrialReport>> = BTreeMap::new();
     for trial in &report.trials {
         suites.entry(&trial.suite).or_default().push(trial);
     }
+    let whole = || {
+        let mut whole = Report::new(format!("Valkey on Kubernetes: {}", report.run));
+        whole.set_time(Duration::from_millis(report.duration_ms));
+        whole
+    };
+    let mut head = whole();
+    let count = |matching: fn(&Outcome) -> bool| {
+        let trials = report.trials.iter();
+        trials.filter(|trial| matching(&trial.outcome)).count()
+    };
+    head.tests = report.trials.len();
+    head.failures = count(Outcome::is_failure);
+    head.errors = count(|outcome| matches!(outcome, Outcome::Invalid { .. } | Outcome::Broken { .. }));
+    let head = head.to_string().map_err(io::Error::other)?;
+    let (opening, closing) = head.split_once(END).unwrap_or((&head, ""));
+    out.write_all(in_surefires_words(opening).as_bytes())?;
     for (name, trials) in suites {
-        junit.add_test_suite(suite(name, &trials, report));
+        let mut one = whole();
+        one.add_test_suite(suite(name, &trials, report));
+        let xml = one.to_string().map_err(io::Error::other)?;
+        out.write_all(contents(&xml).as_bytes())?;
     }
-    let xml = junit.to_string().map_err(io::Error::other)?;
-    for line in xml.lines() {
-        writeln!(out, "{}", in_surefires_words(line))?;
+    writeln!(out, "{END}{closing}")
+}
+
+/// The end of the outermost element.
+const END: &str = "</testsuites>";
+
+/// What is within the outermost element, line by line as it stands there.
+fn contents(xml: &str) -> &str {
+    let begin = xml
+        .find("<testsuites")
+        .and_then(|at| Some(at + xml[at..].find(">\n")? + 2));
+    let end = xml.rfind(END);
+    match (begin, end) {
+        (Some(begin), Some(end)) if begin <= end => &xml[begin..end],
+        _ => "",
     }
-    Ok(())
 }
 
 /// Surefire's schema has the count of skipped tests for a suite, and none for all of them.
-fn in_surefires_words(line: &str) -> String {
-    let Some((before, rest)) = line.split_once(" skipped=\"") else {
-        return line.to_owned();
+fn in_surefires_words(head: &str) -> String {
+    let Some((before, rest)) = head.split_once(" skipped=\"") else {
+        return head.to_owned();
     };
-    if !line.starts_with("<testsuites ") {
-        return line.to_owned();
-    }
     let after = rest.split_once('"').map_or("", |(_, after)| after);
     format!("{before}{after}")
 }

@@ -11,7 +11,10 @@
 //! | [`event`] | what the running code says while it runs, and who listens |
 //! | [`plain`] | one line per event, for CI and pipes |
 //! | [`progress`] | the same on a terminal, with a bar |
-//! | [`summary`] | the table, the verdict and the failures at the end |
+//! | [`summary`] | the verdict and the failures at the end |
+//! | `grid` | the table of scenarios and combinations, as wide as the terminal |
+//! | `layout` | text that fits the terminal |
+//! | [`style`] | colours, and how wide a line may be |
 //! | [`outputs`] | every file of a finished run's report |
 //! | [`file`] | `report.json`; files are complete or absent |
 //! | [`html`] | one page for people, complete in itself |
@@ -25,10 +28,12 @@ pub mod baseline;
 pub mod deployment;
 pub mod event;
 pub mod file;
+mod grid;
 pub mod history;
 pub mod html;
 pub mod journal;
 pub mod junit;
+mod layout;
 pub mod markdown;
 pub mod merge;
 pub mod model;

@@ -164,6 +164,47 @@ impl RunVerdict {
     }
 }
 
+impl RunReport {
+    /// What is said of the run itself.
+    pub fn without_trials(&self) -> Self {
+        // Field by field: a copy of the trials, only to drop them, would be most of the work.
+        let Self {
+            schema,
+            run,
+            started,
+            duration_ms,
+            verdict,
+            because,
+            profile,
+            seed,
+            provenance,
+            deployment,
+            catalogue,
+            merged,
+            baseline,
+            trials: _,
+            interrupted,
+        } = self;
+        Self {
+            schema: *schema,
+            run: run.clone(),
+            started: *started,
+            duration_ms: *duration_ms,
+            verdict: *verdict,
+            because: because.clone(),
+            profile: profile.clone(),
+            seed: *seed,
+            provenance: provenance.clone(),
+            deployment: deployment.clone(),
+            catalogue: catalogue.clone(),
+            merged: merged.clone(),
+            baseline: baseline.clone(),
+            trials: Vec::new(),
+            interrupted: *interrupted,
+        }
+    }
+}
+
 impl TrialReport {
     /// The scenario with its suite: `suite::scenario`.
     pub fn story(&self) -> String {
@@ -185,6 +226,16 @@ impl Outcome {
             Self::Skipped { .. } => "skip",
             Self::Invalid { .. } => "invalid",
             Self::Broken { .. } => "broken",
+        }
+    }
+
+    /// One sign for where there is no room for a word.
+    pub fn sign(&self) -> &'static str {
+        match self {
+            Self::Passed => "✓",
+            Self::Failed { .. } => "✗",
+            Self::Skipped { .. } => "–",
+            Self::Invalid { .. } | Self::Broken { .. } => "!",
         }
     }
 

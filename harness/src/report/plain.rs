@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::event::{Event, Reporter};
+use super::layout::{shortened, wrapped};
 use super::model::{Outcome, TrialReport};
 use super::style::Style;
 use super::summary;
@@ -42,7 +43,7 @@ impl<W: Write + Send> Reporter for Plain<W> {
             | Event::ClusterReady { .. }
             | Event::Interrupted => {
                 if let Some(text) = announcement(event) {
-                    self.line(&text);
+                    self.line(&wrapped(&text, self.style.width()));
                 }
             }
         }
@@ -93,7 +94,10 @@ fn image_line(image: &images::Provenance) -> String {
     format!("\n  {}: {what}{server}, {}", image.reference, image.digest)
 }
 
-/// The line that a finished trial gets.
+/// How wide a trial's line is before its name.
+const BEFORE_NAME: usize = 18;
+
+/// The line that a finished trial gets; on a narrow terminal its reason goes beneath it.
 pub(super) fn trial_line(report: &TrialReport, style: Style) -> String {
     let word = format!("{:<7}", report.outcome.word());
     let took = format!(
@@ -106,9 +110,21 @@ pub(super) fn trial_line(report: &TrialReport, style: Style) -> String {
         Outcome::Skipped { .. } => style.faint(&word),
         Outcome::Invalid { .. } | Outcome::Broken { .. } => style.doubtful(&word),
     };
-    let why = report.outcome.headline();
-    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-    format!("{word} {took}  {}{why}", report.name)
+    let why = report.outcome.headline().unwrap_or_default();
+    let separator = if why.is_empty() { "" } else { ": " };
+    let line = format!("{word} {took}  {}{separator}{why}", report.name);
+    match style.width() {
+        Some(width) if console::measure_text_width(&line) > width => {
+            let name = shortened(&report.name, width.saturating_sub(BEFORE_NAME));
+            let why = if why.is_empty() {
+                String::new()
+            } else {
+                format!("\n  {why}")
+            };
+            wrapped(&format!("{word} {took}  {name}{why}"), Some(width))
+        }
+        _ => line,
+    }
 }
 
 #[cfg(test)]
@@ -176,5 +192,29 @@ mod tests {
             reporter.on(&event);
         }
         insta::assert_snapshot!(String::from_utf8(out).expect("reporters write text"));
+    }
+
+    #[test]
+    fn a_trials_line_fits_the_terminal() {
+        let why =
+            "replica vk-percona-valkey-4 never synced: primary refuses its password (masterauth missing)";
+        let outcome = Outcome::Failed {
+            cause: Some(why.to_owned()),
+            message: "long story".to_owned(),
+        };
+        let failed = trial(
+            "persistence",
+            "data_survives_pod_deletion",
+            "cluster",
+            "hardened",
+            outcome,
+        );
+        for width in 40..=120 {
+            let text = trial_line(&failed, Style::PLAIN.within(Some(width)));
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(width), "{width}: {text}");
+            assert!(text.contains("persist") && text.contains("missing)"), "{text}");
+        }
+        assert_eq!(trial_line(&failed, Style::PLAIN).lines().count(), 1, "in a log");
     }
 }

@@ -6,11 +6,18 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::event::{Event, Reporter};
+use super::layout::{shortened, wrapped};
 use super::style::Style;
 use super::{plain, summary};
 
 /// How often a spinner turns: often enough to look alive, seldom enough to cost nothing.
 const TICK: Duration = Duration::from_millis(120);
+
+/// The bar of the whole run where there is room.
+const LONGEST_BAR: usize = 30;
+
+/// The margin and the spinner before a trial's line.
+const BESIDE_SPINNER: usize = 4;
 
 /// Draws on standard error, so that standard output can be piped.
 #[derive(Debug)]
@@ -41,15 +48,22 @@ impl Progress {
         let bar = self
             .bars
             .add(ProgressBar::new(u64::try_from(trials).unwrap_or(u64::MAX)));
-        bar.set_style(template("[{elapsed_precise}] {bar:30} {pos}/{len}"));
+        // What is beside the bar needs some twenty columns.
+        let bar_width = self.style.width().map_or(LONGEST_BAR, |width| {
+            width.saturating_sub(22).clamp(4, LONGEST_BAR)
+        });
+        bar.set_style(template(&format!(
+            "[{{elapsed_precise}}] {{bar:{bar_width}}} {{pos}}/{{len}}"
+        )));
         bar.enable_steady_tick(TICK);
         self.total = Some(bar);
     }
 
     fn start_trial(&mut self, trial: &str) {
         let spinner = self.bars.add(ProgressBar::new_spinner());
-        spinner.set_style(template("  {spinner} {prefix}  {msg}"));
-        spinner.set_prefix(trial.to_owned());
+        // A line that is wider than the terminal would be drawn again and again instead of being replaced.
+        spinner.set_style(template("  {spinner} {wide_msg}"));
+        spinner.set_message(present(trial, "", self.style.width()));
         spinner.enable_steady_tick(TICK);
         self.running.insert(trial.to_owned(), spinner);
     }
@@ -58,14 +72,14 @@ impl Progress {
 impl Reporter for Progress {
     fn on(&mut self, event: &Event) {
         if let Some(text) = plain::announcement(event) {
-            self.print(&text);
+            self.print(&wrapped(&text, self.style.width()));
         }
         match event {
             Event::RunStarted { trials, .. } => self.start_total(*trials),
             Event::TrialStarted { trial } => self.start_trial(trial),
             Event::StepStarted { trial, step } => {
                 if let Some(spinner) = self.running.get(trial) {
-                    spinner.set_message(step.clone());
+                    spinner.set_message(present(trial, step, self.style.width()));
                 }
             }
             Event::TrialFinished { report } => {
@@ -89,6 +103,37 @@ impl Reporter for Progress {
     }
 }
 
+/// What a trial does at present, in the room beside its spinner: the step whole where it can be, the name shortened.
+fn present(trial: &str, step: &str, width: Option<usize>) -> String {
+    let Some(room) = width.map(|width| width.saturating_sub(BESIDE_SPINNER)) else {
+        return format!("{trial}  {step}");
+    };
+    let step = shortened(step, room / 2);
+    let name = shortened(trial, room.saturating_sub(step.chars().count() + 2));
+    format!("{name}  {step}")
+}
+
 fn template(text: &str) -> ProgressStyle {
     ProgressStyle::with_template(text).expect("the template is a constant of this file and is valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_under_way_fits_the_terminal() {
+        let (trial, step) = (
+            "persistence::data_survives_pod_deletion::cluster-rpm",
+            "wait until healthy",
+        );
+        for width in 20..100 {
+            let text = present(trial, step, Some(width));
+            assert!(text.chars().count() + BESIDE_SPINNER <= width, "{width}: {text}");
+        }
+        assert_eq!(
+            present("a::b::cluster-rpm", "install", Some(60)),
+            "a::b::cluster-rpm  install"
+        );
+    }
 }

@@ -1,9 +1,22 @@
-//! Colours, for those who want them: none when output is not a terminal or `NO_COLOR` is set.
+//! Colours, for those who want them: none when output is not a terminal or `NO_COLOR` is set. And the room that there is:
+//! as much as the terminal has, or as `COLUMNS` says; without end in a pipe.
 
-/// Whether and how to emphasise text.
+use super::layout::LEAST_WIDTH;
+
+/// Whether and how to emphasise text, and how wide it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
     colour: bool,
+    width: Option<usize>,
+}
+
+/// Where text goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
 }
 
 impl Style {
@@ -12,11 +25,40 @@ impl Style {
     pub fn choose(is_terminal: bool, no_color: Option<&str>) -> Self {
         Self {
             colour: is_terminal && no_color.is_none_or(str::is_empty),
+            width: None,
         }
     }
 
-    /// Never any colour.
-    pub const PLAIN: Self = Self { colour: false };
+    /// What suits `stream` in this process's environment.
+    pub fn of(stream: Stream) -> Self {
+        use std::io::IsTerminal;
+        let (is_terminal, terminal) = match stream {
+            Stream::Stdout => (std::io::stdout().is_terminal(), console::Term::stdout()),
+            Stream::Stderr => (std::io::stderr().is_terminal(), console::Term::stderr()),
+        };
+        let measured = terminal.size_checked().map(|(_, columns)| usize::from(columns));
+        let said = std::env::var("COLUMNS").ok();
+        Self::choose(is_terminal, std::env::var("NO_COLOR").ok().as_deref())
+            .within(columns(said.as_deref(), measured.filter(|_| is_terminal)))
+    }
+
+    /// The same in lines of at most so many columns, where any are given.
+    #[must_use]
+    pub fn within(self, width: Option<usize>) -> Self {
+        let width = width.map(|width| width.max(LEAST_WIDTH));
+        Self { width, ..self }
+    }
+
+    /// How wide a line may be; nothing where it may have any width.
+    pub fn width(self) -> Option<usize> {
+        self.width
+    }
+
+    /// Never any colour, and lines of any width.
+    pub const PLAIN: Self = Self {
+        colour: false,
+        width: None,
+    };
 
     /// For what is as it should be.
     pub fn good(self, text: &str) -> String {
@@ -47,9 +89,24 @@ impl Style {
     }
 }
 
+/// How many columns there are: what `COLUMNS` says outweighs what the terminal does, as POSIX has it.
+fn columns(said: Option<&str>, measured: Option<usize>) -> Option<usize> {
+    let said = said.and_then(|text| text.trim().parse().ok());
+    said.or(measured).filter(|columns| *columns > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_environment_outweighs_the_terminal_and_a_pipe_has_no_end() {
+        assert_eq!(columns(Some("60"), Some(120)), Some(60));
+        assert_eq!(columns(Some("wide"), Some(120)), Some(120));
+        assert_eq!(columns(Some("0"), None), None);
+        assert_eq!(columns(None, None), None);
+        assert_eq!(Style::PLAIN.within(Some(3)).width(), Some(LEAST_WIDTH));
+    }
 
     #[test]
     fn colour_needs_a_terminal_and_no_objection() {

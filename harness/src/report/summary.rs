@@ -1,12 +1,15 @@
-//! What a person reads at the end: the table of scenarios and combinations, the failures and how to run them again, the
-//! slowest trials, the verdict.
+//! What a person reads at the end: the [table](super::grid) of scenarios and combinations, the failures and how to run them
+//! again, the slowest trials, the verdict.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use super::baseline::{Pace, PromiseShift, shifts};
 use super::file::REPORT_FILE;
+use super::grid;
+use super::layout::{command, wrapped};
 use super::model::{Outcome, RunReport, RunVerdict, TrialReport};
 use super::style::Style;
 
@@ -16,10 +19,13 @@ const SLOWEST: usize = 3;
 /// How many lines of a failure are shown: one broken promise can be broken on every node, and the evidence has them all.
 const MESSAGE_LINES: usize = 16;
 
+/// How many ways in which promises changed are told: a suite that grew has one for each of its checks.
+const SHIFTS: usize = 5;
+
 /// Renders the whole summary. `folder` is where the report was written, `kept` how to reach what was kept.
 pub fn render(report: &RunReport, folder: &Path, kept: Option<&str>, style: Style) -> String {
     let mut text = String::from("\n");
-    text.push_str(&table(&report.trials, style));
+    text.push_str(&grid::table(&report.trials, style));
     // That an interrupted run's trials did not end is said once, by the verdict.
     let telling = |outcome: &Outcome| match outcome {
         Outcome::Passed => false,
@@ -29,19 +35,20 @@ pub fn render(report: &RunReport, folder: &Path, kept: Option<&str>, style: Styl
     for trial in report.trials.iter().filter(|trial| telling(&trial.outcome)) {
         text.push_str(&details(trial, report, folder, style));
     }
-    text.push_str(&slowest(&report.trials));
-    text.push_str(&compared(report));
+    let mut end = slowest(&report.trials);
+    end.push_str(&compared(report, style));
     if let Some(kept) = kept {
-        let _ = writeln!(text, "kept: {kept}");
+        let _ = writeln!(end, "kept: {kept}");
     }
-    let _ = writeln!(text, "report: {}", folder.join(REPORT_FILE).display());
+    let _ = writeln!(end, "report: {}", folder.join(REPORT_FILE).display());
     let _ = write!(
-        text,
-        "{}: {}",
+        end,
+        "{}: {} ({})",
         verdict_words(report.verdict, style),
-        report.because
+        report.because,
+        took(report.duration_ms)
     );
-    let _ = write!(text, " ({})", took(report.duration_ms));
+    text.push_str(&wrapped(&end, style.width()));
     text
 }
 
@@ -97,95 +104,48 @@ fn likely(cause: Option<&str>, facts: &[String]) -> String {
     }
 }
 
-/// Scenarios down and combinations across, both in the order in which they first occur.
-fn table(trials: &[TrialReport], style: Style) -> String {
-    let rows = distinct(trials.iter().map(TrialReport::story));
-    let columns = distinct(trials.iter().map(TrialReport::combination));
-    let cells: BTreeMap<(String, String), &TrialReport> = trials
-        .iter()
-        .map(|trial| ((trial.story(), trial.combination()), trial))
-        .collect();
-    let first = rows.iter().map(String::len).max().unwrap_or(0);
-    let mut text = format!("{:first$}", "");
-    for column in &columns {
-        let _ = write!(text, "  {column}");
-    }
-    text.push('\n');
-    for row in &rows {
-        let mut line = format!("{row:first$}");
-        for column in &columns {
-            let found = cells.get(&(row.clone(), column.clone()));
-            let shown = found.map_or_else(
-                || style.faint(&pad("·", column)),
-                |trial| cell(trial, column, style),
-            );
-            let _ = write!(line, "  {shown}");
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    text
-}
-
 /// Each text once, in the order of first occurrence.
 pub(super) fn distinct(texts: impl Iterator<Item = String>) -> Vec<String> {
-    let mut seen = Vec::new();
-    for text in texts {
-        if !seen.contains(&text) {
-            seen.push(text);
-        }
-    }
-    seen
-}
-
-fn cell(trial: &TrialReport, head: &str, style: Style) -> String {
-    let word = trial.outcome.word();
-    match trial.outcome {
-        Outcome::Passed => style.good(&pad(&format!("{word} {}", took(trial.duration_ms)), head)),
-        Outcome::Failed { .. } => style.bad(&pad(&format!("{word} {}", took(trial.duration_ms)), head)),
-        Outcome::Skipped { .. } => style.faint(&pad(word, head)),
-        Outcome::Invalid { .. } | Outcome::Broken { .. } => style.doubtful(&pad(word, head)),
-    }
-}
-
-fn pad(text: &str, head: &str) -> String {
-    format!("{text:width$}", width = head.chars().count())
+    let mut seen = HashSet::new();
+    texts.filter(|text| seen.insert(text.clone())).collect()
 }
 
 fn details(trial: &TrialReport, report: &RunReport, folder: &Path, style: Style) -> String {
-    let mut text = format!(
-        "\n{}\n",
-        style.bad(&format!("{} {}", trial.outcome.word(), trial.name))
-    );
+    let mut text = String::new();
     match &trial.outcome {
         Outcome::Passed => {}
         Outcome::Failed { cause, message } => {
-            for line in likely(cause.as_deref(), &trial.record.facts).lines() {
-                let _ = writeln!(text, "  {line}");
-            }
+            text.push_str(&likely(cause.as_deref(), &trial.record.facts));
             let lines: Vec<&str> = message.lines().collect();
             for line in lines.iter().take(MESSAGE_LINES) {
-                let _ = writeln!(text, "  {line}");
+                let _ = writeln!(text, "{line}");
             }
             if lines.len() > MESSAGE_LINES {
-                let _ = writeln!(
-                    text,
-                    "  … {} lines more in the evidence",
-                    lines.len() - MESSAGE_LINES
-                );
+                let more = lines.len() - MESSAGE_LINES;
+                let _ = writeln!(text, "… {more} lines more in the evidence");
             }
         }
         Outcome::Skipped { reason } | Outcome::Invalid { reason } | Outcome::Broken { reason } => {
-            let _ = writeln!(text, "  {reason}");
+            let _ = writeln!(text, "{reason}");
         }
     }
     if let Some(evidence) = &trial.evidence {
-        let _ = writeln!(text, "  evidence: {}", folder.join(evidence).display());
+        let _ = writeln!(text, "evidence: {}", folder.join(evidence).display());
     }
     for problem in &trial.cleanup {
-        let _ = writeln!(text, "  not cleaned up: {problem}");
+        let _ = writeln!(text, "not cleaned up: {problem}");
     }
+    let head = format!("{} {}", trial.outcome.word(), trial.name);
+    let indented: String = text.lines().map(|line| format!("  {line}\n")).collect();
+    let mut text = format!(
+        "\n{}\n{}",
+        style.bad(&wrapped(&head, style.width())),
+        wrapped(&indented, style.width())
+    );
     if !matches!(trial.outcome, Outcome::Skipped { .. }) {
-        let _ = writeln!(text, "  again: {}", reproduce(trial, report));
+        let again = format!("  again: {}", reproduce(trial, report));
+        text.push_str(&command(&again, style.width()));
+        text.push('\n');
     }
     text
 }
@@ -208,7 +168,7 @@ fn slowest(trials: &[TrialReport]) -> String {
 }
 
 /// What is different from the earlier run that a person named, or from the one before where something got worse.
-pub fn compared(report: &RunReport) -> String {
+pub fn compared(report: &RunReport, style: Style) -> String {
     let Some(baseline) = &report.baseline else {
         return String::new();
     };
@@ -219,28 +179,35 @@ pub fn compared(report: &RunReport) -> String {
             let _ = writeln!(text, "{what} since {}: {}", baseline.run, names.join(", "));
         }
     };
-    let pace = |pace: &super::baseline::Pace| {
-        format!(
-            "{} {} → {}",
-            pace.trial,
-            took(pace.before_ms),
-            took(pace.after_ms)
-        )
+    let pace = |pace: &Pace| {
+        let (before, after) = (took(pace.before_ms), took(pace.after_ms));
+        format!("{} {before} → {after}", pace.trial)
     };
     line("REGRESSION", changes.new_failures.clone());
     line("fixed", changes.fixed.clone());
     line("slower", changes.slower.iter().map(pace).collect());
-    let promise = |change: &super::baseline::PromiseChange| {
-        format!(
-            "{} in {}: {} → {}",
-            change.promise, change.trial, change.before, change.after
-        )
-    };
-    line("promises changed", changes.promises.iter().map(promise).collect());
+    let shifts = shifts(&changes.promises);
+    let mut told: Vec<String> = shifts.iter().take(SHIFTS).map(shift_words).collect();
+    if shifts.len() > SHIFTS {
+        told.push(format!("and {} more in the report", shifts.len() - SHIFTS));
+    }
+    line("promises changed", told);
     if baseline.asked_for && text.is_empty() {
         let _ = writeln!(text, "no regression since {}", baseline.run);
     }
-    text
+    wrapped(&text, style.width())
+}
+
+/// `bus: kept → broken in 2 trials`, with the trial's name where there is one only.
+fn shift_words(shift: &PromiseShift<'_>) -> String {
+    let trials = match shift.trials.as_slice() {
+        [one] => (*one).to_owned(),
+        more => format!("{} trials", more.len()),
+    };
+    format!(
+        "{}: {} → {} in {trials}",
+        shift.promise, shift.before, shift.after
+    )
 }
 
 fn verdict_words(verdict: RunVerdict, style: Style) -> String {
@@ -259,22 +226,6 @@ pub(super) fn took(duration_ms: u64) -> String {
 mod tests {
     use super::*;
     use crate::report::model::tests_support::{report, trial};
-
-    #[test]
-    fn the_table_has_a_cell_for_every_combination() {
-        let trials = vec![
-            trial("formation", "forms", "cluster", "rpm", Outcome::Passed),
-            trial("formation", "forms", "standalone", "hardened", Outcome::Passed),
-            trial(
-                "formation",
-                "nine",
-                "cluster",
-                "rpm",
-                Outcome::Skipped { reason: "x".into() },
-            ),
-        ];
-        insta::assert_snapshot!(table(&trials, Style::PLAIN));
-    }
 
     #[test]
     fn a_failure_names_its_cause_its_evidence_and_the_command_that_repeats_it() {
@@ -309,6 +260,74 @@ mod tests {
         assert_eq!(
             again(&["--chart", "my charts/it's", "--set", "auth.password=[redacted]"]),
             format!(r"{own} --chart 'my charts/it'\''s' --set 'auth.password=[redacted]'")
+        );
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_no_line_is_wider_than_it_is() {
+        let message = "install: post-install hook vk-percona-valkey-cluster-init failed while it waited for vk-0\n  \
+                       - cluster_state: vk-percona-valkey-3: expected cluster_state:ok, saw cluster_state:fail, seen by vk-1";
+        let mut failed = trial(
+            "persistence",
+            "data_survives_pod_deletion",
+            "cluster",
+            "rpm",
+            Outcome::Failed {
+                cause: Some("replica vk-4 never synced: its primary refuses its password".into()),
+                message: message.into(),
+            },
+        );
+        failed.evidence = Some("evidence/persistence-data_survives_pod_deletion-cluster-rpm".into());
+        let passed = trial(
+            "connection",
+            "password_is_required",
+            "standalone",
+            "rpm",
+            Outcome::Passed,
+        );
+        let report = report(vec![failed, passed]);
+        for width in 40..=60 {
+            let style = Style::PLAIN.within(Some(width));
+            let text = render(
+                &report,
+                Path::new("reports/r1"),
+                Some("kubectl --context x get pods"),
+                style,
+            );
+            for line in text.lines().filter(|line| line.chars().count() > width) {
+                let words = line.trim_end_matches(" \\").split_whitespace().count();
+                assert_eq!(words, 1, "{width}: only one word may be wider: {line}\n{text}");
+            }
+            let words: Vec<&str> = text.split_whitespace().collect();
+            let flat = words.join(" ");
+            assert!(
+                flat.contains("never synced") && flat.contains("--seed 7"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn many_changed_promises_are_summed_up() {
+        let mut before = report(
+            (0..40)
+                .map(|n| trial("s", &format!("a{n}"), "cluster", "rpm", Outcome::Passed))
+                .collect(),
+        );
+        let mut after = before.clone();
+        for (then, now) in before.trials.iter_mut().zip(&mut after.trials) {
+            then.record.kept(["bus"]);
+            now.record.kept(["bus", "data", "forecast"]);
+        }
+        after.trials[3]
+            .record
+            .promises
+            .insert("bus".into(), super::super::record::Promise { kept: 0, broken: 2 });
+        after.baseline = Some(super::super::baseline::Baseline::new(&before, &after, true));
+        assert_eq!(
+            compared(&after, Style::PLAIN),
+            "promises changed since r1: bus: kept → broken in s::a3::cluster-rpm, \
+             data: not asserted → kept in 40 trials, forecast: not asserted → kept in 40 trials\n"
         );
     }
 }

@@ -66,8 +66,11 @@ impl Context {
             .iter()
             .flat_map(|chart| chart.overrides().secrets())
         {
-            redactor.register(&Password::new(secret));
+            let secret = Password::new(secret);
+            redactor.register(&secret);
+            environment.secrets.register(&secret);
         }
+        environment.secrets.register(&password);
         let client = environment.client.clone();
         let dialer = Arc::new(PortForward::new(
             client,
@@ -182,6 +185,7 @@ impl Context {
     ) -> Result<Vec<HookOutput>, TrialError> {
         let step = self.steps.begin("install");
         if let Some(password) = passwords::given(&values) {
+            self.keep_out(&password);
             self.passwords.prefer(password);
         }
         let deadline = self.environment.deadlines.hook;
@@ -251,6 +255,7 @@ impl Context {
         bundle: Bundle,
     ) -> Result<Vec<HookOutput>, TrialError> {
         if let Some(password) = passwords::given(&values) {
+            self.keep_out(&password);
             self.passwords.add(password);
         }
         let step = self.steps.begin("upgrade");

@@ -12,6 +12,7 @@ use crate::cluster::Capabilities;
 use crate::images::SeenImages;
 use crate::release::Chart;
 use crate::report::EventSink;
+use crate::secret::RunSecrets;
 
 /// The label that every namespace of a run carries, with the run's identifier as its value.
 pub const RUN_LABEL: &str = "valkey-e2e/run";
@@ -73,6 +74,8 @@ pub struct Environment {
     pub turns: Turns,
     /// The chart on disk that is under test; without one it is our own manifests.
     pub chart: Option<Arc<Chart>>,
+    /// Every secret that a trial of the run has come to know.
+    pub secrets: RunSecrets,
     /// Who is told what happens.
     pub events: EventSink,
 }

@@ -21,8 +21,14 @@ impl Context {
     /// A password that nobody has yet. It is kept out of everything that is written down.
     pub fn new_password(&mut self) -> Password {
         let password = Password::new(generate().reveal());
-        self.redactor.register(&password);
+        self.keep_out(&password);
         password
+    }
+
+    /// Keeps `password` out of everything that is written down.
+    pub(super) fn keep_out(&mut self, password: &Password) {
+        self.redactor.register(password);
+        self.environment().secrets.register(password);
     }
 
     /// From now on the servers have `password`: others are tried after it.
@@ -33,6 +39,7 @@ impl Context {
     /// Writes `password` into the Secret `name`, as a user does who brings a Secret.
     pub async fn put_secret(&mut self, name: &str, password: &Password) -> Result<(), TrialError> {
         let step = self.steps.begin(&format!("write Secret {name}"));
+        self.keep_out(password);
         let content = ByteString(password.expose().as_bytes().to_vec());
         let secret = Secret {
             metadata: ObjectMeta {

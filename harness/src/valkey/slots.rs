@@ -214,12 +214,33 @@ impl SlotSet {
 
     /// The slots in `self` that are not in `other`.
     pub fn difference(&self, other: &Self) -> Self {
-        self.iter().filter(|&slot| !other.contains(slot)).collect()
+        let mut left = Vec::new();
+        for &range in &self.ranges {
+            let mut start = range.start;
+            let first = other.ranges.partition_point(|hole| hole.end < start);
+            let holes = other.ranges[first..]
+                .iter()
+                .take_while(|hole| hole.start <= range.end);
+            for hole in holes {
+                if hole.start > start {
+                    let end = hole.start - 1;
+                    left.push(SlotRange { start, end });
+                }
+                start = hole.end + 1;
+            }
+            if start <= range.end {
+                left.push(SlotRange {
+                    start,
+                    end: range.end,
+                });
+            }
+        }
+        Self { ranges: left }
     }
 
     /// The slots in both.
     pub fn intersection(&self, other: &Self) -> Self {
-        self.iter().filter(|&slot| other.contains(slot)).collect()
+        self.difference(&self.difference(other))
     }
 }
 
@@ -363,6 +384,18 @@ mod tests {
         let set: SlotSet = (0..40).step_by(2).collect();
         assert_eq!(set.summary(), "0,2,4,6,8,10,12,14,… (20 between 0 and 38)");
         assert_eq!(SlotSet::full().summary(), "0-16383");
+    }
+
+    #[test]
+    fn what_is_taken_from_a_range_may_leave_two() {
+        let set = |text: &str| SlotSet::try_from(text.to_owned()).expect("slots");
+        let left = SlotSet::full().difference(&set("0-9,100,200-299,16383"));
+        assert_eq!(left.to_string(), "10-99,101-199,300-16382");
+        assert!(set("5-9").difference(&set("0-20")).is_empty());
+        assert_eq!(
+            set("0-99").intersection(&set("50-149,16383")).to_string(),
+            "50-99"
+        );
     }
 
     proptest! {

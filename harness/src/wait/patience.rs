@@ -2,7 +2,7 @@
 //! restarts a container, the clock of a deadline stands still, within reason: a slow registry is no fault of the
 //! deployment, and a short deadline shall not make it one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ impl Patience {
             ),
             watcher::watcher(events, config())
                 .default_backoff()
-                .filter_map(pull_change)
+                .filter_map(event_change)
                 .boxed(),
         );
         let mut seen = Seen::default();
@@ -106,12 +106,15 @@ struct Seen {
     claims: BTreeMap<String, PersistentVolumeClaim>,
     /// The image that is being pulled, by the uid of its pod.
     pulls: BTreeMap<String, String>,
+    /// Claims of which nobody will make a volume.
+    hopeless: BTreeSet<String>,
 }
 
 enum Change {
     Pod(String, Option<Box<Pod>>),
     Claim(String, Option<Box<PersistentVolumeClaim>>),
     Pull { pod: String, image: Option<String> },
+    Hopeless { claim: String },
 }
 
 impl Seen {
@@ -126,6 +129,7 @@ impl Seen {
                 image: Some(image),
             } => drop(self.pulls.insert(pod, image)),
             Change::Pull { pod, image: None } => drop(self.pulls.remove(&pod)),
+            Change::Hopeless { claim } => drop(self.hopeless.insert(claim)),
         }
     }
 
@@ -136,7 +140,11 @@ impl Seen {
             .values()
             .filter(|pod| !is_terminating(pod) && doom::doom(pod).is_none());
         let pod = pods.into_iter().find_map(|pod| self.pod_is_made(pod));
-        pod.or_else(|| self.claims.values().find_map(claim_is_bound))
+        let mut claims = self
+            .claims
+            .iter()
+            .filter(|(name, _)| !self.hopeless.contains(*name));
+        pod.or_else(|| claims.find_map(|(_, claim)| claim_is_bound(claim)))
     }
 
     fn pod_is_made(&self, pod: &Pod) -> Option<String> {
@@ -163,6 +171,15 @@ impl Seen {
             }
         })
     }
+}
+
+/// The claim whose storage class does not exist, if that is what the event says: no volume is being made then.
+fn hopeless_claim(event: &Event) -> Option<String> {
+    let object = &event.involved_object;
+    let message = event.message.as_deref()?;
+    let absent = message.contains("storageclass.storage.k8s.io") && message.contains("not found");
+    let of_claim = object.kind.as_deref() == Some("PersistentVolumeClaim");
+    (of_claim && absent).then(|| object.name.clone())?
 }
 
 fn claim_is_bound(claim: &PersistentVolumeClaim) -> Option<String> {
@@ -194,10 +211,13 @@ async fn claim_change(
     }
 }
 
-async fn pull_change(event: Result<watcher::Event<Event>, watcher::Error>) -> Option<Change> {
+async fn event_change(event: Result<watcher::Event<Event>, watcher::Error>) -> Option<Change> {
     let (watcher::Event::Apply(event) | watcher::Event::InitApply(event)) = event.ok()? else {
         return None;
     };
+    if let Some(claim) = hopeless_claim(&event) {
+        return Some(Change::Hopeless { claim });
+    }
     let pod = event.involved_object.uid.clone()?;
     match event.reason.as_deref()? {
         "Pulling" => {
@@ -263,6 +283,23 @@ mod tests {
             Some(Box::new(pod(conditions, waiting, restarts))),
         ));
         assert_eq!(seen.busy().as_deref(), expected);
+    }
+
+    #[test]
+    fn a_claim_is_waited_for_unless_nobody_knows_its_class() {
+        let claim: PersistentVolumeClaim =
+            serde_yaml::from_str("{metadata: {name: data-vk-3}, status: {phase: Pending}}").expect("a claim");
+        let event: Event = serde_yaml::from_str(
+            "{metadata: {}, involvedObject: {kind: PersistentVolumeClaim, name: data-vk-3}, reason: ProvisioningFailed,
+              message: 'storageclass.storage.k8s.io \"none\" not found'}",
+        )
+        .expect("an event");
+        let mut seen = Seen::default();
+        seen.apply(Change::Claim("data-vk-3".into(), Some(Box::new(claim))));
+        assert_eq!(seen.busy().unwrap(), "claim data-vk-3: its volume is being made");
+        let claim = hopeless_claim(&event).expect("recognised");
+        seen.apply(Change::Hopeless { claim });
+        assert_eq!(seen.busy(), None);
     }
 
     #[test]

@@ -106,6 +106,7 @@ impl Deployment {
             turns: Turns::new(1),
             keep: false,
             evidence: std::env::temp_dir(),
+            secrets: Default::default(),
             events: EventSink::silent(),
         };
         let id = TrialId {

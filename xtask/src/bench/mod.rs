@@ -10,6 +10,7 @@
 //! | [`operations`] | scaling up and down, and a rotation of the password; [`bare_operations`] is their floor |
 //! | [`data`] | a million keys of the ledger, and the writes of the load |
 //! | [`render`] | from values to objects, beside `helm template` |
+//! | [`report`] | from a run of a thousand trials to its report's files |
 //! | [`stats`] | percentiles |
 //! | [`table`] | figures, their targets, and how they are printed |
 //!
@@ -26,6 +27,7 @@ mod operations;
 mod pods;
 mod ready;
 mod render;
+mod report;
 mod stats;
 mod table;
 
@@ -120,6 +122,7 @@ impl Bench {
             BenchRow::Operations => operations::measure(self).await,
             BenchRow::Data => data::measure(self).await,
             BenchRow::Render => render::measure().await,
+            BenchRow::Report => report::measure(),
         }
     }
 

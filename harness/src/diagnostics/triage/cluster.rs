@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::evidence::Evidence;
-use crate::valkey::cluster_nodes::{ClusterNode, Flag};
+use crate::valkey::cluster_nodes::{ClusterNode, ClusterNodes, Flag};
 use crate::valkey::slots::SlotSet;
 
 /// Slots whose owner is gone and that no replica has taken over, as most of the nodes that answered see it.
@@ -16,19 +16,11 @@ pub(super) fn slots_are_uncovered(evidence: &Evidence) -> Option<String> {
             .iter()
             .find(|node| node.has(&Flag::Failed) && !node.slots.is_empty());
         let Some(owner) = failed else { continue };
-        let replicas: Vec<&str> = nodes
-            .replicas_of(&owner.id)
-            .filter(|replica| !replica.has(&Flag::Failed))
-            .map(ClusterNode::short_id)
-            .collect();
-        let why = match replicas.as_slice() {
-            [] => "with every replica that it had".to_owned(),
-            some => format!("and its replica {} did not take over", some.join(", ")),
-        };
-        let name = name_of(evidence, &owner.id, &owner.ip);
         let text = format!(
-            "slots {} are uncovered: their owner {name} is gone, {why}",
-            owner.slots.summary()
+            "slot {} uncovered: owner {}{}",
+            owner.slots.summary(),
+            gone(evidence, owner),
+            replicas_of(evidence, nodes, owner)
         );
         opinions.entry(text.clone()).or_insert((0, text)).0 += 1;
     }
@@ -36,6 +28,33 @@ pub(super) fn slots_are_uncovered(evidence: &Evidence) -> Option<String> {
         .into_values()
         .max_by_key(|(count, _)| *count)
         .map(|(_, text)| text)
+}
+
+/// The owner, and whether its pod is there no more or merely its server.
+fn gone(evidence: &Evidence, owner: &ClusterNode) -> String {
+    let name = name_of(evidence, owner);
+    let there = evidence.pods.iter().any(|pod| {
+        pod.metadata.name.as_deref() == Some(name.as_str()) && pod.metadata.deletion_timestamp.is_none()
+    });
+    let known = !name.starts_with("node ");
+    match (known, there) {
+        (true, false) => format!("{name} was deleted"),
+        (true, true) | (false, _) => format!("{name} has failed"),
+    }
+}
+
+/// What became of the replicas that could have taken over.
+fn replicas_of(evidence: &Evidence, nodes: &ClusterNodes, owner: &ClusterNode) -> String {
+    let (failed, alive): (Vec<&ClusterNode>, Vec<&ClusterNode>) = nodes
+        .replicas_of(&owner.id)
+        .partition(|replica| replica.has(&Flag::Failed));
+    let names: Vec<String> = alive.iter().map(|replica| name_of(evidence, replica)).collect();
+    match (names.as_slice(), failed.len()) {
+        ([], 0) => ", and had no replica".to_owned(),
+        ([], 1) => " with its only replica".to_owned(),
+        ([], several) => format!(" with all its {several} replicas"),
+        (some, _) => format!(", and its replica {} did not take over", some.join(", ")),
+    }
 }
 
 /// Slots that no node owns in any view, once a cluster was formed at all.
@@ -59,14 +78,15 @@ pub(super) fn slots_are_unassigned(evidence: &Evidence) -> Option<String> {
 }
 
 /// As a person would call the node: the pod that had its address, where the evidence knows it.
-fn name_of(evidence: &Evidence, id: &str, ip: &str) -> String {
+fn name_of(evidence: &Evidence, node: &ClusterNode) -> String {
+    let ip = &node.ip;
     let had_address = format!("has address {ip}");
     let pod = evidence.timeline.iter().rev().find(|entry| {
         !ip.is_empty() && (entry.text == had_address || entry.text.ends_with(&format!("→ {ip}")))
     });
     match pod {
         Some(entry) => entry.subject.clone(),
-        None => format!("node {}", id.get(..8).unwrap_or(id)),
+        None => format!("node {}", node.short_id()),
     }
 }
 
@@ -115,13 +135,13 @@ mod tests {
         assert_eq!(
             said,
             format!(
-                "slots {} are uncovered: their owner valkey-1 is gone, with every replica that it had",
+                "slot {} uncovered: owner valkey-1 was deleted with its only replica",
                 gone.slots
             )
         );
         let unknown = slots_are_uncovered(&evidence(&fixture, "192.0.2.1")).expect("recognised");
         assert!(
-            unknown.contains(&format!("owner node {}", &id(1)[..8])),
+            unknown.contains(&format!("owner node {} has failed", &id(1)[..8])),
             "{unknown}"
         );
     }

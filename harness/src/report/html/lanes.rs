@@ -80,7 +80,8 @@ fn states(trial: &TrialReport, kind: Kind, end: u64) -> Vec<Lane> {
     for entry in trial.record.timeline.iter().filter(|entry| entry.kind == kind) {
         if let Some(state) = entry.state {
             let seen = by_subject.entry(&entry.subject).or_default();
-            if seen.last().is_none_or(|(_, last)| *last != state) {
+            // The timeline of a node's state has changes only; one that is repeated is of another pod of that name.
+            if kind == Kind::ClusterState || seen.last().is_none_or(|(_, last)| *last != state) {
                 seen.push((entry, state));
             }
         }
@@ -88,7 +89,13 @@ fn states(trial: &TrialReport, kind: Kind, end: u64) -> Vec<Lane> {
     by_subject
         .into_iter()
         .map(|(subject, seen)| {
-            let ends = seen.iter().skip(1).map(|(entry, _)| entry.at_ms).chain([end]);
+            let next = seen.iter().skip(1).map(|(entry, _)| entry.at_ms).chain([end]);
+            // A node says nothing any more once its pod is gone.
+            let gone = gone(trial, subject);
+            let ends = seen.iter().zip(next).map(|((entry, _), next)| {
+                let gone = gone.iter().find(|at| **at > entry.at_ms);
+                gone.map_or(next, |at| next.min(*at))
+            });
             let spans = seen
                 .iter()
                 .zip(ends)
@@ -107,6 +114,15 @@ fn states(trial: &TrialReport, kind: Kind, end: u64) -> Vec<Lane> {
         })
         .filter(|lane| !lane.spans.is_empty())
         .collect()
+}
+
+/// When the pod of this name went away.
+fn gone(trial: &TrialReport, pod: &str) -> Vec<u64> {
+    let timeline = trial.record.timeline.iter();
+    let ends = timeline.filter(|entry| {
+        entry.kind == Kind::Pod && entry.subject == pod && entry.state == Some(State::Absent)
+    });
+    ends.map(|entry| entry.at_ms).collect()
 }
 
 fn availability(trial: &TrialReport) -> Vec<Lane> {
@@ -220,7 +236,8 @@ fn axis(end: u64) -> Markup {
         div.lane.axis aria-hidden="true" {
             span.label {}
             span.ticks { @for at in (0..=end).step_by(step_of) {
-                span.last[at * 100 / end > 93] style=(place(at)) { (if at == 0 { "0".to_owned() } else { short(at) }) }
+                @let (last, next_is_last) = (at * 100 / end > 93, (at + step) * 100 / end > 93 && at + step <= end);
+                span.last[last].crowded[next_is_last && !last] style=(place(at)) { (if at == 0 { "0".to_owned() } else { short(at) }) }
             } }
         }
     }
@@ -247,6 +264,29 @@ mod tests {
             text: "x".into(),
             state: Some(state),
         }
+    }
+
+    #[test]
+    fn what_a_node_says_ends_with_its_pod() {
+        let mut trial = trial("s", "a", "cluster", "rpm", Outcome::Passed);
+        let said = |at_ms, state| Entry {
+            kind: Kind::ClusterState,
+            ..entry(at_ms, state)
+        };
+        trial.record.timeline = vec![
+            entry(10, State::Waiting),
+            said(20, State::Ready),
+            entry(50, State::Absent),
+            entry(60, State::Waiting),
+            said(80, State::Ready),
+        ];
+        let lanes = states(&trial, Kind::ClusterState, 100);
+        let spans: Vec<_> = lanes[0]
+            .spans
+            .iter()
+            .map(|span| (span.from_ms, span.to_ms))
+            .collect();
+        assert_eq!(spans, [(20, 50), (80, 100)]);
     }
 
     #[test]

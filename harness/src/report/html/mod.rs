@@ -28,7 +28,10 @@ const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
 /// Beyond this many bytes, trials come without their logs, so that the page stays below 2 MiB; the evidence has them.
-const LOGS_WITHIN: usize = 1024 * 1024;
+const LOGS_WITHIN: usize = 768 * 1024;
+
+/// Beyond this many, trials that passed come without their pictures, which the JSON has the numbers of.
+const PICTURES_WITHIN: usize = 1792 * 1024;
 
 /// Nothing may be fetched, whatever a log line in the page says.
 const POLICY: &str =
@@ -48,7 +51,11 @@ pub fn write(report: &RunReport, out: &mut dyn Write) -> io::Result<()> {
     emit(PreEscaped("<div id=\"trials\">".to_owned()))?;
     let mut size = 0;
     for trial in &report.trials {
-        size = emit(trial::render(trial, report, size < LOGS_WITHIN))?;
+        let room = trial::Room {
+            logs: size < LOGS_WITHIN,
+            pictures: size < PICTURES_WITHIN || trial.outcome != Outcome::Passed,
+        };
+        size = emit(trial::render(trial, report, room))?;
     }
     emit(PreEscaped("</div>".to_owned()))?;
     emit(overview::provenance(report))?;
@@ -151,14 +158,8 @@ fn filters(report: &RunReport) -> Markup {
 
 /// The badge of an outcome: a sign, a word and a colour say the same.
 fn badge(outcome: &Outcome) -> Markup {
-    let sign = match outcome {
-        Outcome::Passed => "✓",
-        Outcome::Failed { .. } => "✗",
-        Outcome::Skipped { .. } => "–",
-        Outcome::Invalid { .. } | Outcome::Broken { .. } => "!",
-    };
     let word = outcome.word();
-    html! { span.badge.(word.to_lowercase()) { span aria-hidden="true" { (sign) } " " (word) } }
+    html! { span.badge.(word.to_lowercase()) { span aria-hidden="true" { (outcome.sign()) } " " (word) } }
 }
 
 fn verdict_class(verdict: RunVerdict) -> &'static str {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::super::baseline::{Baseline, Pace};
+use super::super::baseline::{Baseline, Pace, shifts};
 use super::super::deployment::ChartSource;
 use super::super::markdown::capitalised;
 use super::super::model::{Outcome, RunReport, RunVerdict, TrialReport};
@@ -14,6 +14,9 @@ use super::{anchor, badge, duration, verdict_class};
 
 /// How many causes are told at the top: a release has few, and each trial tells its own.
 const CAUSES: usize = 5;
+
+/// How many trials with the same change of a promise are named; more are counted.
+const TRIALS: usize = 4;
 
 /// Everything above the trials.
 pub(super) fn render(report: &RunReport) -> Markup {
@@ -216,9 +219,12 @@ fn changes(baseline: &Baseline) -> Markup {
             (names("Only in the earlier run", "plain", &changes.removed))
             @if !changes.promises.is_empty() {
                 h3 { "Promises changed" }
-                ul { @for change in &changes.promises {
-                    li { (change.promise.replace('_', " ")) " in " (change.trial) ": " (change.before) " → " (change.after) }
-                } }
+                ul { @for shift in shifts(&changes.promises) { li {
+                    strong { (shift.promise.replace('_', " ")) } ": " (shift.before) " → " (shift.after) " "
+                    span.where { "in " @if shift.trials.len() > TRIALS { (shift.trials.len()) " trials" } @else {
+                        @for (index, name) in shift.trials.iter().enumerate() { @if index > 0 { ", " } a href={ "#" (anchor(name)) } { (name) } }
+                    } }
+                } } }
             }
         }
     }

@@ -12,8 +12,17 @@ use crate::timeline::Entry;
 /// How many events of a failure are listed: the evidence has all of them.
 const EVENTS: usize = 300;
 
-/// The trial, unfolded when there is something to see to; with its logs when the page has room for them.
-pub(super) fn render(trial: &TrialReport, report: &RunReport, with_logs: bool) -> Markup {
+/// What the page has room for.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    /// The ends of logs.
+    pub(super) logs: bool,
+    /// The timeline and the slot maps.
+    pub(super) pictures: bool,
+}
+
+/// The trial, unfolded when there is something to see to, with what there is room for.
+pub(super) fn render(trial: &TrialReport, report: &RunReport, room: Room) -> Markup {
     let unfolded = matches!(
         trial.outcome,
         Outcome::Failed { .. } | Outcome::Invalid { .. } | Outcome::Broken { .. }
@@ -36,12 +45,14 @@ pub(super) fn render(trial: &TrialReport, report: &RunReport, with_logs: bool) -
             }
             div.body {
                 (why(trial, report))
-                @if !trial.record.timeline.is_empty() { (lanes::render(trial)) }
-                @if !trial.record.slot_maps.is_empty() { (slots::render(&trial.record.slot_maps)) }
+                @if room.pictures {
+                    @if !trial.record.timeline.is_empty() { (lanes::render(trial)) }
+                    @if !trial.record.slot_maps.is_empty() { (slots::render(&trial.record.slot_maps)) }
+                } @else { p.note { "This page has no room for more pictures; report.json has what they would show." } }
                 @for availability in &trial.record.availability { (gaps(availability)) }
                 @for fates in &trial.record.ledgers { (keys(fates)) }
                 (asserted(trial))
-                (evidence(trial, unfolded, with_logs))
+                (evidence(trial, unfolded, room.logs))
             }
         }
     }

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 pub use state::State;
 
-use crate::wait::{Patience, Verdict, conditions};
+use crate::wait::{Patience, Verdict, WATCH_SECONDS, conditions, watch_backoff};
 
 /// What kind of thing an [`Entry`] tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -278,8 +278,8 @@ where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let mut known: BTreeMap<String, K> = BTreeMap::new();
-    let mut events = watcher::watcher(objects, watcher::Config::default())
-        .default_backoff()
+    let mut events = watcher::watcher(objects, watcher::Config::default().timeout(WATCH_SECONDS))
+        .backoff(watch_backoff())
         .boxed();
     while let Some(event) = events.next().await {
         let (name, after) = match event {
@@ -302,8 +302,8 @@ where
 
 async fn record_events(timeline: Timeline, events: Api<Event>) {
     let mut counts: BTreeMap<String, i32> = BTreeMap::new();
-    let mut watch = watcher::watcher(events, watcher::Config::default())
-        .default_backoff()
+    let mut watch = watcher::watcher(events, watcher::Config::default().timeout(WATCH_SECONDS))
+        .backoff(watch_backoff())
         .boxed();
     while let Some(event) = watch.next().await {
         let Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event)) = event else {

@@ -177,11 +177,11 @@ where
 
 /// How long one watch request lasts. A connection that died without a word is noticed soon after; an intact one is
 /// continued from where it was.
-const WATCH_SECONDS: u32 = 30;
+pub(crate) const WATCH_SECONDS: u32 = 30;
 
 /// The delays between attempts at a watch that fails: soon enough that an API server that is back after its restart is
 /// noticed within a deadline, and spread, so that all trials do not come at once.
-fn watch_backoff() -> ExponentialBackoff {
+pub(crate) fn watch_backoff() -> ExponentialBackoff {
     let delays = backon::ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(250))
         .with_max_delay(Duration::from_secs(5))

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use harness::cluster::k3s::Engine;
 use harness::cluster::kind::Tools;
 use harness::cluster::sweep::{Fate, LeftOver, Sweep, began};
 use harness::cluster::{ChosenContext, ClusterError};
@@ -40,6 +41,7 @@ pub(crate) fn run(args: SweepArgs) -> anyhow::Result<ExitCode> {
     let found = match args.cluster.resolve()? {
         ClusterChoice::Embedded => lasting_clusters(&sweep)?,
         ClusterChoice::Kind(how) => runtime.block_on(kind_clusters(&how.tools, &sweep))?,
+        ClusterChoice::K3s(_) => runtime.block_on(k3s_containers(&sweep))?,
         ClusterChoice::Kubeconfig(which) => runtime.block_on(async {
             let context = ChosenContext::find(&which).await?;
             println!(
@@ -119,6 +121,27 @@ async fn kind_clusters(tools: &Tools, sweep: &Sweep) -> anyhow::Result<Vec<LeftO
             found.fate = deleted.map_or_else(|error| Fate::Stuck(error.to_string()), |_| Fate::Removed);
         }
         all.push(found);
+    }
+    Ok(all)
+}
+
+/// Containers that carry the label of a run.
+async fn k3s_containers(sweep: &Sweep) -> anyhow::Result<Vec<LeftOver>> {
+    let failed = |source| ClusterError::Start {
+        provider: "k3s",
+        source: Box::new(source),
+    };
+    let engine = Engine::find().await.map_err(failed)?;
+    let mut all = Vec::new();
+    for container in engine.containers().await.map_err(failed)? {
+        for mut found in judge(std::iter::once(container.run.clone()), sweep) {
+            found.what = format!("k3s container {}", found.run);
+            if found.fate == Fate::Found && !sweep.dry {
+                let removed = engine.remove(&container).await;
+                found.fate = removed.map_or_else(|error| Fate::Stuck(error.to_string()), |()| Fate::Removed);
+            }
+            all.push(found);
+        }
     }
     Ok(all)
 }

@@ -20,6 +20,7 @@ use crate::secret::Redactor;
 use crate::timeline::{Kind, Timeline};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use kube::client::UpgradeConnectionError;
 
 /// What a scenario is to this module: something to do with a context.
 pub type Body = for<'a> fn(&'a mut Context) -> BoxFuture<'a, anyhow::Result<()>>;
@@ -145,6 +146,14 @@ fn outcome(context: &Context, error: &anyhow::Error, evidence: &diagnostics::Evi
             reason: format!("{fault}: {message}"),
         };
     }
+    if let Some(absence) = context.timeline().patience().absence() {
+        return Outcome::Broken {
+            reason: format!(
+                "the API server was away for {:.0} s, and what was seen in that time proves nothing: {message}",
+                absence.as_secs_f64().ceil()
+            ),
+        };
+    }
     let cause = diagnostics::triage(evidence).map(|cause| context.redact(&cause));
     Outcome::Failed { cause, message }
 }
@@ -194,10 +203,12 @@ pub fn format_error(error: &anyhow::Error) -> String {
     text
 }
 
-/// A cause of this type, also where it stands in a box: to the standard library that is another type.
+/// A cause of this type, also where it stands in a box, which to the standard library is another type, or in an I/O error,
+/// which leaves out what it wraps when it is asked for its source.
 fn find<'a, E: Error + 'static>(cause: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let boxed = || cause.downcast_ref::<Box<E>>().map(Box::as_ref);
-    cause.downcast_ref().or_else(boxed)
+    let wrapped = || cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref();
+    cause.downcast_ref().or_else(boxed).or_else(wrapped)
 }
 
 /// Whether the API server itself could not be asked, rather than having said something about what it was asked.
@@ -210,8 +221,18 @@ fn environment_fault(error: &anyhow::Error) -> Option<&'static str> {
         return Some("helm could not be run");
     }
     error.chain().find_map(|cause| match find::<kube::Error>(cause)? {
-        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::Auth(_) => {
-            Some("the connection to the cluster failed")
+        kube::Error::Service(_)
+        | kube::Error::HyperError(_)
+        | kube::Error::Auth(_)
+        | kube::Error::ReadEvents(_) => Some("the connection to the cluster failed"),
+        // A port-forward or an exec; 500 is the kubelet's, about the pod.
+        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) => {
+            match status.as_u16() {
+                401 | 403 => Some("the user is not allowed to do this"),
+                429 => Some("the cluster is overloaded"),
+                502..=504 => Some("the API server is not available"),
+                _ => None,
+            }
         }
         kube::Error::Api(status) => match status.code {
             401 => Some("the cluster no longer knows the user"),
@@ -254,6 +275,7 @@ mod tests {
 
     use super::*;
     use crate::release::ReleaseError;
+    use crate::wait::WaitError;
 
     #[test]
     fn an_error_chain_is_told_once() {
@@ -291,6 +313,16 @@ mod tests {
         assert!(environment_fault(&plain).is_some());
         let boxed = TrialError::api("list pods", unreachable());
         assert!(environment_fault(&boxed.into()).is_some());
+        // As a port-forward hands it on, and as a watch does.
+        let dialled = std::io::Error::other(unreachable());
+        let dialled = crate::valkey::ConnectError::Dial(dialled);
+        let (pod, source) = ("vk-0".to_owned(), dialled);
+        assert!(environment_fault(&TrialError::Connect { pod, source }.into()).is_some());
+        let watched = |source| WaitError::Watch {
+            subject: "pods".to_owned(),
+            source: Box::new(kube::runtime::watcher::Error::InitialListFailed(source)),
+        };
+        assert!(environment_fault(&TrialError::from(watched(unreachable())).into()).is_some());
         let missing = ReleaseError::Chart(Box::new(ChartError::Missing));
         assert!(environment_fault(&TrialError::from(missing).into()).is_some());
     }

@@ -158,11 +158,23 @@ impl Tools {
         Err(meaning(program, arguments, &output))
     }
 
+    /// Removes the cluster `name`, and its kubeconfig, unless it is told not to.
+    pub(super) fn net(&self, name: &str, kubeconfig: &Path) -> Net {
+        Net {
+            kind: self.program("kind"),
+            name: name.to_owned(),
+            kubeconfig: kubeconfig.to_owned(),
+            armed: true,
+        }
+    }
+
+    fn program(&self, program: &'static str) -> PathBuf {
+        let own = self.path.as_ref().map(|folder| folder.join(program));
+        own.unwrap_or_else(|| program.into())
+    }
+
     async fn output(&self, program: &'static str, arguments: &[&str]) -> Result<Output, KindError> {
-        let mut command = match self.path.as_ref().map(|folder| folder.join(program)) {
-            Some(own) => Command::new(own),
-            None => Command::new(program),
-        };
+        let mut command = Command::new(self.program(program));
         // The program ends with a run that is interrupted.
         command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
         command.output().await.map_err(|source| match source.kind() {
@@ -172,6 +184,36 @@ impl Tools {
                 source,
             },
         })
+    }
+}
+
+/// Removes a cluster when it is dropped, in whatever state its creation was given up: `kind create` removes what it made
+/// when it fails, and not when it is killed.
+#[derive(Debug)]
+pub(super) struct Net {
+    kind: PathBuf,
+    name: String,
+    kubeconfig: PathBuf,
+    armed: bool,
+}
+
+impl Net {
+    /// The cluster has somebody else who removes it.
+    pub(super) fn discard(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        // What went wrong is worth more than that the rest could not be removed; `sweep` finds that.
+        let mut delete = std::process::Command::new(&self.kind);
+        delete.args(["delete", "cluster", "--name", &self.name, "--kubeconfig"]);
+        let _ = delete.arg(&self.kubeconfig).stdin(Stdio::null()).output();
+        let _ = std::fs::remove_file(&self.kubeconfig);
     }
 }
 

@@ -157,31 +157,59 @@ where
 {
     let subject = what.subject.clone();
     let mut known = Known::default();
-    let verdicts = watcher::watcher(api.clone(), config.timeout(WATCH_SECONDS))
-        .backoff(watch_backoff())
-        .filter_map(|event| {
-            let step = match event {
-                Ok(event) => known.apply(event).then(|| Ok(verdict(&known.objects))),
-                Err(source) if is_hopeless(&source) => Some(Err(WaitError::Watch {
-                    subject: subject.clone(),
-                    source: Box::new(source),
-                })),
-                Err(source) => Some(Ok(Verdict::NotYet(format!(
-                    "the watch was interrupted: {source}"
-                )))),
-            };
-            std::future::ready(step)
-        });
+    let verdicts = watch(api.clone(), config).filter_map(|event| {
+        let step = match event {
+            Ok(event) => known.apply(event).then(|| Ok(verdict(&known.objects))),
+            Err(source) if is_hopeless(&source) => Some(Err(WaitError::Watch {
+                subject: subject.clone(),
+                source: Box::new(source),
+            })),
+            Err(source) => Some(Ok(Verdict::NotYet(format!(
+                "the watch was interrupted: {source}"
+            )))),
+        };
+        std::future::ready(step)
+    });
     until(what, verdicts).await
+}
+
+/// A watch that goes on whatever becomes of its connection: continued from where it was, and begun anew with a list when
+/// the API server does not know that place any more. kube's watcher does the latter only where the server says so within
+/// a watch, and not where it refuses to begin one.
+pub(crate) fn watch<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send
+where
+    K: Resource + Clone + Debug + Send + DeserializeOwned + 'static,
+{
+    let config = config.timeout(WATCH_SECONDS);
+    let watches = futures::stream::repeat_with(move || {
+        let mut gone = false;
+        watcher::watcher(api.clone(), config.clone())
+            .backoff(watch_backoff())
+            // The refusal itself is handed on; what ends this watch comes after the delay that follows a failure.
+            .take_while(move |event| {
+                let goes_on = !gone;
+                gone |= is_gone(event);
+                std::future::ready(goes_on)
+            })
+    });
+    watches.flatten()
+}
+
+/// Whether a watch may not begin where it shall.
+fn is_gone<T>(event: &Result<T, watcher::Error>) -> bool {
+    matches!(event, Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 410)
 }
 
 /// How long one watch request lasts. A connection that died without a word is noticed soon after; an intact one is
 /// continued from where it was.
-pub(crate) const WATCH_SECONDS: u32 = 30;
+const WATCH_SECONDS: u32 = 30;
 
 /// The delays between attempts at a watch that fails: soon enough that an API server that is back after its restart is
 /// noticed within a deadline, and spread, so that all trials do not come at once.
-pub(crate) fn watch_backoff() -> ExponentialBackoff {
+fn watch_backoff() -> ExponentialBackoff {
     let delays = backon::ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(250))
         .with_max_delay(Duration::from_secs(5))

@@ -2,6 +2,7 @@
 //! The server is a script: it answers each request by its number and what was asked.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -123,6 +124,19 @@ async fn serve(
         }
     }
     let head = String::from_utf8_lossy(&head).into_owned();
+    // An answer before the request has been read would break the connection.
+    let length = head
+        .to_lowercase()
+        .split("content-length: ")
+        .nth(1)
+        .map_or(0, |rest| {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().expect("a length is a number")
+        });
+    let mut body = vec![0; length];
+    if stream.read_exact(&mut body).await.is_err() {
+        return;
+    }
     let what = head
         .lines()
         .next()
@@ -220,14 +234,20 @@ async fn a_watch_that_ends_goes_on_from_where_it_was() {
 #[tokio::test]
 async fn a_version_that_is_gone_is_answered_with_a_new_list() {
     let gone = failure(410, "Expired", "too old resource version: 10 (9000)");
-    let server = Server::start(move |number, _| match number {
-        1 => json(200, list(10, &object(7, "old"))),
-        // In the stream, as an API server with a compacted store says it; and as an answer of its own.
-        2 => json(200, format!("{}\n", event("ERROR", &gone))),
-        3 => json(200, list(9000, &object(8999, "old"))),
-        4 => json(410, gone.clone()),
-        5 => json(200, list(9100, &object(9050, "new"))),
-        _ => watch(&[]),
+    let (lists, watches) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let server = Server::start(move |_, what| {
+        let watching = what.contains("watch=true");
+        let number = if watching { &watches } else { &lists }.fetch_add(1, Ordering::SeqCst);
+        match (watching, number) {
+            (false, 0) => json(200, list(10, &object(7, "old"))),
+            // In the stream, as an API server says it whose memory does not reach back so far.
+            (true, 0) => json(200, format!("{}\n", event("ERROR", &gone))),
+            (false, 1) => json(200, list(9000, &object(8999, "old"))),
+            // And as a refusal, for as long as it is asked for that version.
+            (true, _) if what.contains("resourceVersion=9000") => json(410, gone.clone()),
+            (false, _) => json(200, list(9100, &object(9050, "new"))),
+            (true, _) => watch(&[]),
+        }
     })
     .await;
     wait_for(server.client(), "new", Duration::from_secs(20))

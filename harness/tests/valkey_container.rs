@@ -2,7 +2,6 @@
 //! the stand-in image under a container engine. Skipped, with the reason, where none answers.
 
 use std::io;
-use std::net::Ipv4Addr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,8 +124,9 @@ impl Server {
     }
 
     async fn dialer(&self) -> Published {
+        let host = self.container.get_host().await.expect("the engine is somewhere");
         let port = self.container.get_host_port_ipv4(6379.tcp()).await;
-        Published(port.expect("the port is published"))
+        Published(host.to_string(), port.expect("the port is published"))
     }
 
     async fn target(&self) -> Target {
@@ -138,14 +138,14 @@ impl Server {
     }
 }
 
-/// Dials the port that the engine has published on this machine.
+/// Dials the port that the engine has published, on its own machine.
 #[derive(Clone)]
-struct Published(u16);
+struct Published(String, u16);
 
 impl Dialer for Published {
     fn dial<'a>(&'a self, _pod: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
         Box::pin(async move {
-            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.0)).await?;
+            let stream = TcpStream::connect((self.0.as_str(), self.1)).await?;
             Ok(Box::new(stream) as BoxedStream)
         })
     }

@@ -118,7 +118,7 @@ async fn kind_clusters(tools: &Tools, sweep: &Sweep) -> anyhow::Result<Vec<LeftO
             let deleted = tools
                 .run("kind", &["delete", "cluster", "--name", &found.run])
                 .await;
-            found.fate = deleted.map_or_else(|error| Fate::Stuck(error.to_string()), |_| Fate::Removed);
+            found.fate = removed(&found.run, deleted);
         }
         all.push(found);
     }
@@ -137,13 +137,26 @@ async fn k3s_containers(sweep: &Sweep) -> anyhow::Result<Vec<LeftOver>> {
         for mut found in judge(std::iter::once(container.run.clone()), sweep) {
             found.what = format!("k3s container {}", found.run);
             if found.fate == Fate::Found && !sweep.dry {
-                let removed = engine.remove(&container).await;
-                found.fate = removed.map_or_else(|error| Fate::Stuck(error.to_string()), |()| Fate::Removed);
+                found.fate = removed(&found.run, engine.remove(&container).await);
             }
             all.push(found);
         }
     }
     Ok(all)
+}
+
+/// What became of the cluster of a run. Its kubeconfig goes with it: it holds credentials, for nothing.
+fn removed<T, E: std::fmt::Display>(run: &str, outcome: Result<T, E>) -> Fate {
+    match outcome {
+        Err(error) => Fate::Stuck(error.to_string()),
+        Ok(_) => {
+            if let Ok(folder) = clusters_folder() {
+                // A run that was killed early has none.
+                let _ = std::fs::remove_file(folder.join(format!("{run}.kubeconfig")));
+            }
+            Fate::Removed
+        }
+    }
 }
 
 /// The clusters among `names` that runs made, and what is to become of each. Others are nobody's left-over.

@@ -24,10 +24,11 @@ fn a_run_outlives_an_api_server_that_is_away_for_ten_seconds() {
     let (code, text, _) = cluster.run_through(&relay, folder.path());
     assert!(relay.was_away(), "the run was too short to be disturbed: {text}");
     assert_eq!(code, Some(0), "{text}");
+    // It is on the timeline of a trial that bridged it, or a trial that could not was begun anew.
     let report = fs::read_to_string(folder.path().join("report.json")).expect("the run wrote its report");
-    for told in ["the API server is away", "the API server is back"] {
-        assert!(report.contains(told), "{told:?} is not on any timeline");
-    }
+    let told =
+        report.contains("the API server is away") || text.contains("is begun anew: the API server was away");
+    assert!(told, "nobody noticed: {text}");
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn an_api_server_that_stays_away_is_the_environments_fault_and_soon() {
         .map(|trial| &trial["outcome"])
         .collect();
     assert!(
-        outcomes.iter().all(|outcome| outcome["kind"] != "failed"),
+        outcomes.iter().all(|outcome| outcome["status"] != "failed"),
         "{outcomes:#?}"
     );
     assert!(took < Duration::from_secs(240), "{took:?}");

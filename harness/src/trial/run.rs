@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::context::Context;
 use super::environment::{Environment, Turn};
@@ -25,18 +26,46 @@ use kube::client::UpgradeConnectionError;
 /// What a scenario is to this module: something to do with a context.
 pub type Body = for<'a> fn(&'a mut Context) -> BoxFuture<'a, anyhow::Result<()>>;
 
-/// Runs one trial to its end, whatever that is, and tells the environment's listeners of it.
+/// Runs one trial to its end, whatever that is, and tells the environment's listeners of it. One that an absence of the API
+/// server has spoilt is begun anew, once, when the server is back: nothing was learnt of the deployment.
 pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialReport {
     let name = id.to_string();
     let turn = environment.turns.take().await;
     environment
         .events
         .send(Event::TrialStarted { trial: name.clone() });
+    let (mut report, absence) = attempt(id, environment, turn, body).await;
+    if let (Outcome::Broken { reason }, Some(_)) = (&report.outcome, absence)
+        // What is kept is in the way.
+        && !environment.keep
+        && environment.client.apiserver_version().await.is_ok()
+    {
+        let text = format!(
+            "{name} is begun anew: {}",
+            reason.lines().next().unwrap_or_default()
+        );
+        environment.events.send(Event::Note { text });
+        let turn = environment.turns.take().await;
+        (report, _) = attempt(id, environment, turn, body).await;
+    }
+    environment.events.send(Event::TrialFinished {
+        report: Box::new(report.clone()),
+    });
+    report
+}
+
+/// Runs the trial in a namespace of its own. Also says for how long the API server was away meanwhile, if it was.
+async fn attempt(
+    id: &TrialId,
+    environment: &Environment,
+    turn: Turn,
+    body: Body,
+) -> (TrialReport, Option<Duration>) {
     let timeline = Timeline::default();
     let mut report = blank_report(id);
     let started = jiff::Timestamp::now();
     let namespace = id.namespace(&environment.placement.namespace_prefix, &environment.run);
-    match namespace::create(environment, &namespace, &name).await {
+    match namespace::create(environment, &namespace, &id.to_string()).await {
         Err(error) => {
             let reason = format_error(&error.into());
             report.outcome = Outcome::Broken { reason };
@@ -45,10 +74,7 @@ pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialRe
     }
     report.duration_ms = timeline.elapsed_ms();
     report.record.started = Some(started);
-    environment.events.send(Event::TrialFinished {
-        report: Box::new(report.clone()),
-    });
-    report
+    (report, timeline.patience().absence())
 }
 
 /// A report for a trial that does not run here, with the reason.

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::conditions::{container_statuses, is_terminating};
-use super::{WATCH_SECONDS, conditions, doom, watch_backoff};
+use super::{conditions, doom, watch};
 
 /// How much longer a wait may become. A published image of 200 MB takes minutes on a slow line; what takes longer is a
 /// matter for a person.
@@ -119,30 +119,21 @@ impl Patience {
     pub async fn follow(self, client: Client, namespace: String, tell: impl Fn(&str)) {
         tokio::select! {
             () = self.listen(&client, &tell) => {}
-            () = self.watch(&client, &namespace, &tell) => {}
+            () = self.look(&client, &namespace, &tell) => {}
         }
     }
 
-    async fn watch(&self, client: &Client, namespace: &str, tell: &impl Fn(&str)) {
-        let config = || watcher::Config::default().timeout(WATCH_SECONDS);
+    async fn look(&self, client: &Client, namespace: &str, tell: &impl Fn(&str)) {
+        let all = watcher::Config::default;
         let pods = Api::<Pod>::namespaced(client.clone(), namespace);
         let claims = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace);
         let events = Api::<Event>::namespaced(client.clone(), namespace);
         let mut changes = stream::select(
             stream::select(
-                watcher::watcher(pods, config())
-                    .backoff(watch_backoff())
-                    .filter_map(pod_change)
-                    .boxed(),
-                watcher::watcher(claims, config())
-                    .backoff(watch_backoff())
-                    .filter_map(claim_change)
-                    .boxed(),
+                watch(pods, all()).filter_map(pod_change).boxed(),
+                watch(claims, all()).filter_map(claim_change).boxed(),
             ),
-            watcher::watcher(events, config())
-                .backoff(watch_backoff())
-                .filter_map(pull_change)
-                .boxed(),
+            watch(events, all()).filter_map(pull_change).boxed(),
         );
         let mut seen = Seen::default();
         let mut before = None;

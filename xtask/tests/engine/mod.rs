@@ -1,6 +1,6 @@
 //! A container engine that is a script: as much of its API as starting one container takes.
 
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 
@@ -240,7 +240,8 @@ fn failure(status: u16, message: &str) -> Vec<u8> {
 }
 
 fn json_answer(status: u16, body: &Value) -> Vec<u8> {
-    let body = body.to_string();
+    // A pull is told in lines.
+    let body = format!("{body}\n");
     let length = body.len();
     format!(
         "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"

@@ -190,7 +190,8 @@ fn table(jobs: &[Job]) -> String {
             minutes,
             ..
         } = job;
-        format!("{name:<width$}  {trials:>3} trials  {minutes:>3} min  {arguments}\n")
+        let unit = if *trials == 1 { "trial " } else { "trials" };
+        format!("{name:<width$}  {trials:>3} {unit}  {minutes:>3} min  {arguments}\n")
     };
     jobs.iter().map(line).collect()
 }

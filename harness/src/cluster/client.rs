@@ -55,12 +55,9 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for Reconnect {
         request: &mut Request<Body>,
         result: &mut Result<Response<B>, BoxError>,
     ) -> Option<Sleep> {
-        let error = match result {
-            Ok(_) => {
-                self.given_up.store(false, Ordering::Relaxed);
-                return None;
-            }
-            Err(error) => error,
+        let Err(error) = result else {
+            self.given_up.store(false, Ordering::Relaxed);
+            return None;
         };
         if !(never_sent(error.as_ref()) || is_repeatable(request)) {
             return None;

@@ -45,6 +45,12 @@ pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialRe
             reason.lines().next().unwrap_or_default()
         );
         environment.events.send(Event::Note { text });
+        // What the spoilt attempt left stays beside that of the next. Without evidence there is nothing to move.
+        let evidence = environment.evidence.join(id.folder());
+        let _ = std::fs::rename(
+            &evidence,
+            environment.evidence.join(format!("{}-spoilt", id.folder())),
+        );
         let turn = environment.turns.take().await;
         (report, _) = attempt(id, environment, turn, body).await;
     }

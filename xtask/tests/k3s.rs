@@ -97,6 +97,36 @@ fn each_failure_has_its_own_message_and_leaves_no_container() {
 }
 
 #[test]
+fn a_run_that_is_interrupted_while_its_container_is_made_leaves_none() {
+    let engine = Engine::start(Script {
+        copies: false,
+        ..Script::default()
+    });
+    let mut command = Command::new(XTASK);
+    command.args(["e2e", "--cluster", "k3s", "--image-source", "stand-in"]);
+    command.args(["--scenario", "forms::standalone-rpm"]);
+    command.env("DOCKER_HOST", engine.docker_host());
+    let mut run = command.spawn().expect("the command was just built");
+    let started = Instant::now();
+    while !engine.asked().iter().any(|what| what.starts_with("PUT")) {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "{:#?}",
+            engine.asked()
+        );
+        std::thread::yield_now();
+    }
+    assert!(engine.has_container());
+    let interrupted = Command::new("kill")
+        .args(["-INT", &run.id().to_string()])
+        .status();
+    assert!(interrupted.expect("kill is part of every system").success());
+    let ended = run.wait().expect("it is our child");
+    assert_eq!(ended.code(), Some(130), "{:#?}", engine.asked());
+    assert!(!engine.has_container(), "{:#?}", engine.asked());
+}
+
+#[test]
 fn the_version_picks_the_image() {
     for (version, image) in [
         ("v1.35", "rancher/k3s:v1.35.8-k3s1"),

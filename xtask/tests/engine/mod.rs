@@ -13,6 +13,8 @@ pub(crate) struct Script {
     pub(crate) pull: Result<(), &'static str>,
     /// The version of the machine's cgroups.
     pub(crate) cgroup: &'static str,
+    /// Whether files can be copied into the container. Where not, the copying never ends.
+    pub(crate) copies: bool,
     /// Whether the container goes on running once it is started.
     pub(crate) running: bool,
     /// The runs that have left a container.
@@ -28,6 +30,7 @@ impl Default for Script {
         Self {
             pull: Ok(()),
             cgroup: "2",
+            copies: true,
             running: true,
             left: &[],
             kubeconfig: String::new(),
@@ -100,15 +103,20 @@ impl Engine {
 
 fn serve(stream: UnixStream, script: &Script, state: &Mutex<State>) {
     let mut writer = stream.try_clone().expect("a socket can be cloned");
-    let Some(request) = read(&mut BufReader::new(stream)) else {
-        return;
-    };
+    let mut reader = BufReader::new(stream);
+    let Some(request) = read(&mut reader) else { return };
     let mut state = state.lock().expect("nobody panics while holding it");
     let body = String::from_utf8_lossy(&request.body);
     let told = if body.starts_with('{') { &body } else { "" };
     state
         .asked
         .push(format!("{} {} {told}", request.method, request.target));
+    if request.method == "PUT" && !script.copies {
+        drop(state);
+        // Until whoever asked is gone.
+        let _ = reader.fill_buf();
+        return;
+    }
     // Whoever asked may be gone.
     let _ = writer.write_all(&answer(&request, script, &mut state));
 }

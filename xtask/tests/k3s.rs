@@ -194,7 +194,7 @@ fn a_run_starts_imports_runs_and_removes() {
         "PUT /containers/",
         "start",
         "cat /etc/rancher/k3s/k3s.yaml",
-        "ctr --namespace k8s.io images import /valkey-e2e/images.tar",
+        "--namespace k8s.io images import /valkey-e2e/images.tar",
         "DELETE /containers/",
     ];
     let mut rest = asked.iter();

@@ -22,8 +22,18 @@ const ARCHIVE: &str = "/valkey-e2e/images.tar";
 /// Prints what k3s wrote for kubectl.
 pub(super) const READ_KUBECONFIG: [&str; 2] = ["cat", "/etc/rancher/k3s/k3s.yaml"];
 
-/// Makes the archive's images known to the kubelet, whose namespace in containerd is `k8s.io`.
-pub(super) const IMPORT_IMAGES: [&str; 6] = ["ctr", "--namespace", "k8s.io", "images", "import", ARCHIVE];
+/// Makes the archive's images known to the kubelet, whose namespace in containerd is `k8s.io`. k3s brings its own
+/// containerd, at an address of its own.
+pub(super) const IMPORT_IMAGES: [&str; 8] = [
+    "ctr",
+    "--address",
+    "/run/k3s/containerd/containerd.sock",
+    "--namespace",
+    "k8s.io",
+    "images",
+    "import",
+    ARCHIVE,
+];
 
 /// What k3s is started as: without what no trial needs. DNS and storage stay.
 const COMMAND: [&str; 4] = [

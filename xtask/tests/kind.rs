@@ -171,6 +171,32 @@ fn an_old_kind_is_named_with_the_version_that_is_needed() {
 }
 
 #[test]
+fn a_version_that_the_machine_cannot_run_is_answered_with_one_that_it_can() {
+    let docker = "case $1 in info) echo 1 ;; *) echo 28.0.0 ;; esac";
+    let programs = Programs::new(docker, KIND);
+    let pattern = "forms::standalone-rpm";
+    let (code, text) = programs.xtask(&[
+        "e2e",
+        "--cluster",
+        "kind",
+        "--kube-version",
+        "v1.36",
+        "--scenario",
+        pattern,
+    ]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(
+        text.contains("refuses to run on it: use --kube-version v1.34"),
+        "{text}"
+    );
+    assert!(
+        !programs.record().contains("kind create"),
+        "{}",
+        programs.record()
+    );
+}
+
+#[test]
 fn each_failure_of_the_creation_has_its_own_message_and_leaves_nothing() {
     for (answer, expected) in [
         (

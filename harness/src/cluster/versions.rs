@@ -13,6 +13,9 @@ pub const K3S_REPOSITORY: &str = "rancher/k3s";
 /// its images have been in use for a while. kind has a default of its own.
 const K3S_DEFAULT: &str = "v1.36";
 
+/// The first minor version whose kubelet refuses to run on cgroup v1 (KEP-4569).
+pub const NEEDS_CGROUP_V2: u32 = 35;
+
 /// One minor version, and what stands for it.
 struct Pin {
     minor: &'static str,
@@ -106,9 +109,9 @@ impl KubeVersion {
         K3S_DEFAULT.parse().expect("the default is one of the pins")
     }
 
-    /// The minor version's number, such as 36.
-    pub fn minor(&self) -> u32 {
-        self.minor
+    /// Whether its kubelet refuses to run on cgroup v1.
+    pub fn needs_cgroup_v2(&self) -> bool {
+        self.minor >= NEEDS_CGROUP_V2
     }
 
     /// The node image that `kind create cluster --image` is given. A whole version that is not pinned has no digest.
@@ -153,7 +156,7 @@ mod tests {
         assert!(image.starts_with("kindest/node:v1.36.4@sha256:099e"), "{image}");
         assert_eq!(version("v1.36.4").node_image(), image);
         assert_eq!(version("v1.36").k3s_tag(), "v1.36.4-k3s1");
-        assert_eq!(version("v1.36").minor(), 36);
+        assert!(version("v1.36").needs_cgroup_v2() && !version("v1.34.1").needs_cgroup_v2());
     }
 
     #[test]

@@ -18,14 +18,11 @@ use testcontainers::core::client::docker_client_instance;
 use testcontainers::core::error::ClientError;
 
 use super::container::Reach;
-use crate::cluster::versions::KubeVersion;
+use crate::cluster::versions::{KubeVersion, NEEDS_CGROUP_V2};
 use crate::trial::environment::RUN_LABEL;
 
 /// How long the engine may take to say what it is. One that hangs is told from one that pulls.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
-
-/// The first minor version whose kubelet refuses to run on cgroup v1.
-const NEEDS_CGROUP_V2: u32 = 35;
 
 /// Why there is no k3s cluster. Each is the machine's fault, and says what mends it.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +144,7 @@ impl Engine {
     /// # Errors
     /// Why not.
     pub fn check(&self, version: &KubeVersion) -> Result<(), K3sError> {
-        if self.cgroup_v1 && version.minor() >= NEEDS_CGROUP_V2 {
+        if self.cgroup_v1 && version.needs_cgroup_v2() {
             return Err(K3sError::CgroupV1 {
                 version: version.clone(),
             });
@@ -202,7 +199,8 @@ impl Engine {
     }
 }
 
-async fn remove(docker: &Docker, name: &str) -> Result<(), DockerError> {
+/// Removes a container and its volumes, by its identifier or its name.
+pub(super) async fn remove(docker: &Docker, name: &str) -> Result<(), DockerError> {
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     match docker.remove_container(name, Some(options)).await {
         Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
@@ -253,44 +251,6 @@ fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// Removes the container of a run when it is dropped, in whatever state its creation was given up.
-///
-/// testcontainers removes what it has finished creating; between the creation and that, and while files are copied into
-/// the container, nobody else does.
-#[derive(Debug)]
-pub(super) struct Net(Option<String>);
-
-impl Net {
-    /// For the container of this name, which need not exist yet.
-    pub(super) fn under(name: &str) -> Self {
-        Self(Some(name.to_owned()))
-    }
-
-    /// The container has somebody else who removes it.
-    pub(super) fn discard(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        let Some(name) = self.0.take() else { return };
-        // A runtime of its own, on a thread of its own: the present one may be about to end.
-        let removing = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            if let Ok(runtime) = runtime {
-                // What cannot be removed now is found by `sweep`.
-                let _ = runtime.block_on(async {
-                    remove(&docker_client_instance().await?, &name)
-                        .await
-                        .map_err(ClientError::RemoveContainer)
-                });
-            }
-        });
-        let _ = removing.join();
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod container;
 mod engine;
+mod net;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -85,7 +86,7 @@ impl K3sProvider {
             tell(format!("{} is pulled now", image.reference()));
         }
         // Whoever gives up from here on, by an error or because the run was interrupted, leaves no container.
-        let net = engine::Net::under(run);
+        let net = net::Net::under(run);
         let request = container::request(&image, run, &archive.path(), engine.reach());
         let container = request
             .start()

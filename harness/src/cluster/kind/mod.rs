@@ -61,6 +61,9 @@ impl KindProvider {
     ) -> Result<Self, ClusterError> {
         let tools = options.tools.clone();
         tools.check().await.map_err(failed)?;
+        if let Some(version) = &options.kube_version {
+            tools.check_version(version).await.map_err(failed)?;
+        }
         let name = options.reuse.clone().unwrap_or_else(|| run.to_owned());
         let known = tools.clusters().await.map_err(failed)?;
         match (known.contains(&name), &options.reuse) {

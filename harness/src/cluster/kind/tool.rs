@@ -5,6 +5,8 @@ use std::process::{Output, Stdio};
 
 use tokio::process::Command;
 
+use crate::cluster::versions::{KubeVersion, NEEDS_CGROUP_V2};
+
 /// The oldest `kind` that this provider is written for: it loads OCI archives and knows containerd 2.
 const OLDEST: (u32, u32) = (0, 24);
 
@@ -30,6 +32,15 @@ pub enum KindError {
     TooOld {
         /// What it says of itself.
         found: String,
+    },
+    /// The machine is too old for the version.
+    #[error(
+        "this machine has cgroup v1, and the kubelet of Kubernetes {version} refuses to run on it: use --kube-version \
+         v1.{}, or boot with systemd.unified_cgroup_hierarchy=1", NEEDS_CGROUP_V2 - 1
+    )]
+    CgroupV1 {
+        /// What was asked for.
+        version: KubeVersion,
     },
     /// The disk of the engine is full.
     #[error("the disk is full: `docker system df` says with what, `docker system prune` frees it: {said}")]
@@ -130,6 +141,20 @@ impl Tools {
             return Err(KindError::TooOld { found: version });
         }
         Ok(version)
+    }
+
+    /// Checks that the engine's machine can run `version`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn check_version(&self, version: &KubeVersion) -> Result<(), KindError> {
+        let cgroup = self.run("docker", &["info", "--format", "{{.CgroupVersion}}"]);
+        if version.needs_cgroup_v2() && cgroup.await?.trim() == "1" {
+            return Err(KindError::CgroupV1 {
+                version: version.clone(),
+            });
+        }
+        Ok(())
     }
 
     /// The names of the clusters that there are.

@@ -26,7 +26,7 @@ fn a_run_outlives_an_api_server_that_is_away_for_ten_seconds() {
     let cluster = Cluster::up("away-test");
     let relay = Relay::start(cluster.server(), Some(Duration::from_secs(10)));
     let folder = tempfile::tempdir().expect("a temporary directory");
-    let (code, text, _) = cluster.run_through(&relay, folder.path());
+    let (code, text, _) = cluster.run_through(&relay, folder.path(), &[]);
     assert_eq!(code, Some(0), "{text}");
     // It is on the timeline of a trial that bridged it, or a trial that could not was begun anew.
     let report = fs::read_to_string(folder.path().join("report.json")).expect("the run wrote its report");
@@ -40,7 +40,7 @@ fn an_api_server_that_stays_away_is_the_environments_fault_and_soon() {
     let cluster = Cluster::up("gone-test");
     let relay = Relay::start(cluster.server(), None);
     let folder = tempfile::tempdir().expect("a temporary directory");
-    let (code, text, took) = cluster.run_through(&relay, folder.path());
+    let (code, text, took) = cluster.run_through(&relay, folder.path(), &["--mode", "standalone"]);
     assert_eq!(code, Some(3), "{text}");
     let report = fs::read_to_string(folder.path().join("report.json")).expect("the run wrote its report");
     let report: Value = serde_json::from_str(&report).expect("a report is JSON");
@@ -149,8 +149,9 @@ impl Cluster {
         address.parse().expect("it is an address")
     }
 
-    /// Runs one trial of each mode through the relay, which is taken away as soon as a server is ready.
-    fn run_through(&self, relay: &Relay, report: &Path) -> (Option<i32>, String, Duration) {
+    /// Runs one trial of each mode, or of those that `more` says, through the relay, which is taken away as soon as a server
+    /// is ready.
+    fn run_through(&self, relay: &Relay, report: &Path, more: &[&str]) -> (Option<i32>, String, Duration) {
         let kubeconfig = fs::read_to_string(&self.kubeconfig).expect("cluster up wrote it");
         let through = kubeconfig.replace(&self.server().to_string(), &relay.address.to_string());
         let file = report.join("kubeconfig");
@@ -165,7 +166,8 @@ impl Cluster {
             "--kubeconfig",
         ]);
         e2e.arg(&file)
-            .args(["--variant", "rpm", "--scenario", "data_survives_pod_deletion"]);
+            .args(["--variant", "rpm", "--scenario", "data_survives_pod_deletion"])
+            .args(more);
         e2e.arg("--report")
             .arg(report)
             .stdout(Stdio::piped())

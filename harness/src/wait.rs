@@ -170,7 +170,8 @@ where
         };
         std::future::ready(step)
     });
-    until(what, verdicts).await
+    // On the heap: every wait is part of its caller's future, up to the whole of a scenario.
+    until(what, Box::pin(verdicts)).await
 }
 
 /// A watch that goes on whatever becomes of its connection: continued from where it was, and begun anew with a list when
@@ -232,7 +233,7 @@ where
         let seen = observe().await;
         Some((Ok(seen), (ticker, observe)))
     });
-    until(what, verdicts).await
+    until(what, Box::pin(verdicts)).await
 }
 
 /// The primitive itself: the first ready verdict of a stream, or why there was none in time.

@@ -34,7 +34,8 @@ pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialRe
     environment
         .events
         .send(Event::TrialStarted { trial: name.clone() });
-    let (mut report, absence) = attempt(id, environment, turn, body).await;
+    // On the heap, as there may be two.
+    let (mut report, absence) = Box::pin(attempt(id, environment, turn, body)).await;
     if let (Outcome::Broken { reason }, Some(_)) = (&report.outcome, absence)
         // What is kept is in the way.
         && !environment.keep
@@ -52,7 +53,7 @@ pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialRe
             environment.evidence.join(format!("{}-spoilt", id.folder())),
         );
         let turn = environment.turns.take().await;
-        (report, _) = attempt(id, environment, turn, body).await;
+        (report, _) = Box::pin(attempt(id, environment, turn, body)).await;
     }
     environment.events.send(Event::TrialFinished {
         report: Box::new(report.clone()),

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 pub use state::State;
 
-use crate::wait::{Patience, Verdict, conditions};
+use crate::wait::{self, Patience, Verdict, conditions};
 
 /// What kind of thing an [`Entry`] tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -283,9 +283,7 @@ where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let mut known: BTreeMap<String, K> = BTreeMap::new();
-    let mut events = watcher::watcher(objects, watcher::Config::default())
-        .default_backoff()
-        .boxed();
+    let mut events = wait::watch(objects, watcher::Config::default()).boxed();
     while let Some(event) = events.next().await {
         let (name, after) = match event {
             Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
@@ -307,9 +305,7 @@ where
 
 async fn record_events(timeline: Timeline, events: Api<Event>) {
     let mut counts: BTreeMap<String, i32> = BTreeMap::new();
-    let mut watch = watcher::watcher(events, watcher::Config::default())
-        .default_backoff()
-        .boxed();
+    let mut watch = wait::watch(events, watcher::Config::default()).boxed();
     while let Some(event) = watch.next().await {
         let Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event)) = event else {
             continue;

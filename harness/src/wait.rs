@@ -157,23 +157,51 @@ where
 {
     let subject = what.subject.clone();
     let mut known = Known::default();
-    let verdicts = watcher::watcher(api.clone(), config.timeout(WATCH_SECONDS))
-        .backoff(watch_backoff())
-        .filter_map(|event| {
-            let step = match event {
-                Ok(event) => known.apply(event).then(|| Ok(verdict(&known.objects))),
-                Err(source) if is_hopeless(&source) => Some(Err(WaitError::Watch {
-                    subject: subject.clone(),
-                    source: Box::new(source),
-                })),
-                Err(source) => Some(Ok(Verdict::NotYet(format!(
-                    "the watch was interrupted: {source}"
-                )))),
-            };
-            std::future::ready(step)
-        });
+    let verdicts = watch(api.clone(), config).filter_map(|event| {
+        let step = match event {
+            Ok(event) => known.apply(event).then(|| Ok(verdict(&known.objects))),
+            Err(source) if is_hopeless(&source) => Some(Err(WaitError::Watch {
+                subject: subject.clone(),
+                source: Box::new(source),
+            })),
+            Err(source) => Some(Ok(Verdict::NotYet(format!(
+                "the watch was interrupted: {source}"
+            )))),
+        };
+        std::future::ready(step)
+    });
     // On the heap: every wait is part of its caller's future, up to the whole of a scenario.
     until(what, Box::pin(verdicts)).await
+}
+
+/// A watch that goes on whatever becomes of its connection: continued from where it was, and begun anew with a list when
+/// the API server does not know that place any more. kube's watcher does the latter only where the server says so within
+/// a watch, and not where it refuses to begin one.
+pub(crate) fn watch<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send
+where
+    K: Resource + Clone + Debug + Send + DeserializeOwned + 'static,
+{
+    let config = config.timeout(WATCH_SECONDS);
+    let watches = futures::stream::repeat_with(move || {
+        let mut gone = false;
+        watcher::watcher(api.clone(), config.clone())
+            .backoff(watch_backoff())
+            // The refusal itself is handed on; what ends this watch comes after the delay that follows a failure.
+            .take_while(move |event| {
+                let goes_on = !gone;
+                gone |= is_gone(event);
+                std::future::ready(goes_on)
+            })
+    });
+    watches.flatten()
+}
+
+/// Whether a watch may not begin where it shall.
+fn is_gone<T>(event: &Result<T, watcher::Error>) -> bool {
+    matches!(event, Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 410)
 }
 
 /// How long one watch request lasts. A connection that died without a word is noticed soon after; an intact one is

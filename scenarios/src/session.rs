@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use embedded_cluster::images::ImageStore;
 use harness::cluster::{
-    ChosenContext, Cluster, ClusterError, EmbeddedOptions, EmbeddedProvider, Kept, KindError, KindOptions,
-    KindProvider, KubeconfigOptions, KubeconfigProvider, Provenance,
+    ChosenContext, Cluster, ClusterError, EmbeddedOptions, EmbeddedProvider, K3sError, K3sOptions,
+    K3sProvider, Kept, KindError, KindOptions, KindProvider, KubeconfigOptions, KubeconfigProvider,
+    Provenance, k3s,
 };
 use harness::images::{self, ImageSource, SeenImages};
 use harness::release::Chart;
@@ -31,6 +32,8 @@ pub enum ClusterChoice {
     Kubeconfig(KubeconfigOptions),
     /// Kubernetes in containers, made for the run.
     Kind(KindOptions),
+    /// Kubernetes in one container, made for the run.
+    K3s(K3sOptions),
 }
 
 /// What a session is to be.
@@ -153,15 +156,20 @@ async fn start_cluster(
             how.tools.check().await.map_err(kind_error)?;
             let (_, images) = images_of_run(options).await?;
             warn_of_stand_ins(&images, note);
-            let folder = clusters_folder()?;
-            std::fs::create_dir_all(&folder).map_err(|source| {
-                kind_error(KindError::File {
-                    path: folder.clone(),
-                    source,
-                })
-            })?;
+            let folder = made_clusters_folder("kind")?;
             let store = images::open_store().map_err(|source| ClusterError::Images(source.into()))?;
             let provider = KindProvider::start(how.clone(), &options.run, &folder, &store, images);
+            Ok(Box::new(provider.await?))
+        }
+        ClusterChoice::K3s(how) => {
+            // Before images are fetched, as above.
+            let engine = k3s::Engine::find().await.map_err(k3s_error)?;
+            engine.check(&how.version()).map_err(k3s_error)?;
+            let (_, images) = images_of_run(options).await?;
+            warn_of_stand_ins(&images, note);
+            let folder = made_clusters_folder("k3s")?;
+            let store = images::open_store().map_err(|source| ClusterError::Images(source.into()))?;
+            let provider = K3sProvider::start(&engine, how, &options.run, &folder, &store, images, note);
             Ok(Box::new(provider.await?))
         }
         ClusterChoice::Kubeconfig(which) => {
@@ -187,6 +195,23 @@ fn kind_error(source: KindError) -> ClusterError {
         provider: "kind",
         source: source.into(),
     }
+}
+
+fn k3s_error(source: K3sError) -> ClusterError {
+    ClusterError::Start {
+        provider: "k3s",
+        source: source.into(),
+    }
+}
+
+/// [`clusters_folder`], for `provider` to write to.
+fn made_clusters_folder(provider: &'static str) -> Result<PathBuf, ClusterError> {
+    let folder = clusters_folder()?;
+    std::fs::create_dir_all(&folder).map_err(|source| ClusterError::Start {
+        provider,
+        source: source.into(),
+    })?;
+    Ok(folder)
 }
 
 /// Tells that what runs is not what will be shipped, where that is so.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use harness::cluster::kind::Tools;
-use harness::cluster::{ChosenContext, KindOptions, KubeconfigOptions};
+use harness::cluster::{ChosenContext, K3sOptions, KindOptions, KubeVersion, KubeconfigOptions};
 use harness::trial::placement::{NAMESPACE_PREFIX, Placement, PodSecurity, PullSecret};
 use scenarios::session::ClusterChoice;
 
@@ -30,9 +30,9 @@ pub(crate) struct ClusterArgs {
     /// kind: single-node, multi-node (three workers in three zones), or the path of a configuration [default: single-node].
     #[arg(long, value_name = "NAME|PATH")]
     kind_config: Option<String>,
-    /// kind: the Kubernetes version, as the tag of a node image [default: the one that kind comes with].
-    #[arg(long, value_name = "vX.Y.Z", value_parser = kube_version)]
-    kube_version: Option<String>,
+    /// kind, k3s: the Kubernetes version, such as v1.36, or a whole one [default: the one that kind comes with; v1.36].
+    #[arg(long, value_name = "vX.Y")]
+    kube_version: Option<KubeVersion>,
     /// kind: use this cluster, and leave it.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["kind_config", "kube_version"])]
     reuse: Option<String>,
@@ -67,8 +67,23 @@ pub(crate) enum ClusterKind {
     Embedded,
     /// Kubernetes in containers, made for the run; needs Docker and kind.
     Kind,
+    /// Kubernetes in one container, made for the run; needs Docker.
+    K3s,
     /// Any Kubernetes that a kubeconfig leads to.
     Kubeconfig,
+}
+
+impl ClusterKind {
+    /// As it is typed.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value().expect("no kind is hidden");
+        value.get_name().to_owned()
+    }
+
+    /// Whether a run makes its clusters itself, of the version that it is asked for.
+    pub(crate) fn has_versions(self) -> bool {
+        matches!(self, Self::Kind | Self::K3s)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -91,15 +106,18 @@ impl ClusterArgs {
         } = self;
         let only_for = |flag: &str, given: bool, kind: ClusterKind| {
             if given && cluster != kind {
-                let kind = kind.to_possible_value().expect("no kind is hidden");
-                return Err(UsageError(format!("{flag} needs --cluster {}", kind.get_name())));
+                return Err(UsageError(format!("{flag} needs --cluster {}", kind.name())));
             }
             Ok(())
         };
         only_for("--context", context.is_some(), ClusterKind::Kubeconfig)?;
         only_for("--kubeconfig", kubeconfig.is_some(), ClusterKind::Kubeconfig)?;
         only_for("--kind-config", kind_config.is_some(), ClusterKind::Kind)?;
-        only_for("--kube-version", kube_version.is_some(), ClusterKind::Kind)?;
+        if kube_version.is_some() && !cluster.has_versions() {
+            return Err(UsageError(
+                "--kube-version needs --cluster kind or k3s".to_owned(),
+            ));
+        }
         only_for("--reuse", reuse.is_some(), ClusterKind::Kind)?;
         Ok(match cluster {
             ClusterKind::Embedded => ClusterChoice::Embedded,
@@ -109,6 +127,7 @@ impl ClusterArgs {
                 reuse,
                 tools: Tools::default(),
             }),
+            ClusterKind::K3s => ClusterChoice::K3s(K3sOptions { kube_version }),
             ClusterKind::Kubeconfig => ClusterChoice::Kubeconfig(KubeconfigOptions {
                 context: context.expect("clap requires it with --cluster kubeconfig"),
                 file: kubeconfig,
@@ -135,7 +154,7 @@ impl ClusterArgs {
             ("--context", context.clone()),
             ("--kubeconfig", kubeconfig),
             ("--kind-config", kind_config.clone()),
-            ("--kube-version", kube_version.clone()),
+            ("--kube-version", kube_version.as_ref().map(ToString::to_string)),
             ("--reuse", reuse.clone()),
         ])
     }
@@ -212,7 +231,9 @@ async fn pull_secret(given: &str, cluster: &ClusterChoice) -> anyhow::Result<Pul
         (None, ClusterChoice::Kubeconfig(which)) => {
             (ChosenContext::find(which).await?.namespace().to_owned(), given)
         }
-        (None, ClusterChoice::Embedded | ClusterChoice::Kind(_)) => ("default".to_owned(), given),
+        (None, ClusterChoice::Embedded | ClusterChoice::Kind(_) | ClusterChoice::K3s(_)) => {
+            ("default".to_owned(), given)
+        }
     };
     Ok(PullSecret {
         namespace,
@@ -232,16 +253,6 @@ fn kind_configuration(given: &str) -> Result<PathBuf, UsageError> {
                 "{given:?} is neither single-node, multi-node, nor a file"
             ))
         })
-}
-
-/// Node images are tagged with whole versions only: which patch a minor version has is not guessed.
-pub(crate) fn kube_version(text: &str) -> Result<String, String> {
-    let numbers: Vec<&str> = text.strip_prefix('v').unwrap_or_default().split('.').collect();
-    let whole = numbers.len() == 3 && numbers.iter().all(|number| number.parse::<u32>().is_ok());
-    if whole {
-        return Ok(text.to_owned());
-    }
-    Err("a node image's version is vX.Y.Z; those of a kind release are in its release notes".to_owned())
 }
 
 fn namespace_prefix(text: &str) -> Result<String, String> {

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use embedded_cluster::supervisor::{EmbeddedCluster, Options};
+use harness::cluster::K3sError;
 use harness::cluster::embedded::start_error;
+use harness::cluster::k3s::{Engine, K3sOptions};
 use harness::cluster::kind::Tools;
 use harness::images;
 use harness::trial::run::format_error;
@@ -26,6 +28,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let findings = [
         runtime.block_on(embedded()),
         runtime.block_on(kind()),
+        runtime.block_on(k3s()),
         kubeconfig(),
         images_at_hand(),
     ];
@@ -85,6 +88,32 @@ async fn kind() -> Finding {
             .map(|version| format!("Docker answers, {version}; the node image is pulled when it is needed"))
             .map_err(|error| error.to_string()),
         command,
+    }
+}
+
+/// What the engine says of itself. Whether the image can be pulled is known only when it is.
+async fn k3s() -> Finding {
+    let version = K3sOptions::default().version();
+    let checked = async {
+        let engine = Engine::find().await?;
+        engine.check(&version)?;
+        Ok(engine.version)
+    };
+    let checked: Result<String, K3sError> = checked.await;
+    Finding {
+        what: "k3s",
+        command: match &checked {
+            Ok(_) => "cargo xtask e2e --cluster k3s".to_owned(),
+            Err(error) => error.remedy(),
+        },
+        usable: checked
+            .map(|engine| {
+                format!(
+                    "Docker {engine} answers; rancher/k3s:{} is pulled when it is needed",
+                    version.k3s_tag()
+                )
+            })
+            .map_err(|error| error.to_string()),
     }
 }
 

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use harness::cluster::KubeVersion;
 use harness::report::file;
 use manifests::{Mode, Variant};
 use scenarios::registry::{self, SUITES, Trial};
 use scenarios::shard::{Costs, Shard};
 use serde_json::{Value, json};
 
-use crate::cluster_args::{ClusterKind, kube_version};
+use crate::cluster_args::ClusterKind;
 
 /// What a job takes beside its trials: checking out, building from a cache, starting a cluster.
 const OVERHEAD: Duration = Duration::from_secs(180);
@@ -28,9 +29,9 @@ pub(crate) struct MatrixArgs {
     /// Where trials run; may be repeated [default: embedded].
     #[arg(long, value_enum)]
     cluster: Vec<ClusterKind>,
-    /// kind: a Kubernetes version; may be repeated.
-    #[arg(long, value_name = "vX.Y.Z", value_parser = kube_version)]
-    kube_version: Vec<String>,
+    /// kind, k3s: a Kubernetes version, such as v1.36; may be repeated.
+    #[arg(long, value_name = "vX.Y")]
+    kube_version: Vec<KubeVersion>,
     /// The report.json of an earlier run: how long each trial takes.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -54,6 +55,10 @@ enum Format {
 struct Job {
     /// For people, and unique.
     name: String,
+    /// What its report can be merged with: the jobs on the same cluster and version.
+    group: String,
+    /// What its report is uploaded as.
+    artifact: String,
     cluster: String,
     kube_version: String,
     arguments: String,
@@ -86,16 +91,16 @@ fn jobs(args: &MatrixArgs, costs: &Costs) -> Vec<Job> {
     };
     let mut jobs = Vec::new();
     for cluster in clusters {
-        let name = cluster
-            .to_possible_value()
-            .map_or_else(String::new, |value| value.get_name().to_owned());
-        let versions: Vec<&str> = match (cluster, args.kube_version.as_slice()) {
-            (ClusterKind::Kind, [_, ..]) => args.kube_version.iter().map(String::as_str).collect(),
-            _ => vec![""],
+        let name = cluster.name();
+        let versions = match args.kube_version.as_slice() {
+            several @ [_, ..] if cluster.has_versions() => {
+                several.iter().map(KubeVersion::to_string).collect()
+            }
+            _ => vec![String::new()],
         };
         for version in versions {
             let make =
-                |part: &str, more: &str, trials: &[Trial]| job(&name, version, part, more, trials, costs);
+                |part: &str, more: &str, trials: &[Trial]| job(&name, &version, part, more, trials, costs);
             match args.shards {
                 Some(count) => jobs.extend(Shard::all(usize::from(count)).map(|shard| {
                     let part = format!("shard {shard}");
@@ -141,8 +146,11 @@ fn job(cluster: &str, version: &str, part: &str, more: &str, trials: &[Trial], c
         .filter(|text| !text.is_empty())
         .collect::<Vec<_>>()
         .join(" ");
+    let group = on.replace(' ', "-");
     Job {
         name: format!("{on}, {part}"),
+        artifact: format!("report-{group}-{}", part.replace([' ', '/'], "-")),
+        group,
         cluster: cluster.to_owned(),
         kube_version: version.to_owned(),
         arguments: format!("--cluster {cluster}{version_argument}{more}"),
@@ -154,7 +162,7 @@ fn job(cluster: &str, version: &str, part: &str, more: &str, trials: &[Trial], c
 
 fn to_json(job: &Job) -> Value {
     json!({
-        "name": job.name, "cluster": job.cluster, "kube_version": job.kube_version, "arguments": job.arguments,
+        "name": job.name, "group": job.group, "artifact": job.artifact, "cluster": job.cluster, "kube_version": job.kube_version, "arguments": job.arguments,
         "trials": job.trials, "minutes": job.minutes,
     })
 }
@@ -182,9 +190,20 @@ fn table(jobs: &[Job]) -> String {
             minutes,
             ..
         } = job;
-        format!("{name:<width$}  {trials:>3} trials  {minutes:>3} min  {arguments}\n")
+        let unit = if *trials == 1 { "trial " } else { "trials" };
+        format!("{name:<width$}  {trials:>3} {unit}  {minutes:>3} min  {arguments}\n")
     };
     jobs.iter().map(line).collect()
+}
+
+/// What a workflow can use of a job, as `${{ matrix.KEY }}`.
+#[cfg(test)]
+pub(crate) fn keys() -> Vec<String> {
+    let job = job("embedded", "", "shard 1/1", "", &[], &Costs::default());
+    let Value::Object(keys) = to_json(&job) else {
+        unreachable!("a job is an object")
+    };
+    keys.into_iter().map(|(key, _)| key).collect()
 }
 
 /// The arguments of every job that a matrix can have, for the test of the workflows.
@@ -193,8 +212,8 @@ pub(crate) fn every_argument() -> Vec<String> {
     let args = |shards| MatrixArgs {
         format: Format::Json,
         shards,
-        cluster: vec![ClusterKind::Embedded, ClusterKind::Kind],
-        kube_version: vec!["v1.34.0".to_owned()],
+        cluster: vec![ClusterKind::Embedded, ClusterKind::Kind, ClusterKind::K3s],
+        kube_version: vec!["v1.36".parse().expect("an image is known for it")],
         report: None,
     };
     let all = [args(None), args(Some(3))];
@@ -204,6 +223,8 @@ pub(crate) fn every_argument() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::Parser;
 
     use super::*;
@@ -229,14 +250,27 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_an_axis_of_kind_alone() {
+    fn versions_are_an_axis_of_what_a_run_makes_itself() {
         let jobs = matrix(
-            "--shards 2 --cluster embedded --cluster kind --kube-version v1.33.1 --kube-version v1.34.0",
+            "--shards 2 --cluster embedded --cluster kind --cluster k3s --kube-version v1.35 --kube-version v1.36.4",
         );
         let arguments: Vec<&str> = jobs.iter().map(|job| job.arguments.as_str()).collect();
-        assert_eq!(arguments.len(), 6);
+        assert_eq!(arguments.len(), 10);
         assert_eq!(arguments[1], "--cluster embedded --shard 2/2");
-        assert_eq!(arguments[5], "--cluster kind --kube-version v1.34.0 --shard 2/2");
+        assert_eq!(arguments[5], "--cluster kind --kube-version v1.36.4 --shard 2/2");
+        assert_eq!(arguments[6], "--cluster k3s --kube-version v1.35 --shard 1/2");
+        // Reports of one group can be merged; artifacts have names of their own.
+        let groups: BTreeSet<&str> = jobs.iter().map(|job| job.group.as_str()).collect();
+        let expected = [
+            "embedded",
+            "k3s-v1.35",
+            "k3s-v1.36.4",
+            "kind-v1.35",
+            "kind-v1.36.4",
+        ];
+        assert_eq!(groups, BTreeSet::from(expected));
+        let artifacts: BTreeSet<&str> = jobs.iter().map(|job| job.artifact.as_str()).collect();
+        assert_eq!(artifacts.len(), jobs.len());
         let of_kind = jobs[2..4].iter().map(|job| job.trials).sum::<usize>();
         assert_eq!(of_kind, registry::trials().len());
     }
@@ -252,5 +286,6 @@ mod tests {
             "cargo xtask e2e --cluster embedded --shard 2/3 --report report"
         );
         assert_eq!(to_json(&jobs[0])["arguments"], "--cluster embedded --shard 1/3");
+        assert_eq!(to_json(&jobs[0])["artifact"], "report-embedded-shard-1-3");
     }
 }

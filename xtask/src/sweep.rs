@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use harness::cluster::k3s::Engine;
 use harness::cluster::kind::Tools;
 use harness::cluster::sweep::{Fate, LeftOver, Sweep, began};
 use harness::cluster::{ChosenContext, ClusterError};
@@ -40,6 +41,7 @@ pub(crate) fn run(args: SweepArgs) -> anyhow::Result<ExitCode> {
     let found = match args.cluster.resolve()? {
         ClusterChoice::Embedded => lasting_clusters(&sweep)?,
         ClusterChoice::Kind(how) => runtime.block_on(kind_clusters(&how.tools, &sweep))?,
+        ClusterChoice::K3s(_) => runtime.block_on(k3s_containers(&sweep))?,
         ClusterChoice::Kubeconfig(which) => runtime.block_on(async {
             let context = ChosenContext::find(&which).await?;
             println!(
@@ -116,11 +118,45 @@ async fn kind_clusters(tools: &Tools, sweep: &Sweep) -> anyhow::Result<Vec<LeftO
             let deleted = tools
                 .run("kind", &["delete", "cluster", "--name", &found.run])
                 .await;
-            found.fate = deleted.map_or_else(|error| Fate::Stuck(error.to_string()), |_| Fate::Removed);
+            found.fate = removed(&found.run, deleted);
         }
         all.push(found);
     }
     Ok(all)
+}
+
+/// Containers that carry the label of a run.
+async fn k3s_containers(sweep: &Sweep) -> anyhow::Result<Vec<LeftOver>> {
+    let failed = |source| ClusterError::Start {
+        provider: "k3s",
+        source: Box::new(source),
+    };
+    let engine = Engine::find().await.map_err(failed)?;
+    let mut all = Vec::new();
+    for container in engine.containers().await.map_err(failed)? {
+        for mut found in judge(std::iter::once(container.run.clone()), sweep) {
+            found.what = format!("k3s container {}", found.run);
+            if found.fate == Fate::Found && !sweep.dry {
+                found.fate = removed(&found.run, engine.remove(&container).await);
+            }
+            all.push(found);
+        }
+    }
+    Ok(all)
+}
+
+/// What became of the cluster of a run. Its kubeconfig goes with it: it holds credentials, for nothing.
+fn removed<T, E: std::fmt::Display>(run: &str, outcome: Result<T, E>) -> Fate {
+    match outcome {
+        Err(error) => Fate::Stuck(error.to_string()),
+        Ok(_) => {
+            if let Ok(folder) = clusters_folder() {
+                // A run that was killed early has none.
+                let _ = std::fs::remove_file(folder.join(format!("{run}.kubeconfig")));
+            }
+            Fate::Removed
+        }
+    }
 }
 
 /// The clusters among `names` that runs made, and what is to become of each. Others are nobody's left-over.

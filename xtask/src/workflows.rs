@@ -1,5 +1,7 @@
-//! The workflows of `.github/` call this program: every call in them must be one that it understands.
+//! The workflows of `.github/` call this program: every call in them must be one that it understands, and they must be
+//! workflows, of which GitHub finds out only when they run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -87,33 +89,41 @@ fn every_call_of_this_program_is_understood() {
     assert!(count > 6, "only {count} calls were found");
 }
 
+/// Keys, pins by commit, least permissions, deadlines, and no expression in a script, which would be an injection.
 #[test]
-fn actions_are_pinned_by_commit_and_permissions_are_least() {
+fn workflows_are_of_the_syntax_that_github_reads() {
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/workflow.schema.json");
+    let schema = std::fs::read_to_string(schema).expect("the schema is beside this file's crate");
+    let schema = serde_json::from_str(&schema).expect("the schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is a schema");
     for (path, text) in workflows() {
-        let workflow: Value = serde_yaml::from_str(&text).expect("a workflow is YAML");
-        let at = path.display();
-        assert_eq!(workflow["permissions"]["contents"].as_str(), Some("read"), "{at}");
-        assert!(workflow["concurrency"]["group"].is_string(), "{at}");
-        for (name, job) in jobs(&text) {
-            assert!(job["timeout-minutes"].is_number(), "{at} {name} may hang");
-            for action in steps(&job).iter().filter_map(|step| step["uses"].as_str()) {
-                let commit = action.split_once('@').map_or("", |(_, commit)| commit);
-                let pinned = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
-                assert!(pinned, "{at} {name}: {action} is not pinned by commit");
-            }
-            for step in steps(&job) {
-                let run = step["run"].as_str().unwrap_or_default();
-                assert!(
-                    !run.contains("${{"),
-                    "{at} {name}: an expression in a script is an injection: {run}"
-                );
-                assert!(
-                    step["run"].is_string() != step["uses"].is_string(),
-                    "{at} {name}: {step:?}"
-                );
-            }
+        let workflow: serde_json::Value = serde_yaml::from_str(&text).expect("a workflow is YAML");
+        let wrong: Vec<String> = validator
+            .iter_errors(&workflow)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(wrong.is_empty(), "{}: {wrong:#?}", path.display());
+    }
+}
+
+/// The version of an action stands beside its commit, and is the same wherever the commit is.
+#[test]
+fn a_pin_says_which_version_it_is() {
+    let mut versions: BTreeMap<String, String> = BTreeMap::new();
+    for (path, text) in workflows() {
+        for line in text
+            .lines()
+            .filter(|line| line.trim_start().trim_start_matches("- ").starts_with("uses:"))
+        {
+            let (action, version) = line.split_once(" # v").unwrap_or_else(|| {
+                panic!("{}: {line} does not say which version it is", path.display());
+            });
+            let action = action.trim().trim_start_matches("- ").to_owned();
+            let known = versions.entry(action).or_insert_with(|| version.to_owned());
+            assert_eq!(known, version, "{}: {line}", path.display());
         }
     }
+    assert!(versions.len() >= 4, "{versions:?}");
 }
 
 /// Jobs and outputs that a job refers to must be there: GitHub finds that out only when the workflow runs.
@@ -135,21 +145,41 @@ fn what_a_job_needs_is_there() {
                 );
             }
         }
-        for reference in text.split("needs.build.outputs.").skip(1) {
-            let output: String = reference
-                .chars()
-                .take_while(char::is_ascii_alphanumeric)
-                .collect();
-            let build = all
-                .iter()
-                .find(|(name, _)| name == "build")
-                .expect("outputs are of the job build");
-            assert!(
-                build.1["outputs"][output.as_str()].is_string(),
-                "build has no output {output}"
-            );
+        for (name, job) in &all {
+            let text = serde_yaml::to_string(job).expect("what was read can be written");
+            let at = format!("{} {name}", path.display());
+            for output in referred(&text, "needs.build.outputs.") {
+                let build = all.iter().find(|(name, _)| name == "build");
+                let (_, build) = build.expect("outputs are of the job build");
+                assert!(
+                    build["outputs"][output.as_str()].is_string(),
+                    "{at}: build has no output {output}"
+                );
+            }
+            for step in referred(&text, "steps.") {
+                let there = steps(job).iter().any(|known| known["id"].as_str() == Some(&step));
+                assert!(there, "{at}: there is no step {step}");
+            }
+            let keys = crate::matrix::keys();
+            for key in referred(&text, "matrix.") {
+                // `steps.matrix.outputs` has the word as well.
+                assert!(
+                    key == "outputs" || keys.contains(&key),
+                    "{at}: no job of a matrix has {key}: {keys:?}"
+                );
+            }
         }
     }
+}
+
+/// The names that follow `prefix` in expressions.
+fn referred(text: &str, prefix: &str) -> Vec<String> {
+    let name = |rest: &str| -> String {
+        rest.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+            .collect()
+    };
+    text.split(prefix).skip(1).map(name).collect()
 }
 
 #[test]

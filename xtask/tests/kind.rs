@@ -4,7 +4,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::PostParams;
@@ -67,13 +68,17 @@ impl Programs {
         fs::read_to_string(self.path("record")).unwrap_or_default()
     }
 
-    fn xtask(&self, arguments: &[&str]) -> (Option<i32>, String) {
+    fn command(&self, arguments: &[&str]) -> Command {
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new(XTASK);
         command
             .args(arguments)
             .env("PATH", format!("{}:{path}", self.0.path().display()));
-        finish(&mut command)
+        command
+    }
+
+    fn xtask(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        finish(&mut self.command(arguments))
     }
 }
 
@@ -166,6 +171,32 @@ fn an_old_kind_is_named_with_the_version_that_is_needed() {
 }
 
 #[test]
+fn a_version_that_the_machine_cannot_run_is_answered_with_one_that_it_can() {
+    let docker = "case $1 in info) echo 1 ;; *) echo 28.0.0 ;; esac";
+    let programs = Programs::new(docker, KIND);
+    let pattern = "forms::standalone-rpm";
+    let (code, text) = programs.xtask(&[
+        "e2e",
+        "--cluster",
+        "kind",
+        "--kube-version",
+        "v1.36",
+        "--scenario",
+        pattern,
+    ]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(
+        text.contains("refuses to run on it: use --kube-version v1.34"),
+        "{text}"
+    );
+    assert!(
+        !programs.record().contains("kind create"),
+        "{}",
+        programs.record()
+    );
+}
+
+#[test]
 fn each_failure_of_the_creation_has_its_own_message_and_leaves_nothing() {
     for (answer, expected) in [
         (
@@ -192,6 +223,45 @@ fn each_failure_of_the_creation_has_its_own_message_and_leaves_nothing() {
             programs.record()
         );
     }
+}
+
+#[test]
+fn a_run_that_is_interrupted_while_its_cluster_is_made_leaves_none() {
+    // As long as a node image takes to be pulled.
+    let slow = ": > \"$folder/clusters/$name\"; exec sleep 600";
+    let programs = Programs::new(DOCKER, &kind_with("\"create cluster\"", slow));
+    let mut command = programs.command(&["e2e", "--cluster", "kind", "--scenario", "forms::standalone-rpm"]);
+    let run = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command was just built");
+    let started = Instant::now();
+    while !programs.record().contains("kind create cluster") {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "{}",
+            programs.record()
+        );
+        std::thread::yield_now();
+    }
+    let interrupted = Command::new("kill")
+        .args(["-INT", &run.id().to_string()])
+        .status();
+    assert!(interrupted.expect("kill is part of every system").success());
+    let output = run.wait_with_output().expect("it ends");
+    assert_eq!(
+        output.status.code(),
+        Some(130),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let record = programs.record();
+    assert!(record.contains("kind delete cluster --name e2e-"), "{record}");
+    let left = fs::read_dir(programs.path("clusters"))
+        .expect("it is there")
+        .count();
+    assert_eq!(left, 0, "{record}");
 }
 
 #[test]
@@ -249,12 +319,12 @@ fn a_run_creates_loads_exports_and_deletes() {
         ];
         programs.xtask(&[&base[..], more].concat())
     };
-    let (code, text) = run(&["--kube-version", "v1.36.2", "--kind-config", "multi-node"]);
+    let (code, text) = run(&["--kube-version", "v1.36", "--kind-config", "multi-node"]);
     assert_eq!(code, Some(0), "{text}\n{}", programs.record());
     let record = programs.record();
     for expected in [
         "multi-node.yaml",
-        "--image kindest/node:v1.36.2",
+        "--image kindest/node:v1.36.4@sha256:",
         "kind load image-archive",
         "kind delete cluster --name e2e-",
     ] {

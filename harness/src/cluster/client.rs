@@ -3,8 +3,13 @@
 //! kube's client itself waits out 429, 503 and 504, as long as `Retry-After` says. What it hands back is a connection
 //! that could not be made or that broke. A request that never reached the server is sent again, whatever it is; one that
 //! may have reached it only if doing it twice is the same as doing it once. Watches restart by themselves (`crate::wait`).
+//!
+//! A server that stays away is given up once, not by every request anew: from then on requests fail at their first attempt,
+//! until one succeeds.
 
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Method, Request, Response, header};
@@ -34,10 +39,12 @@ pub fn connect(config: Config) -> Result<Client, kube::Error> {
     Ok(builder.build())
 }
 
-/// Sends again what can be sent again.
+/// Sends again what can be sent again. Clones are for one request each, and share what is known of the server.
 #[derive(Debug, Clone, Default)]
 struct Reconnect {
     attempts: u32,
+    /// Some request has been repeated in vain to its end, and none has succeeded since.
+    given_up: Arc<AtomicBool>,
 }
 
 impl<B> Policy<Request<Body>, Response<B>, BoxError> for Reconnect {
@@ -48,8 +55,17 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for Reconnect {
         request: &mut Request<Body>,
         result: &mut Result<Response<B>, BoxError>,
     ) -> Option<Sleep> {
-        let error = result.as_ref().err()?;
-        if self.attempts == RETRIES || !(never_sent(error.as_ref()) || is_repeatable(request)) {
+        let Err(error) = result else {
+            self.given_up.store(false, Ordering::Relaxed);
+            return None;
+        };
+        if !(never_sent(error.as_ref()) || is_repeatable(request)) {
+            return None;
+        }
+        if self.attempts == RETRIES {
+            self.given_up.store(true, Ordering::Relaxed);
+        }
+        if self.given_up.load(Ordering::Relaxed) {
             return None;
         }
         let delay = FIRST_DELAY
@@ -94,15 +110,17 @@ fn is_repeatable(request: &Request<Body>) -> bool {
         Method::GET => !request.headers().contains_key(header::UPGRADE),
         Method::DELETE => true,
         Method::PATCH => applies,
+        // A question that is asked with a body.
+        Method::POST => request.uri().path().ends_with("/selfsubjectaccessreviews"),
         _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
+    use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::Api;
     use kube::api::PostParams;
@@ -157,6 +175,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_stays_away_is_given_up_once() {
+        let request = || Request::get("http://x/").body(Body::empty()).expect("a request");
+        let broken = || Err::<Response<()>, BoxError>("the connection broke".into());
+        let mut first = Reconnect::default();
+        let mut second = first.clone();
+        first.attempts = RETRIES;
+        assert!(second.clone().retry(&mut request(), &mut broken()).is_some());
+        assert!(first.retry(&mut request(), &mut broken()).is_none());
+        assert!(
+            second.retry(&mut request(), &mut broken()).is_none(),
+            "it would wait in vain"
+        );
+        assert!(second.retry(&mut request(), &mut Ok(Response::new(()))).is_none());
+        assert!(
+            second.retry(&mut request(), &mut broken()).is_some(),
+            "the server is back"
+        );
+    }
+
+    #[tokio::test]
     async fn a_creation_that_may_have_arrived_is_not_repeated() {
         let (client, count) = server(1).await;
         let api = Api::<ConfigMap>::namespaced(client, "x");
@@ -166,6 +204,16 @@ mod tests {
             "{created:?}"
         );
         assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_question_about_permissions_is_repeated_although_it_is_a_creation() {
+        let (client, count) = server(1).await;
+        let api = Api::<SelfSubjectAccessReview>::all(client);
+        let review = SelfSubjectAccessReview::default();
+        // The script answers with another kind, which serde finds out.
+        let _ = api.create(&PostParams::default(), &review).await;
+        assert_eq!(count.load(Ordering::SeqCst), 2);
     }
 
     #[tokio::test]

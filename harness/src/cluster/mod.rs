@@ -5,6 +5,8 @@
 //! | [`embedded`] | the single-process Kubernetes of this project |
 //! | [`kubeconfig`] | any Kubernetes that a kubeconfig leads to |
 //! | [`kind`] | Kubernetes in containers, made for the run |
+//! | [`k3s`] | Kubernetes in one container, made for the run |
+//! | [`versions`] | which Kubernetes versions these two can be, and their images |
 //! | [`sweep`] | what a run that was killed left behind |
 //! | [`preflight`] | what a run needs to be allowed, asked before anything is touched |
 //! | [`survey`] | what a cluster that somebody else made has to offer |
@@ -13,15 +15,20 @@
 //!
 //! Every provider hands out a `kube::Client`; nothing above this module knows which provider it has.
 
+mod archive;
 pub mod client;
 pub mod embedded;
+pub mod k3s;
 pub mod kind;
 pub mod kubeconfig;
 pub mod port_forward;
 pub mod preflight;
+mod private_file;
 mod provenance;
+mod ready;
 pub mod survey;
 pub mod sweep;
+pub mod versions;
 
 use std::path::Path;
 
@@ -30,10 +37,12 @@ use kube::Client;
 use kube::config::{Kubeconfig, KubeconfigError};
 
 pub use embedded::{EmbeddedOptions, EmbeddedProvider};
+pub use k3s::{K3sError, K3sOptions, K3sProvider};
 pub use kind::{KindError, KindOptions, KindProvider};
 pub use kubeconfig::{ChosenContext, KubeconfigOptions, KubeconfigProvider};
 pub use port_forward::PortForward;
 pub use provenance::Provenance;
+pub use versions::KubeVersion;
 
 /// A Kubernetes cluster that trials run on.
 pub trait Cluster: Send + Sync {

@@ -10,6 +10,12 @@ use super::object::Object;
 /// Helm 4's name for itself in `metadata.managedFields`.
 const FIELD_MANAGER: &str = "helm";
 
+/// What every optimistic lock of the API server says (`registry.OptimisticLockErrorMsg`).
+const LOST_RACE: &str = "the object has been modified";
+
+/// How often a request that lost a race is sent. The API server itself has tried five times by then.
+const ATTEMPTS: u32 = 5;
+
 /// How to reach the API of an object in `namespace`.
 pub(super) fn api(client: &Client, namespace: &str, object: &Object) -> Api<DynamicObject> {
     if object.is_namespaced() {
@@ -23,10 +29,24 @@ pub(super) fn api(client: &Client, namespace: &str, object: &Object) -> Api<Dyna
 /// Creates the object, or changes it to what it says now.
 pub(super) async fn apply(client: &Client, namespace: &str, object: &Object) -> Result<(), ReleaseError> {
     let (api, params) = (api(client, namespace, object), PatchParams::apply(FIELD_MANAGER));
-    let patched = api
-        .patch(object.name(), &params, &Patch::Apply(&object.content))
-        .await;
+    let patch = Patch::Apply(&object.content);
+    let patched = settled(|| api.patch(object.name(), &params, &patch)).await;
     patched.map(drop).map_err(|source| error("apply", object, source))
+}
+
+/// Sends a request again that lost a race: the API server says that something was changed while it worked, the object
+/// itself by a controller or a quota by another request, and that nothing has been done. A conflict over who owns a field
+/// is no race, and comes back at once.
+pub(super) async fn settled<T, F: Future<Output = Result<T, kube::Error>>>(
+    request: impl Fn() -> F,
+) -> Result<T, kube::Error> {
+    for _ in 1..ATTEMPTS {
+        match request().await {
+            Err(kube::Error::Api(status)) if status.code == 409 && status.message.contains(LOST_RACE) => {}
+            other => return other,
+        }
+    }
+    request().await
 }
 
 /// Deletes the object and what it owns. That it is gone already is success.
@@ -65,5 +85,42 @@ pub(super) fn error(verb: &'static str, object: &Object, source: kube::Error) ->
         kind,
         name,
         source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// How often a request was sent that is answered with this conflict `times` times, and whether it succeeded.
+    async fn sent(message: &str, times: u32) -> (u32, bool) {
+        let count = AtomicU32::new(0);
+        let answered = settled(|| {
+            let number = count.fetch_add(1, Ordering::Relaxed);
+            let status = kube::core::Status {
+                code: 409,
+                message: message.to_owned(),
+                ..Default::default()
+            };
+            std::future::ready(if number < times {
+                Err(kube::Error::Api(Box::new(status)))
+            } else {
+                Ok(())
+            })
+        });
+        let succeeded = answered.await.is_ok();
+        (count.into_inner(), succeeded)
+    }
+
+    #[tokio::test]
+    async fn a_lost_race_is_run_again_and_a_conflict_over_a_field_is_not() {
+        let race = "Operation cannot be fulfilled on resourcequotas \"q\": the object has been modified; please apply \
+                    your changes to the latest version and try again";
+        assert_eq!(sent(race, 2).await, (3, true));
+        assert_eq!(sent(race, 100).await, (ATTEMPTS, false));
+        let field = "Apply failed with 1 conflict: conflict with \"hpa\" using apps/v1: .spec.replicas";
+        assert_eq!(sent(field, 100).await, (1, false));
     }
 }

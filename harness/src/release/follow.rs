@@ -8,14 +8,14 @@ use std::time::Duration;
 use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Release;
 use crate::timeline::{Kind, Timeline};
-use crate::wait::conditions;
+use crate::wait::{self, conditions};
 
 /// How many lines of a hook are remembered: more than any of the chart's hooks prints, and not without bound.
 const REMEMBERED_LINES: usize = 2_000;
@@ -116,8 +116,7 @@ async fn follow_pods(
 ) {
     let mut followed: BTreeSet<(String, String, i32)> = BTreeSet::new();
     let mut logs = JoinSet::new();
-    let mut events = watcher::watcher(pods.clone(), selection)
-        .default_backoff()
+    let mut events = wait::watch(pods.clone(), selection)
         .take_until(ended.cancelled())
         .boxed();
     while let Some(event) = events.next().await {

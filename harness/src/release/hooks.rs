@@ -24,7 +24,8 @@ pub(super) async fn run(
         remove_earlier(release, hook).await?;
     }
     let api = apply::api(&release.client, &release.namespace, &hook.object);
-    let created = api.create(&PostParams::default(), &hook.object.content).await;
+    let params = PostParams::default();
+    let created = apply::settled(|| api.create(&params, &hook.object.content)).await;
     created.map_err(|source| apply::error("create", &hook.object, source))?;
 
     let follower = follow::Follower::start(release, hook.object.kind(), hook.object.name());

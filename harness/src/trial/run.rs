@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::context::Context;
 use super::environment::{Environment, Turn};
@@ -20,22 +21,58 @@ use crate::secret::Redactor;
 use crate::timeline::{Kind, Timeline};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use kube::client::UpgradeConnectionError;
 
 /// What a scenario is to this module: something to do with a context.
 pub type Body = for<'a> fn(&'a mut Context) -> BoxFuture<'a, anyhow::Result<()>>;
 
-/// Runs one trial to its end, whatever that is, and tells the environment's listeners of it.
+/// Runs one trial to its end, whatever that is, and tells the environment's listeners of it. One that an absence of the API
+/// server has spoilt is begun anew, once, when the server is back: nothing was learnt of the deployment.
 pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialReport {
     let name = id.to_string();
     let turn = environment.turns.take().await;
     environment
         .events
         .send(Event::TrialStarted { trial: name.clone() });
+    // On the heap, as there may be two.
+    let (mut report, absence) = Box::pin(attempt(id, environment, turn, body)).await;
+    if let (Outcome::Broken { reason }, Some(_)) = (&report.outcome, absence)
+        // What is kept is in the way.
+        && !environment.keep
+        && environment.client.apiserver_version().await.is_ok()
+    {
+        let text = format!(
+            "{name} is begun anew: {}",
+            reason.lines().next().unwrap_or_default()
+        );
+        environment.events.send(Event::Note { text });
+        // What the spoilt attempt left stays beside that of the next. Without evidence there is nothing to move.
+        let evidence = environment.evidence.join(id.folder());
+        let _ = std::fs::rename(
+            &evidence,
+            environment.evidence.join(format!("{}-spoilt", id.folder())),
+        );
+        let turn = environment.turns.take().await;
+        (report, _) = Box::pin(attempt(id, environment, turn, body)).await;
+    }
+    environment.events.send(Event::TrialFinished {
+        report: Box::new(report.clone()),
+    });
+    report
+}
+
+/// Runs the trial in a namespace of its own. Also says for how long the API server was away meanwhile, if it was.
+async fn attempt(
+    id: &TrialId,
+    environment: &Environment,
+    turn: Turn,
+    body: Body,
+) -> (TrialReport, Option<Duration>) {
     let timeline = Timeline::default();
     let mut report = blank_report(id);
     let started = jiff::Timestamp::now();
     let namespace = id.namespace(&environment.placement.namespace_prefix, &environment.run);
-    match namespace::create(environment, &namespace, &name).await {
+    match namespace::create(environment, &namespace, &id.to_string()).await {
         Err(error) => {
             let reason = format_error(&error.into());
             report.outcome = Outcome::Broken { reason };
@@ -44,10 +81,7 @@ pub async fn run(id: &TrialId, environment: &Environment, body: Body) -> TrialRe
     }
     report.duration_ms = timeline.elapsed_ms();
     report.record.started = Some(started);
-    environment.events.send(Event::TrialFinished {
-        report: Box::new(report.clone()),
-    });
-    report
+    (report, timeline.patience().absence())
 }
 
 /// A report for a trial that does not run here, with the reason.
@@ -145,6 +179,14 @@ fn outcome(context: &Context, error: &anyhow::Error, evidence: &diagnostics::Evi
             reason: format!("{fault}: {message}"),
         };
     }
+    if let Some(absence) = context.timeline().patience().absence() {
+        return Outcome::Broken {
+            reason: format!(
+                "the API server was away for {:.0} s, and what was seen in that time proves nothing: {message}",
+                absence.as_secs_f64().ceil()
+            ),
+        };
+    }
     let cause = diagnostics::triage(evidence).map(|cause| context.redact(&cause));
     Outcome::Failed { cause, message }
 }
@@ -194,10 +236,12 @@ pub fn format_error(error: &anyhow::Error) -> String {
     text
 }
 
-/// A cause of this type, also where it stands in a box: to the standard library that is another type.
+/// A cause of this type, also where it stands in a box, which to the standard library is another type, or in an I/O error,
+/// which leaves out what it wraps when it is asked for its source.
 fn find<'a, E: Error + 'static>(cause: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let boxed = || cause.downcast_ref::<Box<E>>().map(Box::as_ref);
-    cause.downcast_ref().or_else(boxed)
+    let wrapped = || cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref();
+    cause.downcast_ref().or_else(boxed).or_else(wrapped)
 }
 
 /// Whether the API server itself could not be asked, rather than having said something about what it was asked.
@@ -210,8 +254,18 @@ fn environment_fault(error: &anyhow::Error) -> Option<&'static str> {
         return Some("helm could not be run");
     }
     error.chain().find_map(|cause| match find::<kube::Error>(cause)? {
-        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::Auth(_) => {
-            Some("the connection to the cluster failed")
+        kube::Error::Service(_)
+        | kube::Error::HyperError(_)
+        | kube::Error::Auth(_)
+        | kube::Error::ReadEvents(_) => Some("the connection to the cluster failed"),
+        // A port-forward or an exec; 500 is the kubelet's, about the pod.
+        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) => {
+            match status.as_u16() {
+                401 | 403 => Some("the user is not allowed to do this"),
+                429 => Some("the cluster is overloaded"),
+                502..=504 => Some("the API server is not available"),
+                _ => None,
+            }
         }
         kube::Error::Api(status) => match status.code {
             401 => Some("the cluster no longer knows the user"),
@@ -254,6 +308,7 @@ mod tests {
 
     use super::*;
     use crate::release::ReleaseError;
+    use crate::wait::WaitError;
 
     #[test]
     fn an_error_chain_is_told_once() {
@@ -291,6 +346,16 @@ mod tests {
         assert!(environment_fault(&plain).is_some());
         let boxed = TrialError::api("list pods", unreachable());
         assert!(environment_fault(&boxed.into()).is_some());
+        // As a port-forward hands it on, and as a watch does.
+        let dialled = std::io::Error::other(unreachable());
+        let dialled = crate::valkey::ConnectError::Dial(dialled);
+        let (pod, source) = ("vk-0".to_owned(), dialled);
+        assert!(environment_fault(&TrialError::Connect { pod, source }.into()).is_some());
+        let watched = |source| WaitError::Watch {
+            subject: "pods".to_owned(),
+            source: Box::new(kube::runtime::watcher::Error::InitialListFailed(source)),
+        };
+        assert!(environment_fault(&TrialError::from(watched(unreachable())).into()).is_some());
         let missing = ReleaseError::Chart(Box::new(ChartError::Missing));
         assert!(environment_fault(&TrialError::from(missing).into()).is_some());
     }

@@ -1,33 +1,57 @@
 //! How long a wait waits depends on what the cluster shows. While it pulls an image, makes a volume, sets a pod up or
-//! restarts a container, the clock of a deadline stands still, within reason: a slow registry is no fault of the
-//! deployment, and a short deadline shall not make it one.
+//! restarts a container, and while its API server is away, the clock of a deadline stands still, within reason: a slow
+//! registry is no fault of the deployment, and a short deadline shall not make it one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::conditions::{container_statuses, is_terminating};
-use super::{conditions, doom};
+use super::{conditions, doom, watch};
 
 /// How much longer a wait may become. A published image of 200 MB takes minutes on a slow line; what takes longer is a
 /// matter for a person.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// When the cluster was busy with one namespace. Clones share it.
+/// How much of one absence of the API server is waited for: more than any restart takes. One that stays away is for a
+/// person, and soon.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(60);
+
+/// How often the API server is asked whether it is there: its smallest question.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// When a server that has not answered counts as away. What is shorter is bridged by whoever asks.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// When the cluster was busy with one namespace, or away. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Patience(Arc<Mutex<Vec<Busy>>>);
+pub struct Patience(Arc<Mutex<Times>>);
+
+#[derive(Debug, Default)]
+struct Times {
+    busy: Vec<Busy>,
+    absences: Vec<Busy>,
+}
 
 /// A time during which there was nothing to do but wait.
 #[derive(Debug, Clone)]
 struct Busy {
     since: Instant,
     until: Option<Instant>,
+}
+
+impl Busy {
+    /// How much of it was after `start`, as known at `now`.
+    fn after(&self, start: Instant, now: Instant) -> Duration {
+        let until = self.until.unwrap_or(now);
+        until.saturating_duration_since(self.since.max(start))
+    }
 }
 
 impl Patience {
@@ -37,53 +61,79 @@ impl Patience {
     }
 
     fn excused_at(&self, start: Instant, now: Instant) -> Duration {
-        let times = self.0.lock().expect("no code panics while it holds the times");
-        let excused: Duration = times
-            .iter()
-            .map(|busy| {
-                busy.until
-                    .unwrap_or(now)
-                    .saturating_duration_since(busy.since.max(start))
-            })
+        let times = self.lock();
+        let busy: Duration = times.busy.iter().map(|busy| busy.after(start, now)).sum();
+        let absences = times.absences.iter();
+        let absent: Duration = absences
+            .map(|absence| absence.after(start, now).min(LONGEST_ABSENCE))
             .sum();
-        excused.min(LONGEST)
+        (busy + absent).min(LONGEST)
+    }
+
+    /// For how long the API server was away while the namespace was followed, if it was.
+    pub fn absence(&self) -> Option<Duration> {
+        let (times, now) = (self.lock(), Instant::now());
+        let total: Duration = times
+            .absences
+            .iter()
+            .map(|absence| absence.after(absence.since, now))
+            .sum();
+        (!total.is_zero()).then_some(total)
     }
 
     /// Notes whether the cluster is busy from `now` on.
     fn note(&self, busy: bool, now: Instant) {
-        let mut times = self.0.lock().expect("no code panics while it holds the times");
-        let open = times.last_mut().filter(|last| last.until.is_none());
-        match (open, busy) {
-            (Some(last), false) => last.until = Some(now),
-            (None, true) => times.push(Busy {
-                since: now,
-                until: None,
-            }),
-            (Some(_), true) | (None, false) => {}
+        note(&mut self.lock().busy, busy, now);
+    }
+
+    /// Notes whether the API server is away from `now` on.
+    fn note_absence(&self, away: bool, now: Instant) {
+        note(&mut self.lock().absences, away, now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Times> {
+        self.0.lock().expect("no code panics while it holds the times")
+    }
+
+    /// Asks the API server again and again whether it is there, until this is dropped.
+    async fn listen(&self, client: &Client, tell: &impl Fn(&str)) {
+        let mut ticker = tokio::time::interval(HEARTBEAT);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticker.tick().await;
+            let asked = Instant::now();
+            if answers(client).await {
+                continue;
+            }
+            self.note_absence(true, asked);
+            tell("the API server is away");
+            while !answers(client).await {
+                ticker.tick().await;
+            }
+            self.note_absence(false, Instant::now());
+            tell("the API server is back");
         }
     }
 
     /// Follows what the cluster does for `namespace`, until it is dropped. `tell` hears of every change.
     pub async fn follow(self, client: Client, namespace: String, tell: impl Fn(&str)) {
-        let config = watcher::Config::default;
-        let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
-        let claims = Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace);
-        let events = Api::<Event>::namespaced(client, &namespace);
+        tokio::select! {
+            () = self.listen(&client, &tell) => {}
+            () = self.look(&client, &namespace, &tell) => {}
+        }
+    }
+
+    async fn look(&self, client: &Client, namespace: &str, tell: &impl Fn(&str)) {
+        let all = watcher::Config::default;
+        let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+        let claims = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace);
+        let events = Api::<Event>::namespaced(client.clone(), namespace);
         let mut changes = stream::select(
             stream::select(
-                watcher::watcher(pods, config())
-                    .default_backoff()
-                    .filter_map(pod_change)
-                    .boxed(),
-                watcher::watcher(claims, config())
-                    .default_backoff()
-                    .filter_map(claim_change)
-                    .boxed(),
+                watch(pods, all()).filter_map(pod_change).boxed(),
+                watch(claims, all()).filter_map(claim_change).boxed(),
             ),
-            watcher::watcher(events, config())
-                .default_backoff()
-                .filter_map(event_change)
-                .boxed(),
+            watch(events, all()).filter_map(event_change).boxed(),
         );
         let mut seen = Seen::default();
         let mut before = None;
@@ -97,6 +147,25 @@ impl Patience {
             }
         }
     }
+}
+
+/// Begins or ends the last of `times`.
+fn note(times: &mut Vec<Busy>, on: bool, now: Instant) {
+    let open = times.last_mut().filter(|last| last.until.is_none());
+    match (open, on) {
+        (Some(last), false) => last.until = Some(now),
+        (None, true) => times.push(Busy {
+            since: now,
+            until: None,
+        }),
+        (Some(_), true) | (None, false) => {}
+    }
+}
+
+/// Whether the API server answers soon. What it answers does not matter.
+async fn answers(client: &Client) -> bool {
+    let asked = tokio::time::timeout(SILENCE, client.apiserver_version()).await;
+    matches!(asked, Ok(Ok(_) | Err(kube::Error::Api(_))))
 }
 
 /// What is known of a namespace.
@@ -347,5 +416,21 @@ mod tests {
         patience.note(true, at(80));
         assert_eq!(excused(90), 15);
         assert_eq!(excused(10_000), LONGEST.as_secs());
+    }
+
+    #[test]
+    fn an_absence_is_told_apart_and_excused_as_far_as_a_restart_takes() {
+        let (patience, origin) = (Patience::default(), Instant::now());
+        let at = |seconds: u64| origin + Duration::from_secs(seconds);
+        let excused = |now: u64| patience.excused_at(at(0), at(now)).as_secs();
+        patience.note(true, at(10));
+        patience.note(false, at(15));
+        assert_eq!(patience.absence(), None);
+        patience.note_absence(true, at(15));
+        assert_eq!(excused(20), 10);
+        assert_eq!(excused(500), 5 + LONGEST_ABSENCE.as_secs());
+        patience.note_absence(false, at(25));
+        assert_eq!(excused(500), 15);
+        assert_eq!(patience.absence(), Some(Duration::from_secs(10)));
     }
 }

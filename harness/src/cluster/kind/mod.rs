@@ -1,7 +1,6 @@
 //! The kind provider: a cluster in containers, made for the run and gone with it. `kind` and `docker` do the work; each of
 //! their failures is told apart ([`KindError`]).
 
-mod ready;
 mod tool;
 
 use std::path::{Path, PathBuf};
@@ -11,24 +10,23 @@ use futures::future::BoxFuture;
 use kube::Client;
 use kube::config::Kubeconfig;
 
+use super::archive::Archive;
 use super::survey::Survey;
-use super::{Capabilities, ChosenContext, Cluster, ClusterError, Kept, Provenance};
+use super::versions::KubeVersion;
+use super::{Capabilities, ChosenContext, Cluster, ClusterError, Kept, Provenance, private_file, ready};
 use crate::images;
 
 pub use tool::{KindError, Tools};
 
 const PROVIDER: &str = "kind";
 
-/// Where the published node images are.
-const NODE_REPOSITORY: &str = "kindest/node";
-
 /// How to have a kind cluster.
 #[derive(Debug, Clone)]
 pub struct KindOptions {
     /// Its configuration; see `kind-config/`.
     pub config: PathBuf,
-    /// The tag of the node image, such as `v1.36.2`; `None` takes the one that kind itself comes with.
-    pub kube_version: Option<String>,
+    /// The version, which picks the node image; `None` takes the one that kind itself comes with.
+    pub kube_version: Option<KubeVersion>,
     /// A cluster that is there already, used and left.
     pub reuse: Option<String>,
     /// The programs.
@@ -63,6 +61,9 @@ impl KindProvider {
     ) -> Result<Self, ClusterError> {
         let tools = options.tools.clone();
         tools.check().await.map_err(failed)?;
+        if let Some(version) = &options.kube_version {
+            tools.check_version(version).await.map_err(failed)?;
+        }
         let name = options.reuse.clone().unwrap_or_else(|| run.to_owned());
         let known = tools.clusters().await.map_err(failed)?;
         match (known.contains(&name), &options.reuse) {
@@ -72,37 +73,39 @@ impl KindProvider {
         }
         let file = folder.join(format!("{name}.kubeconfig"));
         let borrowed = options.reuse.is_some();
+        // Whoever gives up from here on, by an error or because the run was interrupted, leaves no cluster.
+        let net = (!borrowed).then(|| tools.net(&name, &file));
         let started = async {
             if borrowed {
                 let text = tools
                     .run("kind", &["get", "kubeconfig", "--name", &name])
                     .await
                     .map_err(failed)?;
-                write_private(&file, &text).map_err(failed)?;
+                private_file::write(&file, &text).map_err(|source| {
+                    failed(KindError::File {
+                        path: file.clone(),
+                        source,
+                    })
+                })?;
             } else {
                 create(&options, &name, &file).await.map_err(failed)?;
             }
             Self::prepare(&tools, &name, &file, store, images).await
         };
-        match started.await {
-            Ok((kubeconfig, client, survey, provenance)) => Ok(Self {
-                capabilities: survey.capabilities(provenance.images.iter().all(|image| !image.stand_in)),
-                name,
-                borrowed,
-                tools,
-                kubeconfig_file: file,
-                kubeconfig,
-                client,
-                provenance,
-            }),
-            Err(error) => {
-                if !borrowed {
-                    // What went wrong is worth more than that the rest could not be removed.
-                    let _ = delete(&tools, &name, &file).await;
-                }
-                Err(error)
-            }
+        let (kubeconfig, client, survey, provenance) = started.await?;
+        if let Some(net) = net {
+            net.discard();
         }
+        Ok(Self {
+            capabilities: survey.capabilities(provenance.images.iter().all(|image| !image.stand_in)),
+            name,
+            borrowed,
+            tools,
+            kubeconfig_file: file,
+            kubeconfig,
+            client,
+            provenance,
+        })
     }
 
     async fn prepare(
@@ -137,10 +140,7 @@ impl KindProvider {
 
 /// `kind create cluster`, with a kubeconfig of its own.
 async fn create(options: &KindOptions, name: &str, file: &Path) -> Result<(), KindError> {
-    let image = options
-        .kube_version
-        .as_ref()
-        .map(|version| format!("{NODE_REPOSITORY}:{version}"));
+    let image = options.kube_version.as_ref().map(KubeVersion::node_image);
     let (config, file) = (text(&options.config)?, text(file)?);
     let mut arguments = vec![
         "create",
@@ -167,25 +167,11 @@ async fn load(
     store: &ImageStore,
     images: &[images::Provenance],
 ) -> Result<(), ClusterError> {
-    let io = |source| {
-        failed(KindError::File {
-            path: std::env::temp_dir(),
-            source,
-        })
-    };
-    let folder = tempfile::tempdir().map_err(io)?;
-    let archive = folder.path().join("images.tar");
-    let (store, path) = (store.clone(), archive.clone());
-    let references: Vec<String> = images.iter().map(|image| image.reference.clone()).collect();
-    let exported = tokio::task::spawn_blocking(move || {
-        let references: Vec<&str> = references.iter().map(String::as_str).collect();
-        store.export_archive(&references, path)
-    });
-    let exported = exported.await.expect("writing an archive does not panic");
-    exported.map_err(|source| ClusterError::Images(source.into()))?;
-    let archive = text(&archive).map_err(failed)?;
+    let archive = Archive::of(store, images).await?;
+    let path = archive.path();
+    let path = text(&path).map_err(failed)?;
     tools
-        .run("kind", &["load", "image-archive", archive, "--name", name])
+        .run("kind", &["load", "image-archive", path, "--name", name])
         .await
         .map(drop)
         .map_err(failed)
@@ -206,23 +192,6 @@ async fn delete(tools: &Tools, name: &str, file: &Path) -> Result<(), KindError>
         }),
         _ => Ok(()),
     }
-}
-
-fn write_private(file: &Path, content: &str) -> Result<(), KindError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let opened = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(file);
-    opened
-        .and_then(|mut file| file.write_all(content.as_bytes()))
-        .map_err(|source| KindError::File {
-            path: file.to_owned(),
-            source,
-        })
 }
 
 /// A path as an argument.

@@ -5,6 +5,8 @@ use std::process::{Output, Stdio};
 
 use tokio::process::Command;
 
+use crate::cluster::versions::{KubeVersion, NEEDS_CGROUP_V2};
+
 /// The oldest `kind` that this provider is written for: it loads OCI archives and knows containerd 2.
 const OLDEST: (u32, u32) = (0, 24);
 
@@ -30,6 +32,15 @@ pub enum KindError {
     TooOld {
         /// What it says of itself.
         found: String,
+    },
+    /// The machine is too old for the version.
+    #[error(
+        "this machine has cgroup v1, and the kubelet of Kubernetes {version} refuses to run on it: use --kube-version \
+         v1.{}, or boot with systemd.unified_cgroup_hierarchy=1", NEEDS_CGROUP_V2 - 1
+    )]
+    CgroupV1 {
+        /// What was asked for.
+        version: KubeVersion,
     },
     /// The disk of the engine is full.
     #[error("the disk is full: `docker system df` says with what, `docker system prune` frees it: {said}")]
@@ -132,6 +143,20 @@ impl Tools {
         Ok(version)
     }
 
+    /// Checks that the engine's machine can run `version`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn check_version(&self, version: &KubeVersion) -> Result<(), KindError> {
+        let cgroup = self.run("docker", &["info", "--format", "{{.CgroupVersion}}"]);
+        if version.needs_cgroup_v2() && cgroup.await?.trim() == "1" {
+            return Err(KindError::CgroupV1 {
+                version: version.clone(),
+            });
+        }
+        Ok(())
+    }
+
     /// The names of the clusters that there are.
     ///
     /// # Errors
@@ -158,11 +183,23 @@ impl Tools {
         Err(meaning(program, arguments, &output))
     }
 
+    /// Removes the cluster `name`, and its kubeconfig, unless it is told not to.
+    pub(super) fn net(&self, name: &str, kubeconfig: &Path) -> Net {
+        Net {
+            kind: self.program("kind"),
+            name: name.to_owned(),
+            kubeconfig: kubeconfig.to_owned(),
+            armed: true,
+        }
+    }
+
+    fn program(&self, program: &'static str) -> PathBuf {
+        let own = self.path.as_ref().map(|folder| folder.join(program));
+        own.unwrap_or_else(|| program.into())
+    }
+
     async fn output(&self, program: &'static str, arguments: &[&str]) -> Result<Output, KindError> {
-        let mut command = match self.path.as_ref().map(|folder| folder.join(program)) {
-            Some(own) => Command::new(own),
-            None => Command::new(program),
-        };
+        let mut command = Command::new(self.program(program));
         // The program ends with a run that is interrupted.
         command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
         command.output().await.map_err(|source| match source.kind() {
@@ -172,6 +209,36 @@ impl Tools {
                 source,
             },
         })
+    }
+}
+
+/// Removes a cluster when it is dropped, in whatever state its creation was given up: `kind create` removes what it made
+/// when it fails, and not when it is killed.
+#[derive(Debug)]
+pub(super) struct Net {
+    kind: PathBuf,
+    name: String,
+    kubeconfig: PathBuf,
+    armed: bool,
+}
+
+impl Net {
+    /// The cluster has somebody else who removes it.
+    pub(super) fn discard(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        // What went wrong is worth more than that the rest could not be removed; `sweep` finds that.
+        let mut delete = std::process::Command::new(&self.kind);
+        delete.args(["delete", "cluster", "--name", &self.name, "--kubeconfig"]);
+        let _ = delete.arg(&self.kubeconfig).stdin(Stdio::null()).output();
+        let _ = std::fs::remove_file(&self.kubeconfig);
     }
 }
 

@@ -9,7 +9,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 
-use crate::cluster::survey;
+use super::survey;
 use crate::wait::{self, Expectation, Verdict, WaitError};
 
 /// How long each of these may take: images of the node come with it, and nothing is pulled.

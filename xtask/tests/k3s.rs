@@ -1,0 +1,300 @@
+//! The k3s provider with a scripted container engine on a socket of its own. The script keeps a record of what it was asked;
+//! the Kubernetes in its "container" is an embedded one, so that a run is a run.
+
+mod engine;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use engine::{Engine, Script};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::PostParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+
+const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
+
+#[track_caller]
+fn finish(command: &mut Command) -> (Option<i32>, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("the command was just built");
+    let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (status.code(), text.concat())
+}
+
+/// A run on k3s with the engine at `docker_host`, and how long it took.
+fn e2e(docker_host: &str, more: &[&str]) -> (Option<i32>, String, Duration) {
+    let mut command = Command::new(XTASK);
+    command.args(["e2e", "--cluster", "k3s", "--image-source", "stand-in"]);
+    command.args(["--scenario", "forms::standalone-rpm"]).args(more);
+    let started = Instant::now();
+    let (code, text) = finish(command.env("DOCKER_HOST", docker_host));
+    (code, text, started.elapsed())
+}
+
+#[test]
+fn an_engine_that_is_not_there_is_told_of_within_seconds() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let socket = format!("unix://{}", folder.path().join("docker.sock").display());
+    for docker_host in [socket.as_str(), "tcp://127.0.0.1:1"] {
+        let (code, text, took) = e2e(docker_host, &[]);
+        assert_eq!(code, Some(3), "{text}");
+        assert!(
+            text.contains("no Docker engine answers (is it installed and running"),
+            "{text}"
+        );
+        assert!(took < Duration::from_secs(8), "{took:?}");
+    }
+}
+
+#[test]
+fn each_failure_has_its_own_message_and_leaves_no_container() {
+    let cases = [
+        (
+            Script {
+                pull: Err(
+                    "Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host",
+                ),
+                ..Script::default()
+            },
+            "the image rancher/k3s:v1.36.4-k3s1 is not there and cannot be pulled: ",
+        ),
+        (
+            Script {
+                pull: Err("write /var/lib/docker/tmp: no space left on device"),
+                ..Script::default()
+            },
+            "the disk is full",
+        ),
+        (
+            Script {
+                cgroup: "1",
+                ..Script::default()
+            },
+            "refuses to run on it: start with --kube-version v1.34",
+        ),
+        (
+            Script {
+                running: false,
+                ..Script::default()
+            },
+            "it has ended; its last words were:\nlevel=fatal msg=\"no memory cgroup\"",
+        ),
+    ];
+    for (script, expected) in cases {
+        let engine = Engine::start(script);
+        let (code, text, took) = e2e(&engine.docker_host(), &[]);
+        assert_eq!(code, Some(3), "{text}");
+        assert!(text.contains(expected), "{expected:?} is missing: {text}");
+        assert!(took < Duration::from_secs(60), "{took:?}");
+        assert!(!engine.has_container(), "{:#?}", engine.asked());
+    }
+}
+
+#[test]
+fn a_run_that_is_interrupted_while_its_container_is_made_leaves_none() {
+    let engine = Engine::start(Script {
+        copies: false,
+        ..Script::default()
+    });
+    let mut command = Command::new(XTASK);
+    command.args(["e2e", "--cluster", "k3s", "--image-source", "stand-in"]);
+    command.args(["--scenario", "forms::standalone-rpm"]);
+    command.env("DOCKER_HOST", engine.docker_host());
+    let mut run = command.spawn().expect("the command was just built");
+    let started = Instant::now();
+    while !engine.asked().iter().any(|what| what.starts_with("PUT")) {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "{:#?}",
+            engine.asked()
+        );
+        std::thread::yield_now();
+    }
+    assert!(engine.has_container());
+    let interrupted = Command::new("kill")
+        .args(["-INT", &run.id().to_string()])
+        .status();
+    assert!(interrupted.expect("kill is part of every system").success());
+    let ended = run.wait().expect("it is our child");
+    assert_eq!(ended.code(), Some(130), "{:#?}", engine.asked());
+    assert!(!engine.has_container(), "{:#?}", engine.asked());
+}
+
+#[test]
+fn the_version_picks_the_image() {
+    for (version, image) in [
+        ("v1.35", "rancher/k3s:v1.35.8-k3s1"),
+        ("v1.33.2", "rancher/k3s:v1.33.2-k3s1"),
+    ] {
+        let script = Script {
+            pull: Err("manifest unknown"),
+            ..Script::default()
+        };
+        let engine = Engine::start(script);
+        let (code, text, _) = e2e(&engine.docker_host(), &["--kube-version", version]);
+        assert_eq!(code, Some(3), "{text}");
+        assert!(text.contains(image), "{image} is missing: {text}");
+    }
+    let (code, text, _) = e2e("tcp://127.0.0.1:1", &["--kube-version", "v1.20"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("known are v1.34, v1.35, v1.36, v1.37"), "{text}");
+}
+
+#[test]
+fn a_sweep_removes_old_runs_containers_and_leaves_young_ones() {
+    let engine = Engine::start(Script {
+        left: &["e2e-20200101-000000-00001", "e2e-29990101-000000-00002"],
+        ..Script::default()
+    });
+    let mut command = Command::new(XTASK);
+    let (code, text) = finish(
+        command
+            .args(["sweep", "--cluster", "k3s"])
+            .env("DOCKER_HOST", engine.docker_host()),
+    );
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("k3s container e2e-20200101-000000-00001"), "{text}");
+    assert!(text.contains("2 found, 1 removed, 1 too young"), "{text}");
+    let removed: Vec<String> = engine
+        .asked()
+        .into_iter()
+        .filter(|what| what.starts_with("DELETE"))
+        .collect();
+    assert!(
+        removed.len() == 1 && removed[0].contains("/containers/e2e-20200101-000000-00001"),
+        "{removed:?}"
+    );
+}
+
+#[test]
+fn a_run_starts_imports_runs_and_removes() {
+    let cluster = Cluster::up("k3s-test");
+    cluster.serve_names();
+    let engine = Engine::start(Script {
+        kubeconfig: fs::read_to_string(&cluster.kubeconfig).expect("cluster up wrote it"),
+        api_port: cluster.port(),
+        ..Script::default()
+    });
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let report = folder.path().to_str().expect("a readable path");
+    let (code, text, _) = e2e(&engine.docker_host(), &["--report", report]);
+    assert_eq!(code, Some(0), "{text}\n{:#?}", engine.asked());
+    let told = "rancher/k3s:v1.36.4-k3s1 is pulled now";
+    assert!(text.contains(told), "{told:?} is missing: {text}");
+    let asked = engine.asked();
+    let order = [
+        "POST /images/create",
+        "POST /containers/create",
+        "PUT /containers/",
+        "start",
+        "cat /etc/rancher/k3s/k3s.yaml",
+        "--namespace k8s.io images import /valkey-e2e/images.tar",
+        "DELETE /containers/",
+    ];
+    let mut rest = asked.iter();
+    for step in order {
+        assert!(
+            rest.any(|what| what.contains(step)),
+            "{step:?} is missing or late: {asked:#?}"
+        );
+    }
+    // Within a container of the engine, this machine's loopback is not the engine's.
+    let published = if Path::new("/.dockerenv").exists() {
+        "\"PublishAllPorts\":true"
+    } else {
+        "\"HostIp\":\"127.0.0.1\""
+    };
+    for expected in [
+        "\"Privileged\":true",
+        published,
+        "valkey-e2e/run",
+        "--disable=traefik",
+    ] {
+        assert!(
+            asked.iter().any(|what| what.contains(expected)),
+            "{expected:?} is missing: {asked:#?}"
+        );
+    }
+    assert!(!engine.has_container());
+
+    // A run that fails leaves the cluster's log: its pods may run on no node.
+    let (code, text, _) = e2e(
+        &engine.docker_host(),
+        &["--report", report, "--node-selector", "pool=none"],
+    );
+    assert_eq!(code, Some(1), "{text}");
+    let log = fs::read_to_string(Path::new(report).join("k3s.log")).expect("it was saved");
+    assert!(log.contains("no memory cgroup"), "{log}");
+    assert!(!engine.has_container());
+
+    // A run that keeps its cluster says how to get rid of it.
+    let (code, text, _) = e2e(&engine.docker_host(), &["--report", report, "--keep"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(engine.has_container());
+    assert!(text.contains("docker rm --force --volumes e2e-"), "{text}");
+}
+
+/// An embedded cluster in the place of k3s', gone with the test.
+struct Cluster {
+    name: String,
+    kubeconfig: String,
+}
+
+impl Cluster {
+    fn up(purpose: &str) -> Self {
+        let name = format!("{purpose}-{}", std::process::id());
+        let (code, text) = finish(Command::new(XTASK).args(["cluster", "up", "--name", &name]));
+        assert_eq!(code, Some(0), "{text}");
+        let kubeconfig = text.lines().find(|line| line.ends_with("/kubeconfig"));
+        let kubeconfig = kubeconfig.expect("cluster up prints it").to_owned();
+        Self { name, kubeconfig }
+    }
+
+    fn read(&self) -> Kubeconfig {
+        Kubeconfig::read_from(&self.kubeconfig).expect("cluster up wrote it")
+    }
+
+    fn port(&self) -> u16 {
+        let kubeconfig = self.read();
+        let server = kubeconfig.clusters[0]
+            .cluster
+            .as_ref()
+            .and_then(|cluster| cluster.server.clone());
+        let port = server.and_then(|server| server.rsplit(':').next()?.parse().ok());
+        port.expect("the API server has a port")
+    }
+
+    /// Says that there is a DNS server where k3s has its own: the embedded cluster's is no pod.
+    fn serve_names(&self) {
+        let slice: EndpointSlice = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "kube-dns", "labels": {"kubernetes.io/service-name": "kube-dns"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.0.10"], "conditions": {"ready": true}}],
+        }))
+        .expect("a literal slice");
+        let runtime =
+            tokio::runtime::Runtime::new().expect("a process that cannot have threads cannot run tests");
+        runtime.block_on(async {
+            let config = Config::from_custom_kubeconfig(self.read(), &KubeConfigOptions::default()).await;
+            let client =
+                Client::try_from(config.expect("it leads somewhere")).expect("a client needs no server");
+            let slices: Api<EndpointSlice> = Api::namespaced(client, "kube-system");
+            let made = slices.create(&PostParams::default(), &slice).await;
+            made.expect("the cluster takes it");
+        });
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = Command::new(XTASK)
+            .args(["cluster", "down", "--name", &self.name])
+            .status();
+    }
+}

@@ -6,9 +6,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use crate::release::HookEvent;
+use crate::release::{HookEvent, HookOutput};
 use crate::timeline::Entry;
 use crate::valkey::ClusterObservation;
+use crate::valkey::ledger::Verification;
 
 /// Everything that was found of one trial, already without passwords.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +34,12 @@ pub struct Evidence {
     pub nodes_conf: BTreeMap<String, String>,
     /// The hooks of what was deployed: each one's name, and when it runs.
     pub hooks: Vec<(String, Vec<HookEvent>)>,
+    /// What the hooks of the last act printed, where all of them succeeded.
+    pub hook_outputs: Vec<HookOutput>,
+    /// The pods that scaling has taken out of the cluster, by the IDs of the nodes that they were.
+    pub removed_pods: BTreeMap<String, String>,
+    /// What became of every key when it was last looked.
+    pub keys: Option<Verification>,
     /// What was deployed, as YAML.
     pub manifests: String,
     /// Everything that happened.

@@ -2,6 +2,7 @@
 //! function; it names the pod or object, and says what is wrong with it rather than what followed from it.
 
 mod cluster;
+mod operations;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
@@ -15,7 +16,7 @@ use crate::wait::{conditions, doom};
 type Rule = fn(&Evidence) -> Option<String>;
 
 /// Causes before their consequences: a server that crashes also leaves the init Job waiting.
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 22] = [
     admission_refuses,
     image_cannot_be_had,
     container_cannot_be_made,
@@ -28,10 +29,16 @@ const RULES: [Rule; 16] = [
     job_pods_in_service,
     replicas_cannot_authenticate,
     announces_wrong_address,
+    operations::server_cannot_write,
+    operations::replica_has_a_stale_password,
     cluster::slots_are_uncovered,
     cluster::slots_are_unassigned,
     hook_waits,
     unformed::never_formed,
+    operations::hook_hides_its_failure,
+    operations::removed_nodes_are_not_forgotten,
+    operations::primary_has_no_slots,
+    operations::keys_are_gone,
 ];
 
 /// The most likely cause of the failure, if any rule knows it.

@@ -59,7 +59,7 @@ pub(super) fn slots_are_unassigned(evidence: &Evidence) -> Option<String> {
 }
 
 /// As a person would call the node: the pod that had its address, where the evidence knows it.
-fn name_of(evidence: &Evidence, id: &str, ip: &str) -> String {
+pub(super) fn name_of(evidence: &Evidence, id: &str, ip: &str) -> String {
     let had_address = format!("has address {ip}");
     let pod = evidence.timeline.iter().rev().find(|entry| {
         !ip.is_empty() && (entry.text == had_address || entry.text.ends_with(&format!("→ {ip}")))

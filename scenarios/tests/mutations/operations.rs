@@ -117,7 +117,7 @@ pub(super) async fn fix_too_early(context: &mut Context) -> Result<()> {
     // The replica of a primary that is gone cannot forget it while it follows it: the fix finds it another.
     Script::of(&mut bundle, "cluster-scale").replace(
         "  (wait_for \"$patience\" failed_over) || log \"WARNING: no replica took over; the data of these slots is lost\"\n",
-        "  valkey-cli --cluster fix \"$(host 0):$PORT\" --cluster-fix-with-unreachable-masters --cluster-yes\n  \
+        "  printf 'yes\\nyes\\nyes\\n' | valkey-cli --cluster fix \"$(host 0):$PORT\" --cluster-fix-with-unreachable-masters --cluster-yes\n  \
          wait_for \"$TIMEOUT_SECONDS\" views_agree \"$REPLICAS\"\n  \
          targets=$(survey \"$REPLICAS\" \"$seed\" | choose_targets \"$primaries_wanted\")\n  \
          place_replicas \"$REPLICAS\" \"$seed\" \"$targets\"\n",

@@ -2,8 +2,10 @@
 
 use anyhow::Result;
 use harness::valkey::{ClusterObservation, PodFacts};
+use manifests::{Mode, Variant};
 
 use crate::Context;
+use crate::scaling::hold_beyond_the_ban;
 use crate::scenario;
 use crate::scenario::{Suite, everywhere};
 
@@ -12,7 +14,7 @@ pub const SUITE: Suite = Suite {
     name: "persistence",
     scenarios: &[
         scenario!(data_survives_pod_deletion, everywhere),
-        scenario!(full_restart, everywhere),
+        scenario!(full_restart, everywhere, long),
     ],
 };
 
@@ -30,7 +32,7 @@ async fn data_survives_pod_deletion(context: &mut Context) -> Result<()> {
 }
 
 /// Every pod is deleted at once, so that every address that anybody remembers is stale: the servers find each other again,
-/// with every key.
+/// with every key, and stay together.
 async fn full_restart(context: &mut Context) -> Result<()> {
     context.install(context.values()).await?;
     let before = context.healthy().await?;
@@ -39,6 +41,9 @@ async fn full_restart(context: &mut Context) -> Result<()> {
     context.replace_pods(&everyone).await?;
     context.healthy().await?;
     context.verify_data().await?;
+    if (context.mode(), context.variant()) == (Mode::Cluster, Variant::Hardened) {
+        hold_beyond_the_ban(context).await?;
+    }
     Ok(())
 }
 

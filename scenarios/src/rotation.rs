@@ -6,9 +6,11 @@ use anyhow::{Result, ensure};
 use harness::checks::password::Credential;
 use harness::secret::Password;
 use harness::trial::availability::LoadBudget;
-use manifests::{Mode, Values};
+use harness::trial::operations::all_replaced;
+use manifests::{Mode, Values, Variant};
 
 use crate::Context;
+use crate::scaling::hold_beyond_the_ban;
 use crate::scenario;
 use crate::scenario::{Suite, everywhere};
 
@@ -27,7 +29,7 @@ pub const SUITE: Suite = Suite {
 const OWN_SECRET: &str = "brought-along";
 
 /// `auth.password` changes: until the restart the servers have the old password and afterwards the new one, each of them
-/// alone. Every key and every replica is there, and no shard's last copy in sync was taken down on the way.
+/// alone. Every key and every replica is there, and no shard's last copy in sync was taken down on the way. All stays so.
 async fn by_restart(context: &mut Context) -> Result<()> {
     let old = context.new_password();
     let values = with_password(context.values(), &old);
@@ -36,7 +38,12 @@ async fn by_restart(context: &mut Context) -> Result<()> {
     context.write_data().await?;
     let new = context.new_password();
     context.upgrade(with_password(values, &new)).await?;
-    rotate(context, &old, new).await
+    rotate(context, &old, new).await?;
+    // One combination watches for all: what it watches for is in the servers, not in their images.
+    if (context.mode(), context.variant()) == (Mode::Cluster, Variant::Rpm) {
+        hold_beyond_the_ban(context).await?;
+    }
+    Ok(())
 }
 
 /// The same with a Secret that the user brings and changes: the upgrade itself changes nothing.
@@ -87,14 +94,15 @@ async fn rotate(context: &mut Context, old: &Password, new: Password) -> Result<
 async fn generated_password_survives_an_upgrade(context: &mut Context) -> Result<()> {
     let mut values = context.values();
     context.install(values.clone()).await?;
-    context.healthy().await?;
+    let before = context.healthy().await?;
     context.write_data().await?;
     let password = context.password();
     values
         .pod_annotations
         .insert("example.com/changed".to_owned(), "yes".to_owned());
     context.upgrade(values).await?;
-    context.healthy().await?;
+    let after = context.healthy().await?;
+    all_replaced(&before, &after)?;
     context
         .verify_credentials(&[only("the generated password", &password, true)])
         .await?;
@@ -120,18 +128,17 @@ async fn without_downtime(context: &mut Context) -> Result<()> {
             only("the new password", &new, true),
         ])
         .await?;
-    let report = context.stop_load(NO_DOWNTIME).await?;
-    let obstacles: Vec<_> = report
-        .shards
-        .values()
-        .flat_map(|shard| shard.obstacles())
-        .collect();
-    ensure!(
-        obstacles.is_empty(),
-        "operations failed while the password was rotated: {obstacles:?}"
-    );
+    let with_the_old = no_operation_failed(context).await?;
+    // Clients switch: whoever connects from now on has the new password.
     context.servers_have(new.clone());
+    context.start_load().await?;
     context.verify_data().await?;
+    let with_the_new = no_operation_failed(context).await?;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a trial does less than 2^53 operations"
+    )]
+    context.measure("operations_during_rotation", (with_the_old + with_the_new) as f64);
     context.rolling_restart().await?;
     context
         .verify_credentials(&[
@@ -141,6 +148,19 @@ async fn without_downtime(context: &mut Context) -> Result<()> {
         .await?;
     context.verify_data().await?;
     Ok(())
+}
+
+/// Stops the writers, none of which may have met anything: no refusal, no broken connection, no silence. Returns how many
+/// writes were acknowledged.
+async fn no_operation_failed(context: &mut Context) -> Result<u64> {
+    let report = context.stop_load(NO_DOWNTIME).await?;
+    let shards = report.shards.values();
+    let obstacles: Vec<_> = shards.flat_map(|shard| shard.obstacles()).collect();
+    ensure!(
+        obstacles.is_empty(),
+        "operations failed while the password was rotated: {obstacles:?}"
+    );
+    Ok(report.acknowledged())
 }
 
 /// Nothing is lost, and no shard is ever without writes for longer than a busy machine explains.

@@ -9,7 +9,7 @@ use harness::trial::operations::{departing, node_id};
 use harness::valkey::ClusterObservation;
 use harness::valkey::ledger::Class;
 use harness::valkey::slots::SlotSet;
-use manifests::Values;
+use manifests::{Values, Variant};
 
 use crate::Context;
 use crate::scenario;
@@ -29,7 +29,7 @@ pub const SUITE: Suite = Suite {
             cluster_only,
             long
         ),
-        scenario!(a_job_that_is_killed_is_completed, cluster_only),
+        scenario!(a_job_that_is_killed_is_completed, cluster_only, long),
     ],
 };
 
@@ -54,6 +54,12 @@ async fn there_and_back_again(context: &mut Context) -> Result<()> {
     context.stop_load(context.migration_budget()).await?;
     context.verify_data().await?;
     context.verify_objects().await?;
+    hold_beyond_the_ban(context).await
+}
+
+/// What is well stays so while the ban on forgotten nodes runs out, gossip goes on and node timeouts pass, and every key is
+/// there afterwards. The last act of a scenario: other trials run meanwhile.
+pub(crate) async fn hold_beyond_the_ban(context: &mut Context) -> Result<()> {
     let ban = FORGET_BAN + 2 * node_timeout(context)?;
     context.hold_stable(ban).await?;
     context.verify_data().await?;
@@ -189,7 +195,7 @@ async fn without_draining_an_unsafe_plan_loses_what_was_predicted(context: &mut 
 }
 
 /// The scale Job's pod is deleted while slots are moving. The Job starts another, which completes what the first began:
-/// no slot is left open, no key is lost.
+/// no slot is left open, no key is lost. At 8 all stays as it is.
 async fn a_job_that_is_killed_is_completed(context: &mut Context) -> Result<()> {
     let values = context.values();
     context.install(values.clone()).await?;
@@ -197,6 +203,9 @@ async fn a_job_that_is_killed_is_completed(context: &mut Context) -> Result<()> 
     context.write_data().await?;
     context.scale_and_kill_job(with_pods(&values, 8)).await?;
     context.verify_data().await?;
+    if context.variant() == Variant::Hardened {
+        hold_beyond_the_ban(context).await?;
+    }
     Ok(())
 }
 

@@ -16,6 +16,10 @@ use crate::session::{ClusterChoice, Session, SessionOptions, new_run_id};
 /// How many trials work at a time unless told otherwise: they wait for servers most of the time.
 pub const THREADS: usize = 4;
 
+/// The stack of a trial: that of a process's first thread, on which `xtask e2e` runs them. An unoptimised scenario needs
+/// more than the two megabytes of other threads.
+const STACK: usize = 8 * 1024 * 1024;
+
 /// The runtime and the session that the tests of this process share.
 pub struct SharedSession {
     runtime: Runtime,
@@ -46,7 +50,14 @@ impl SharedSession {
             .map_err(Clone::clone)?;
         let mut environment = session.environment.clone();
         adapt(&mut environment);
-        Ok(self.runtime.block_on(runner::run_one(trial, &environment)))
+        let run = || self.runtime.block_on(runner::run_one(trial, &environment));
+        let report = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK);
+            let thread = thread.spawn_scoped(scope, run);
+            let thread = thread.expect("a process that cannot have threads cannot run tests");
+            thread.join()
+        });
+        Ok(report.expect("a trial's panic is caught and told in its report"))
     }
 
     /// How to reach the cluster that the tests share. An error means that there is none.

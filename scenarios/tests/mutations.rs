@@ -74,7 +74,7 @@ macro_rules! mutation {
 const HOPELESS: bool = true;
 const RUNS: bool = false;
 
-const MUTATIONS: [Mutation; 19] = [
+const MUTATIONS: [Mutation; 26] = [
     mutation!(
         operation key_deleted,
         Standalone,
@@ -98,6 +98,82 @@ const MUTATIONS: [Mutation; 19] = [
             &["cluster_state", "topology", "balance"],
             "primaries with slots: expected 4, saw 3"
         )
+    ),
+    mutation!(
+        operation slot_emptied,
+        Cluster,
+        Rpm,
+        RUNS,
+        Finding::Because {
+            checks: &["data"],
+            says: &["slots 5 (1): expected every acknowledged key", "vk-percona-valkey-0 had 5"],
+            cause: &["the keys of slots 5 were deleted on vk-percona-valkey-0"],
+        }
+    ),
+    mutation!(
+        operation forget_skipped,
+        Cluster,
+        Rpm,
+        HOPELESS,
+        Finding::Because {
+            checks: &["cluster_state", "slot_coverage", "forgotten"],
+            says: &["to be forgotten everywhere"],
+            cause: &["were not forgotten (CLUSTER FORGET)", "vk-percona-valkey-6", "vk-percona-valkey-7"],
+        }
+    ),
+    mutation!(
+        operation fix_too_early,
+        Cluster,
+        Rpm,
+        RUNS,
+        Finding::Because {
+            checks: &["data"],
+            says: &["slots 8192-12287 (4096)", "vk-percona-valkey-6 had 8192-12287"],
+            cause: &["slots 8192-12287", "vk-percona-valkey-6", "is gone", "without the keys"],
+        }
+    ),
+    mutation!(
+        operation replica_on_departing_pod,
+        Cluster,
+        Rpm,
+        RUNS,
+        Finding::Checks(
+            &["step_back"],
+            "all are on pods that would leave with it: vk-percona-valkey-7"
+        )
+    ),
+    mutation!(
+        operation masterauth_not_rotated,
+        Cluster,
+        Rpm,
+        HOPELESS,
+        Finding::Because {
+            checks: &["replication", "readiness"],
+            says: &["it is another one"],
+            cause: &["replica vk-percona-valkey-", "masterauth was not rotated", "WRONGPASS"],
+        }
+    ),
+    mutation!(
+        operation scale_job_hides_its_failure,
+        Cluster,
+        Rpm,
+        HOPELESS,
+        Finding::Because {
+            checks: &["cluster_state", "topology", "balance"],
+            says: &["primaries with slots: expected 4, saw 3", "vk-percona-valkey-6"],
+            cause: &["the hook vk-percona-valkey-cluster-scale ended with success", "the slots could not be moved"],
+        }
+    ),
+    mutation!(
+        operation drain_job_hides_its_failure,
+        Cluster,
+        Rpm,
+        RUNS,
+        Finding::Because {
+            checks: &["drain"],
+            says: &["vk-percona-valkey-6", "it owns slots 8192-12287 (4096)"],
+            cause: &["the hook vk-percona-valkey-cluster-drain ended with success", "the slots could not be moved"],
+        }
     ),
     mutation!(
         without_masterauth,

@@ -1,6 +1,6 @@
 //! Observations for the checks' tests, made from the texts servers send, so that a test mutates what a server would say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -25,6 +25,7 @@ pub(crate) struct Fixture {
     pub(crate) expected: ExpectedTopology,
     pub(crate) pods: Vec<PodFacts>,
     pub(crate) primary_auth_set: BTreeMap<String, bool>,
+    pub(crate) stale_primary_auth: BTreeSet<String>,
     pub(crate) dbsize: BTreeMap<String, u64>,
     texts: BTreeMap<String, Texts>,
 }
@@ -154,6 +155,7 @@ impl Fixture {
             expected,
             pods: (0..pods).map(pod).collect(),
             primary_auth_set: BTreeMap::new(),
+            stale_primary_auth: BTreeSet::new(),
             dbsize: BTreeMap::new(),
             texts,
         }
@@ -199,6 +201,7 @@ impl Fixture {
             expected: ExpectedTopology::standalone(1),
             pods: vec![pod(0)],
             primary_auth_set: BTreeMap::new(),
+            stale_primary_auth: BTreeSet::new(),
             dbsize: BTreeMap::new(),
             texts: BTreeMap::from([("valkey-0".to_owned(), texts)]),
         }
@@ -318,6 +321,7 @@ impl Fixture {
             dbsize: self.dbsize.get(pod).copied().unwrap_or(0),
             data_dir: Some("/data".to_owned()),
             primary_auth_set: Some(self.primary_auth_set.get(pod).copied().unwrap_or(true)),
+            primary_auth_matches: Some(!self.stale_primary_auth.contains(pod)),
             password_required: Some(true),
         }
     }

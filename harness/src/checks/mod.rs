@@ -23,6 +23,7 @@
 //! | [`logs`] | no line in a log that means trouble |
 //! | [`drain`] | a departing pod owns nothing any more |
 //! | [`forecast`] | what a scale-down without draining will cost, before it is done |
+//! | [`step_back`] | what a scale-up added can be taken away again without a loss |
 //! | [`forgotten`] | a removed node does not come back |
 //! | [`history`] | epochs only grow |
 //! | [`last_copy`] | no primary is taken down while none of its replicas is in sync |
@@ -48,6 +49,7 @@ pub mod restarts;
 pub mod security;
 pub mod services;
 pub mod slot_coverage;
+pub mod step_back;
 pub mod topology;
 mod violation;
 

@@ -15,6 +15,7 @@ pub const NAME: &str = "replication";
 /// carries a 14-byte PING every `repl-ping-replica-period` (10 s) and small REPLCONF GETACKs.
 pub const IDLE_LAG_BYTES: i64 = 256;
 
+const ROTATING: &str = "the password is being changed";
 const SYNCING: &str = "a replica synchronises, 5 s and more after cluster_state:ok";
 
 /// Replicas without a link, behind, or attached to nobody; nodes that could not authenticate to a primary.
@@ -70,19 +71,25 @@ fn primary_of<'a>(observation: &'a ClusterObservation, view: &NodeView) -> Optio
     observation.answered().find(|(name, _)| *name == pod)
 }
 
+/// Any node may have to follow another after a failover, so a primary's password for primaries counts as much as a
+/// replica's.
 fn primary_auth(observation: &ClusterObservation, pod: &str, view: &NodeView) -> Option<Violation> {
-    let missing = observation.expected.auth
-        && view.primary_auth_set == Some(false)
-        && observation.expected.replicas_per_primary > 0;
-    missing.then(|| {
-        Violation::new(
-            NAME,
-            pod,
-            "primaryauth (masterauth) set, as clients need a password",
-            "it is not set",
-        )
-        .from_pod(pod)
-        .with_evidence("a replica without it cannot synchronise: its primary answers NOAUTH")
+    if !observation.expected.auth || observation.expected.replicas_per_primary == 0 {
+        return None;
+    }
+    let expected = "primaryauth (masterauth) set, as clients need a password";
+    if view.primary_auth_set == Some(false) {
+        let missing = Violation::new(NAME, pod, expected, "it is not set").from_pod(pod);
+        return Some(
+            missing.with_evidence("a replica without it cannot synchronise: its primary answers NOAUTH"),
+        );
+    }
+    let expected = "primaryauth (masterauth) to be the password that clients need";
+    (view.primary_auth_matches == Some(false)).then(|| {
+        Violation::new(NAME, pod, expected, "it is another one")
+            .from_pod(pod)
+            .legal_while(ROTATING)
+            .with_evidence("a replica with it cannot synchronise: its primary answers WRONGPASS")
     })
 }
 
@@ -161,7 +168,13 @@ fn stale_address(
 /// A primary counts as many attached replicas as the cluster gives it.
 fn attached(observation: &ClusterObservation, pod: &str, view: &NodeView) -> Option<Violation> {
     let nodes = view.nodes.as_ref()?;
-    let expected = nodes.replicas_of(&nodes.myself()?.id).count();
+    let myself = nodes.myself()?;
+    // A node that is no pod's any more attaches to nobody: that it is still known is for other checks to say.
+    let replicas = || {
+        let all = nodes.replicas_of(&myself.id);
+        all.filter(|node| observation.pod_of_node(&node.id).is_some())
+    };
+    let expected = replicas().count();
     let online = view
         .replication
         .replicas
@@ -169,10 +182,7 @@ fn attached(observation: &ClusterObservation, pod: &str, view: &NodeView) -> Opt
         .filter(|replica| replica.state == "online")
         .count();
     (online < expected).then(|| {
-        let names: Vec<String> = nodes
-            .replicas_of(&nodes.myself().expect("just found").id)
-            .map(|n| observation.node_name(&n.id))
-            .collect();
+        let names: Vec<String> = replicas().map(|node| observation.node_name(&node.id)).collect();
         Violation::new(
             NAME,
             pod,
@@ -220,12 +230,39 @@ mod tests {
     }
 
     #[test]
+    fn a_password_for_primaries_that_was_not_rotated_is_named_whatever_the_nodes_role() {
+        let mut fixture = Fixture::cluster(6, 1);
+        fixture.stale_primary_auth.insert("valkey-0".to_owned());
+        let observation = fixture.observation();
+        let violations = check(&observation);
+        assert_eq!(violations.len(), 1);
+        assert_eq!(
+            (violations[0].subject.as_str(), violations[0].seen.as_str()),
+            ("valkey-0", "it is another one")
+        );
+        assert_eq!(violations[0].legal_while.as_deref(), Some(ROTATING));
+        let mut bare = observation;
+        bare.expected.replicas_per_primary = 0;
+        assert_eq!(check(&bare), [], "nobody follows anybody");
+    }
+
+    #[test]
     fn a_replica_that_is_not_attached_is_missed_by_its_primary() {
         let mut fixture = Fixture::cluster(6, 1);
         fixture.edit_info("valkey-2", "state=online", "state=wait_bgsave");
         let violations = check(&fixture.observation());
         assert_eq!(violations.len(), 1);
         assert_eq!(violations[0].expected, "1 replicas online (valkey-5 (55555555))");
+    }
+
+    #[test]
+    fn a_replica_that_was_removed_and_not_forgotten_is_not_waited_for() {
+        let mut fixture = Fixture::cluster(6, 1);
+        let removed = "f".repeat(40);
+        let primary = super::super::fixture::id(2);
+        let line = format!("{removed} :0@0 slave,fail,noaddr {primary} 0 0 3 disconnected");
+        fixture.append("valkey-2", &line);
+        assert_eq!(check(&fixture.observation()), []);
     }
 
     #[test]

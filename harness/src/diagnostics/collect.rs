@@ -51,6 +51,16 @@ pub async fn collect(context: &Context, error: &anyhow::Error) -> Evidence {
             .collect();
         evidence.manifests = context.redact(&release.deployed().to_yaml());
     }
+    evidence.removed_pods = context.removed_pods().clone();
+    evidence.keys = context.accounted().cloned();
+    evidence.hook_outputs = context.hook_outputs().to_vec();
+    for line in evidence
+        .hook_outputs
+        .iter_mut()
+        .flat_map(|output| &mut output.lines)
+    {
+        *line = context.redact(line);
+    }
     logs(context, &mut evidence).await;
     servers(context, &mut evidence).await;
     evidence.timeline = context.timeline().entries();

@@ -7,9 +7,10 @@ use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::{Deserialize, Serialize};
 
-use crate::release::HookEvent;
+use crate::release::{HookEvent, HookOutput};
 use crate::timeline::Entry;
 use crate::valkey::ClusterObservation;
+use crate::valkey::ledger::Verification;
 
 /// Everything that was found of one trial, already without passwords.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -39,6 +40,12 @@ pub struct Evidence {
     pub hooks: Vec<(String, Vec<HookEvent>)>,
     /// The labels that the pods of its hooks' Jobs get: the Jobs themselves are often deleted by now.
     pub hook_pods: BTreeMap<String, BTreeMap<String, String>>,
+    /// What the hooks of the last act printed, where all of them succeeded.
+    pub hook_outputs: Vec<HookOutput>,
+    /// The pods that scaling has taken out of the cluster, by the IDs of the nodes that they were.
+    pub removed_pods: BTreeMap<String, String>,
+    /// What became of every key when it was last looked.
+    pub keys: Option<Verification>,
     /// What was deployed, as YAML.
     pub manifests: String,
     /// Everything that happened.

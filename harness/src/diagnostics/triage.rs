@@ -3,6 +3,7 @@
 
 mod claims;
 mod cluster;
+mod operations;
 mod services;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -24,7 +25,7 @@ macro_rules! rules {
 }
 
 /// Causes before their consequences: a server that crashes also leaves the init Job waiting.
-const RULES: [(&str, Rule); 23] = rules![
+const RULES: [(&str, Rule); 29] = rules![
     admission_refuses,
     something_is_missing,
     image_cannot_be_had,
@@ -42,12 +43,18 @@ const RULES: [(&str, Rule); 23] = rules![
     replicas_cannot_authenticate,
     password_is_refused,
     announces_wrong_address,
+    operations::server_cannot_write,
+    operations::replica_has_a_stale_password,
     cluster::slots_are_uncovered,
     cluster::slots_are_unassigned,
     hook_waits,
     unformed::never_formed,
     readiness_probe_fails,
     hook_fails,
+    operations::hook_hides_its_failure,
+    operations::removed_nodes_are_not_forgotten,
+    operations::primary_has_no_slots,
+    operations::keys_are_gone,
 ];
 
 /// The most likely cause of the failure, if any rule knows it.

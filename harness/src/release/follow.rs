@@ -1,6 +1,7 @@
 //! A hook's output, read while it runs. Helm deletes a Job as soon as it has succeeded, and Kubernetes deletes the pod of a
 //! Job that has failed: whoever reads the log afterwards comes too late.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,7 +32,7 @@ const LOG_RETRY: Duration = Duration::from_secs(1);
 const LAST_LINES: i64 = 12;
 
 /// What a hook printed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookOutput {
     /// The hook's object.
     pub hook: String,

@@ -9,7 +9,7 @@ use super::error::TrialError;
 use crate::checks::Violation;
 use crate::timeline::Kind;
 pub use crate::valkey::load::report::LoadBudget;
-use crate::valkey::load::{self, Load, LoadOptions, LoadReport};
+use crate::valkey::load::{self, Load, LoadError, LoadOptions, LoadReport};
 
 impl Context {
     /// Starts writers on every shard. They go on until [`stop_load`](Self::stop_load).
@@ -23,20 +23,25 @@ impl Context {
             .collect();
         self.loads += 1;
         // Each load has keys of its own: what an earlier one left behind is not this one's.
+        let label = format!("load-{}", self.loads);
         let options = LoadOptions {
-            label: format!("load-{}", self.loads),
+            journal: Some(self.evidence_folder().join(&label)),
+            label,
             ..LoadOptions::default()
         };
         let started = Load::start(self.dialer(), self.passwords.clone(), pods, options).await;
         self.steps.end(step, started.is_ok());
-        self.load = Some(started.map_err(|error| {
-            let seen = error.to_string();
-            TrialError::unhealthy(vec![Violation::new(
-                "availability",
-                "the writers",
-                "a shard",
-                seen,
-            )])
+        self.load = Some(started.map_err(|error| match error {
+            LoadError::Journal(error) => TrialError::Journal(error),
+            LoadError::NoOwners => {
+                let seen = error.to_string();
+                TrialError::unhealthy(vec![Violation::new(
+                    "availability",
+                    "the writers",
+                    "a shard",
+                    seen,
+                )])
+            }
         })?);
         Ok(())
     }
@@ -46,6 +51,10 @@ impl Context {
         let load = self.load.take().ok_or(TrialError::NoData)?;
         let step = self.steps.begin("account for the writers");
         let report = load.stop().await;
+        if let Some(cause) = &report.unrecorded {
+            self.steps.end(step, false);
+            return Err(TrialError::Unrecorded(cause.clone()));
+        }
         for (pod, shard) in &report.shards {
             let text = format!(
                 "longest gap without a write {} ms, from {}; slots {}",

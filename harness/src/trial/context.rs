@@ -23,7 +23,7 @@ use crate::report::TrialRecord;
 use crate::secret::{Password, Passwords, Redactor};
 use crate::timeline::Timeline;
 use crate::valkey::dialer::Dialer;
-use crate::valkey::ledger::Ledger;
+use crate::valkey::ledger::{Ledger, Verification};
 use crate::valkey::load::Load;
 use crate::valkey::{ClusterObservation, Connection, dial_with_any};
 use crate::wait::{self, Expectation, Verdict, conditions};
@@ -45,6 +45,10 @@ pub struct Context {
     values: Option<Values>,
     pub(super) steps: Steps,
     pub(super) ledger: Option<Ledger>,
+    /// What became of every key when it was last looked.
+    pub(super) accounted: Option<Verification>,
+    /// What the hooks of the last act printed, if all of them succeeded.
+    hook_outputs: Vec<HookOutput>,
     pub(super) load: Option<Load>,
     pub(super) loads: u32,
     pub(super) past: Past,
@@ -91,6 +95,8 @@ impl Context {
             values: None,
             steps,
             ledger: None,
+            accounted: None,
+            hook_outputs: Vec::new(),
             load: None,
             loads: 0,
             past: Past::default(),
@@ -208,7 +214,28 @@ impl Context {
             hopeless = hopeless(&observer, &[STILL_UNFORMED, UNABLE_TO_SYNC], patience) => Err(hopeless),
         };
         self.steps.end(step, installed.is_ok());
+        self.note_hooks(&installed);
         installed
+    }
+
+    /// Keeps what hooks printed that succeeded; one that fails says in its error what it printed.
+    fn note_hooks<E>(&mut self, ran: &Result<Vec<HookOutput>, E>) {
+        self.hook_outputs = ran.as_ref().ok().cloned().unwrap_or_default();
+    }
+
+    /// What the hooks of the last installation, upgrade or rollback printed, if all of them succeeded.
+    pub fn hook_outputs(&self) -> &[HookOutput] {
+        &self.hook_outputs
+    }
+
+    /// The pods that scaling has taken out of the cluster, by the IDs of the nodes that they were.
+    pub fn removed_pods(&self) -> &BTreeMap<String, String> {
+        self.past.removed_pods()
+    }
+
+    /// What became of every key when it was last looked, if it was.
+    pub fn accounted(&self) -> Option<&Verification> {
+        self.accounted.as_ref()
     }
 
     /// The objects that `values` render to, for this trial's release.
@@ -262,6 +289,7 @@ impl Context {
         let release = self.release.as_mut().ok_or(TrialError::NotInstalled)?;
         let upgraded = Box::pin(release.upgrade(bundle)).await;
         self.steps.end(step, upgraded.is_ok());
+        self.note_hooks(&upgraded);
         self.record_values(&values);
         self.values = Some(values);
         Ok(upgraded?)
@@ -282,6 +310,7 @@ impl Context {
         let release = self.release.as_mut().ok_or(TrialError::NotInstalled)?;
         let rolled_back = Box::pin(release.rollback(revision)).await;
         self.steps.end(step, rolled_back.is_ok());
+        self.note_hooks(&rolled_back);
         self.values = Some(values);
         Ok(rolled_back?)
     }

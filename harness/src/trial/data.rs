@@ -35,7 +35,11 @@ impl Context {
         if let Ok(found) = &found {
             self.record_ledger(&self.steps.last(), found);
         }
-        let verdict = found.and_then(|found| TrialError::unless_kept(found.violations(0)));
+        let verdict = found.and_then(|found| {
+            let violations = found.violations(0);
+            self.accounted = Some(found);
+            TrialError::unless_kept(violations)
+        });
         self.steps.end(step, verdict.is_ok());
         verdict?;
         self.record_kept([ledger::report::CHECK]);
@@ -54,9 +58,9 @@ impl Context {
         self.ledger.as_ref().ok_or(TrialError::NoData)
     }
 
-    /// Removes the ledger of a trial that passed.
+    /// Removes what a trial that passed recorded of its writes.
     pub(super) fn discard_data(&mut self) -> std::io::Result<()> {
-        if self.ledger.take().is_none() {
+        if self.ledger.take().is_none() && self.loads == 0 {
             return Ok(());
         }
         std::fs::remove_dir_all(self.evidence_folder())
@@ -98,7 +102,7 @@ impl Context {
         Ok(Target::new(self.dialer(), self.passwords.clone(), pods))
     }
 
-    fn evidence_folder(&self) -> PathBuf {
+    pub(super) fn evidence_folder(&self) -> PathBuf {
         self.environment().evidence.join(self.id().folder())
     }
 }

@@ -40,6 +40,9 @@ pub enum TrialError {
     /// The record of what was written cannot be kept on this machine.
     #[error("the record of what was written cannot be kept")]
     Journal(#[from] JournalError),
+    /// The same, noticed while it was being written.
+    #[error("the record of what was written could not be kept: {0}")]
+    Unrecorded(String),
     /// The scenario accounts for data that it has not written.
     #[error("nothing is written yet")]
     NoData,

@@ -1,5 +1,7 @@
 //! What was seen so far, and what must never be seen again.
 
+use std::collections::BTreeMap;
+
 use crate::checks::{Violation, forgotten, history};
 use crate::valkey::ClusterObservation;
 
@@ -8,16 +10,17 @@ use crate::valkey::ClusterObservation;
 pub(super) struct Past {
     /// In order of time.
     series: Vec<ClusterObservation>,
-    /// The IDs of nodes that were taken out of the cluster.
-    removed: Vec<String>,
+    /// The pods that were taken out of the cluster, by the IDs of the nodes that they were.
+    removed: BTreeMap<String, String>,
 }
 
 impl Past {
     /// What `now` breaks of the past.
     pub(super) fn violations(&self, now: &ClusterObservation) -> Vec<Violation> {
         // The volume of a removed pod remembers the node's ID: a pod that comes back is a member again.
-        let returned = |id: &&String| now.pod_of_node(id).is_some();
-        let removed: Vec<String> = self.removed.iter().filter(|id| !returned(id)).cloned().collect();
+        let returned = |id: &str| now.pod_of_node(id).is_some();
+        let gone = self.removed.iter().filter(|(id, _)| !returned(id));
+        let removed = gone.map(|(id, pod)| (id.clone(), pod.clone())).collect();
         let mut violations = forgotten::check(now, &removed);
         if let Some(before) = self.series.last() {
             violations.extend(history::check(&[before.clone(), now.clone()]));
@@ -31,8 +34,13 @@ impl Past {
     }
 
     /// Nodes that nobody may know any more.
-    pub(super) fn removed(&mut self, ids: impl IntoIterator<Item = String>) {
-        self.removed.extend(ids);
+    pub(super) fn removed(&mut self, pods: impl IntoIterator<Item = (String, String)>) {
+        self.removed.extend(pods);
+    }
+
+    /// The pods that were taken out of the cluster, by the IDs of the nodes that they were.
+    pub(super) fn removed_pods(&self) -> &BTreeMap<String, String> {
+        &self.removed
     }
 
     /// After a loss that was predicted, slots have owners that they were given anew: nothing follows from before.

@@ -12,26 +12,29 @@ use manifests::{Mode, Values};
 use super::context::Context;
 use super::departures::{Departure, Departures};
 use super::error::TrialError;
-use crate::checks::{Violation, drain, forecast, last_copy};
-use crate::release::HookOutput;
+use crate::checks::{Violation, drain, forecast, forgotten, last_copy, step_back};
+use crate::release::{Bundle, HookOutput};
 use crate::valkey::ClusterObservation;
 
 impl Context {
     /// Upgrades to values with another number of pods, and returns when every promise holds again. What departs must be
-    /// empty when it goes if the values drain it, must be forgotten afterwards, and its claims must stay.
+    /// empty when it goes if the values drain it, must be forgotten afterwards, and its claims must stay. What is added
+    /// must be such that it could be taken away again.
     pub async fn scale(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
+        let bundle = self.render_upgrade(&values).await?;
+        self.scale_bundle(values, bundle).await
+    }
+
+    /// Scales with manifests that differ from what `values` render: how the tests of the checks break an operation.
+    pub async fn scale_bundle(
+        &mut self,
+        values: Values,
+        bundle: Bundle,
+    ) -> Result<Vec<HookOutput>, TrialError> {
         let before = self.observe().await?;
         let claims = self.claims().await?;
         let departing = departing(&before, &values);
-        if let Some(load) = &self.load {
-            let most = pods_of(&values).max(before.expected.pods);
-            load.set_pods(
-                (0..most)
-                    .map(|ordinal| self.naming().pod_name(&values, ordinal))
-                    .collect(),
-            )
-            .await;
-        }
+        self.tell_load_of_pods(&before, &values).await;
         let departures = Departures::watch(self).await?;
         let drained = values.cluster.drain_before_scale_down;
         let forecast = forecast::losses(&before, &departing);
@@ -39,10 +42,10 @@ impl Context {
             // What is lost gets other owners, under whatever epochs they have.
             self.past.start_anew();
         }
-        let outputs = self.upgrade(values).await?;
-        let leaving = departing.iter().filter_map(|pod| node_id(&before, pod));
-        self.past.removed(leaving.map(str::to_owned));
-        self.healthy().await?;
+        let outputs = Box::pin(self.upgrade_bundle(values, bundle)).await?;
+        let of_pod = |pod: &String| Some((node_id(&before, pod)?.to_owned(), pod.clone()));
+        self.past.removed(departing.iter().filter_map(of_pod));
+        let after = Box::pin(self.healthy()).await?;
         let gone = departures.finish();
         self.took_place(&before, &departing, &gone)?;
         let mut violations = self.missing_claims(&claims).await?;
@@ -52,9 +55,27 @@ impl Context {
                 .map(|gone| drain::check(&before, &gone.seen, &departing));
             violations.extend(seen.flatten());
         }
+        violations.extend(step_back::check(&before, &after));
         violations.dedup();
         TrialError::unless_kept(violations)?;
+        self.record_kept([step_back::NAME, forgotten::NAME]);
+        if drained && !gone.is_empty() {
+            self.record_kept([drain::NAME]);
+        }
         Ok(outputs)
+    }
+
+    /// Writers look for their slots on every pod that there is before, during and after the step.
+    async fn tell_load_of_pods(&self, before: &ClusterObservation, values: &Values) {
+        let Some(load) = &self.load else { return };
+        let most = pods_of(values).max(before.expected.pods);
+        let naming = self.naming();
+        load.set_pods(
+            (0..most)
+                .map(|ordinal| naming.pod_name(values, ordinal))
+                .collect(),
+        )
+        .await;
     }
 
     /// `kubectl rollout restart`: every pod is replaced, one at a time, and no primary goes while none of its replicas is
@@ -66,7 +87,7 @@ impl Context {
         let restarted = restart_all(&self.client(), self.namespace()).await;
         self.steps.end(step, restarted.is_ok());
         restarted?;
-        let after = self.healthy().await?;
+        let after = Box::pin(self.healthy()).await?;
         let gone = departures.finish();
         let everyone: Vec<String> = before.pods.iter().map(|pod| pod.name.clone()).collect();
         self.took_place(&before, &everyone, &gone)?;
@@ -74,6 +95,7 @@ impl Context {
             .iter()
             .flat_map(|gone| last_copy::check(&before, &gone.pod, &gone.seen));
         TrialError::unless_kept(alone.collect())?;
+        self.record_kept([last_copy::NAME]);
         Ok(after)
     }
 
@@ -141,6 +163,20 @@ fn pods_of(values: &Values) -> u32 {
         Mode::Standalone => values.standalone.replicas,
         Mode::Cluster => values.cluster.replicas,
     }
+}
+
+/// Every pod of `before` is another one in `after`: what was to restart them all did.
+pub fn all_replaced(before: &ClusterObservation, after: &ClusterObservation) -> Result<(), TrialError> {
+    let uids: BTreeSet<&str> = after.pods.iter().map(|pod| pod.uid.as_str()).collect();
+    let same = before.pods.iter().filter(|pod| uids.contains(pod.uid.as_str()));
+    let same: Vec<&str> = same.map(|pod| pod.name.as_str()).collect();
+    if same.is_empty() {
+        return Ok(());
+    }
+    Err(TrialError::Invalid(format!(
+        "{} are the same pods as before",
+        same.join(", ")
+    )))
 }
 
 /// The ID of the node that a pod is.

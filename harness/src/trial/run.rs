@@ -171,7 +171,9 @@ fn outcome(context: &Context, error: &anyhow::Error, evidence: &diagnostics::Evi
     let message = context.redact(&format_error(error));
     match error.downcast_ref() {
         Some(TrialError::Invalid(_)) => return Outcome::Invalid { reason: message },
-        Some(TrialError::Journal(_)) => return Outcome::Broken { reason: message },
+        Some(TrialError::Journal(_) | TrialError::Unrecorded(_)) => {
+            return Outcome::Broken { reason: message };
+        }
         _ => {}
     }
     if let Some(fault) = environment_fault(error) {

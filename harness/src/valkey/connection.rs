@@ -146,6 +146,8 @@ where
         .map_err(|error| classify(&error))?;
     for answer in answers {
         match answer {
+            // A server that cannot write to its disk refuses PING like a write, and answers every question.
+            Value::ServerError(error) if error.code() == "MISCONF" => {}
             Value::ServerError(error) => return Err(classify(&error.into())),
             Value::Okay => {}
             Value::SimpleString(text) if text == "PONG" => {}
@@ -226,6 +228,13 @@ mod tests {
             matches!(http, Err(ConnectError::Protocol(_) | ConnectError::Closed(_))),
             "{http:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_write_to_its_disk_can_be_asked_why() {
+        let full = "-MISCONF Errors writing to the AOF file: No space left on device\r\n";
+        let full = against(full, None).await;
+        assert!(full.is_ok(), "{full:?}");
     }
 
     #[tokio::test]

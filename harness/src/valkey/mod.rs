@@ -10,6 +10,7 @@
 //! | [`observation`] | all views of a release and its pods: what the checks read |
 //! | [`slot_map`], [`cluster_client`], [`routed`] | slot routing over port-forwarded connections |
 //! | [`ledger`] | data in every slot, with every write's outcome, and every key accounted for |
+//! | [`journal`] | what the ledger and the load record, on disk |
 //! | [`load`] | writers in the background, their gaps and their losses |
 //! | [`wire`] | RESP2 with nothing in between, for MONITOR and bulk |
 
@@ -20,6 +21,7 @@ pub mod cluster_shards;
 pub mod connection;
 pub mod dialer;
 pub mod info;
+pub mod journal;
 pub mod ledger;
 pub mod load;
 pub mod observation;

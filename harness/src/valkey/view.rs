@@ -43,6 +43,10 @@ pub struct NodeView {
     pub data_dir: Option<String>,
     /// Whether a password for primaries is configured (`CONFIG GET primaryauth`); the password itself is not kept.
     pub primary_auth_set: Option<bool>,
+    /// Whether the password for primaries is the one that clients of this server need. `None` where either is not set or
+    /// may not be read, and where replicas have a user of their own (`CONFIG GET masteruser`).
+    #[serde(default)]
+    pub primary_auth_matches: Option<bool>,
     /// Whether clients need a password (`CONFIG GET requirepass`); the password itself is not kept.
     pub password_required: Option<bool>,
 }
@@ -164,7 +168,7 @@ pub async fn observe_node(pod: &str, connection: &mut Connection) -> Result<Node
 }
 
 /// How many questions make a view.
-const QUESTIONS: usize = 10;
+const QUESTIONS: usize = 11;
 
 fn questions() -> Pipeline {
     let mut questions = redis::pipe();
@@ -174,7 +178,7 @@ fn questions() -> Pipeline {
     questions.cmd("INFO");
     questions.cmd("DBSIZE");
     // One name each: a server that does not know `primaryauth` answers with an empty map.
-    for name in ["dir", "primaryauth", "masterauth", "requirepass"] {
+    for name in ["dir", "primaryauth", "masterauth", "masteruser", "requirepass"] {
         questions.cmd("CONFIG").arg("GET").arg(name);
     }
     questions
@@ -191,6 +195,7 @@ fn interpret(pod: &str, answers: [Value; QUESTIONS]) -> Result<NodeView, ViewErr
         dir,
         primaryauth,
         masterauth,
+        masteruser,
         requirepass,
     ] = answers;
     let info = Info::parse(&required_text("INFO", info)?)?;
@@ -223,8 +228,17 @@ fn interpret(pod: &str, answers: [Value; QUESTIONS]) -> Result<NodeView, ViewErr
             (None, None) => None,
             (new, old) => Some(new.unwrap_or(false) || old.unwrap_or(false)),
         },
+        primary_auth_matches: matches(&[&primaryauth, &masterauth], &requirepass)
+            .filter(|_| config_is_set(&masteruser) != Some(true)),
         password_required: config_is_set(&requirepass),
     })
+}
+
+/// Whether the first of `given` that is set is what is `wanted`, if anything is.
+fn matches(given: &[&Value], wanted: &Value) -> Option<bool> {
+    let set = |answer: &Value| config_value(answer).filter(|value| !value.is_empty());
+    let given = given.iter().find_map(|answer| set(answer))?;
+    Some(given == set(wanted)?)
 }
 
 fn required(command: &str, value: Value) -> Result<Value, ViewError> {

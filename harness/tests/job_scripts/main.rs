@@ -123,9 +123,11 @@ fn scaling_up_and_down_keeps_every_key() {
         servers.assert_formed(8);
         assert_eq!(servers.slots().into_values().collect::<Vec<_>>(), [4096; 4]);
         assert_eq!(servers.intact_keys(2000), 2000);
+        assert_changes_nothing(&servers, HookEvent::PostUpgrade, 8);
 
         succeed(servers.hook(HookEvent::PreUpgrade, 6, &[]));
         servers.assert_formed(6);
+        assert_changes_nothing(&servers, HookEvent::PreUpgrade, 6);
         servers.kill(6);
         servers.kill(7);
         succeed(servers.hook(HookEvent::PostUpgrade, 6, &[]));
@@ -139,17 +141,38 @@ fn scaling_up_and_down_keeps_every_key() {
     }
 }
 
-#[test]
-fn a_scale_job_killed_while_it_moves_slots_is_completed_by_the_next() {
-    let Some(servers) = Servers::start(8) else { return };
-    succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
-    servers.write_keys(1000);
+/// Runs a hook that has done its work once more: who is who, who owns which slots and under which epoch is as before.
+#[track_caller]
+fn assert_changes_nothing(servers: &Servers, event: HookEvent, count: u32) {
+    let table = || -> Vec<String> {
+        let nodes = servers.cli(0, &["cluster", "nodes"]);
+        let mut nodes: Vec<String> = nodes
+            .lines()
+            .map(|line| {
+                let words: Vec<_> = line.split(' ').collect();
+                // All but the times of the last pings.
+                [&words[..4], &words[6..]].concat().join(" ")
+            })
+            .collect();
+        nodes.sort();
+        nodes
+    };
+    let before = table();
+    let log = succeed(servers.hook(event, count, &[]));
+    assert_eq!(table(), before, "{log}");
+    assert!(!log.contains("moving") && !log.contains("becomes"), "{log}");
+}
+
+/// Starts a hook, and kills it as soon as it says that slots are moving.
+#[track_caller]
+fn kill_while_slots_move(servers: &Servers, event: HookEvent, count: u32) {
     let mut job = servers
-        .hook(HookEvent::PostUpgrade, 8, &[])
+        .hook(event, count, &[])
         .stdout(Stdio::piped())
         .spawn()
         .expect("it runs");
     let log = BufReader::new(job.stdout.take().expect("piped"));
+    // These words are those of an atomic migration, which these servers have.
     let moving = log
         .lines()
         .map_while(Result::ok)
@@ -157,6 +180,63 @@ fn a_scale_job_killed_while_it_moves_slots_is_completed_by_the_next() {
     assert!(moving.is_some(), "the oracle: it was killed while it moved slots");
     job.kill().expect("it is ours");
     job.wait().expect("it is ours");
+}
+
+#[test]
+fn a_drain_job_killed_while_it_moves_slots_is_completed_by_the_next() {
+    let Some(mut servers) = Servers::start(8) else {
+        return;
+    };
+    succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
+    servers.write_keys(1000);
+    succeed(servers.hook(HookEvent::PostUpgrade, 8, &[]));
+    assert_eq!(servers.slots().get(&6), Some(&4096), "what leaves has slots");
+    kill_while_slots_move(&servers, HookEvent::PreUpgrade, 6);
+    assert!(
+        servers
+            .cli(0, &["cluster", "info"])
+            .contains("cluster_known_nodes:8"),
+        "the oracle: it was not done"
+    );
+    succeed(servers.hook(HookEvent::PreUpgrade, 6, &[]));
+    servers.assert_formed(6);
+    servers.kill(6);
+    servers.kill(7);
+    assert_eq!(servers.slots().len(), 3);
+    assert_eq!(servers.intact_keys(1000), 1000);
+}
+
+/// A client in front of the real one that makes every server one that cannot move slots atomically.
+const WITHOUT_ATOMIC_MIGRATION: &str = r#"#!/bin/sh
+case " $* " in
+  *" MIGRATESLOTS "*) echo "ERR unknown subcommand 'MIGRATESLOTS'. Try CLUSTER HELP."; exit 1 ;;
+  *" GETSLOTMIGRATIONS "*) echo "ERR unknown subcommand 'GETSLOTMIGRATIONS'. Try CLUSTER HELP."; exit 1 ;;
+esac
+exec "$(dirname "$0")/real-valkey-cli" "$@"
+"#;
+
+#[test]
+fn where_slots_cannot_move_atomically_they_move_key_by_key() {
+    let Some(servers) = Servers::start(8) else { return };
+    succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
+    servers.write_keys(500);
+    servers.put_in_front_of_the_client(WITHOUT_ATOMIC_MIGRATION);
+    let log = succeed(servers.hook(HookEvent::PostUpgrade, 8, &[]));
+    assert!(
+        log.contains("key by key") && !log.contains("moving the slots"),
+        "{log}"
+    );
+    servers.assert_formed(8);
+    assert_eq!(servers.slots().into_values().collect::<Vec<_>>(), [4096; 4]);
+    assert_eq!(servers.intact_keys(500), 500);
+}
+
+#[test]
+fn a_scale_job_killed_while_it_moves_slots_is_completed_by_the_next() {
+    let Some(servers) = Servers::start(8) else { return };
+    succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
+    servers.write_keys(1000);
+    kill_while_slots_move(&servers, HookEvent::PostUpgrade, 8);
     assert_ne!(
         servers.slots().get(&6),
         Some(&4096),

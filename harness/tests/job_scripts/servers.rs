@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -208,6 +209,14 @@ impl Servers {
             .args(["-c", "-h", &self.address(0)])
             .stdin(File::open(input).expect("just written"));
         String::from_utf8_lossy(&command.output().expect("valkey-cli runs").stdout).into_owned()
+    }
+
+    /// From now on `valkey-cli` is this script, and the real one is `real-valkey-cli` beside it.
+    pub(crate) fn put_in_front_of_the_client(&self, script: &str) {
+        let client = self.bin.join("valkey-cli");
+        fs::rename(&client, self.bin.join("real-valkey-cli")).expect("a link");
+        fs::write(&client, script).expect("a file");
+        fs::set_permissions(&client, fs::Permissions::from_mode(0o755)).expect("it is ours");
     }
 
     /// The script of the hook at `event`, started as its Job would, with these differences to the rendering.

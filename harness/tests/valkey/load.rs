@@ -44,6 +44,46 @@ async fn a_quiet_cluster_loses_nothing_and_has_no_gap() {
     assert!(confirmed > 50, "WAIT 1 is answered: {report:#?}");
 }
 
+/// Two loads at once, as fast as they can, one of which records every number: what the journal costs shows between them,
+/// whatever else the machine does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_costs_little() {
+    let Some(servers) = Servers::cluster(2, 0).await else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let load = async |label: &str, journal| {
+        let options = LoadOptions {
+            label: label.to_owned(),
+            confirming_per_shard: 0,
+            pace: Duration::ZERO,
+            journal,
+            ..LoadOptions::default()
+        };
+        let dialer = Arc::new(servers.dialer());
+        Load::start(dialer, Some(password()), servers.names(), options)
+            .await
+            .expect("a load")
+    };
+    let without = load("without", None).await;
+    let with = load("with", Some(dir.path().join("journal"))).await;
+    run_for(Duration::from_secs(2)).await;
+    // Each ran a little longer than the other: the one without before, the one with after.
+    let (without, with) = (without.stop().await, with.stop().await);
+    let rate = |report: &LoadReport| report.acknowledged() as f64 / report.duration.as_secs_f64();
+    let ratio = rate(&with) / rate(&without);
+    eprintln!(
+        "{:.0} writes/s with a journal, {:.0} without: {ratio:.2}",
+        rate(&with),
+        rate(&without)
+    );
+    assert!(
+        ratio > 0.7,
+        "{ratio:.2} of the writes that there are without a journal"
+    );
+    assert_eq!(with.violations(&LENIENT), []);
+}
+
 fn writers(report: &LoadReport) -> impl Iterator<Item = &harness::valkey::load::report::WriterReport> {
     report.shards.values().flat_map(|shard| &shard.writers)
 }

@@ -3,7 +3,10 @@
 //! The servers come from `PATH` or the cache of published binaries; without them the tests say so and prove nothing.
 
 mod clients;
+mod faults;
+mod killed;
 mod ledger;
 mod load;
 mod observing;
 mod servers;
+mod tripwire;

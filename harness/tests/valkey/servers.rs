@@ -1,8 +1,9 @@
 //! Real valkey-servers on loopback, each on an address of its own, killed when dropped.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -41,6 +42,8 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 pub(crate) struct Servers {
     binary: PathBuf,
     extra: Vec<String>,
+    /// Whether each server has a small disk of its own.
+    small_disks: bool,
     dir: TempDir,
     pub(crate) nodes: BTreeMap<String, Node>,
 }
@@ -62,12 +65,28 @@ impl Drop for Servers {
 impl Servers {
     /// Starts `count` servers with `extra` arguments, or `None` when there is no binary.
     pub(crate) async fn start(count: u8, extra: &[&str]) -> Option<Self> {
+        Self::start_with(count, extra, false).await
+    }
+
+    /// The same, each on a small file system of its own, which [`fill_disk`](Self::fill_disk) fills. It is in a mount
+    /// namespace of the server's, so that it goes with the process. `None` where that is not allowed.
+    pub(crate) async fn on_small_disks(count: u8, extra: &[&str]) -> Option<Self> {
+        let allowed = isolated().arg("true").output();
+        if !allowed.is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: no mount namespaces here (unshare --mount)");
+            return None;
+        }
+        Self::start_with(count, extra, true).await
+    }
+
+    async fn start_with(count: u8, extra: &[&str], small_disks: bool) -> Option<Self> {
         let binary = find("valkey-server")?;
         let dir = tempfile::tempdir().expect("a temporary directory");
         let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
         let mut servers = Self {
             binary,
             extra,
+            small_disks,
             dir,
             nodes: BTreeMap::new(),
         };
@@ -90,7 +109,12 @@ impl Servers {
     pub(crate) async fn launch(&mut self, name: &str, ip: Ipv4Addr) {
         let dir = self.dir.path().join(name);
         std::fs::create_dir_all(&dir).expect("a data directory");
-        let child = Command::new(&self.binary)
+        let mut command = Command::new(&self.binary);
+        if self.small_disks {
+            command = isolated();
+            command.args(["sh", "-c", ON_SMALL_DISK, "sh"]).arg(&self.binary);
+        }
+        let child = command
             .current_dir(&dir)
             .args([
                 "--port",
@@ -133,6 +157,33 @@ impl Servers {
         let node = self.nodes.get_mut(name).expect("such a server");
         node.child.kill().expect("it was running");
         node.child.wait().expect("it ends");
+    }
+
+    /// A server's process.
+    pub(crate) fn pid(&self, name: &str) -> u32 {
+        self.nodes[name].child.id()
+    }
+
+    /// Leaves no room on a server's small disk.
+    pub(crate) fn fill_disk(&self, name: &str) {
+        let mut ballast = std::fs::File::create(self.ballast(name)).expect("a file on its disk");
+        let page = [0_u8; 4096];
+        let full = loop {
+            if let Err(error) = ballast.write_all(&page) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull, "{full}");
+    }
+
+    /// Makes room again.
+    pub(crate) fn free_disk(&self, name: &str) {
+        std::fs::remove_file(self.ballast(name)).expect("its disk was full");
+    }
+
+    /// A file on a server's disk, which is seen only through its process.
+    fn ballast(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/cwd/ballast", self.pid(name)))
     }
 
     /// Stops or continues a server with a signal.
@@ -231,6 +282,20 @@ impl Servers {
     }
 }
 
+/// Room for a few generations of a ledger, and quickly filled.
+const ON_SMALL_DISK: &str = "mount -t tmpfs -o size=64m tmpfs \"$PWD\" && cd \"$PWD\" && exec \"$@\"";
+
+/// A program in a mount namespace of its own.
+fn isolated() -> Command {
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    // Root needs no user namespace, and may not be allowed to make one.
+    if !std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command
+}
+
 /// A second octet for this process and a third for each group of servers, so that tests never meet.
 fn process_subnet() -> u8 {
     u8::try_from(std::process::id() % 200).expect("below 200") + 20
@@ -245,6 +310,13 @@ fn next_subnet() -> u8 {
 #[derive(Clone)]
 pub(crate) struct TcpDialer {
     addresses: BTreeMap<String, Ipv4Addr>,
+}
+
+impl TcpDialer {
+    /// To servers that somebody else has started.
+    pub(crate) fn to(addresses: BTreeMap<String, Ipv4Addr>) -> Self {
+        Self { addresses }
+    }
 }
 
 impl Dialer for TcpDialer {

@@ -58,6 +58,57 @@ mod tests {
         }
     }
 
+    /// What follows `sleep` wherever a script sleeps: the pause of the one loop that waits for conditions, the guard of a
+    /// call that must not last for ever, and the pause of the container beside each server.
+    const PAUSES: [&str; 3] = ["\"$POLL_SECONDS\"", "\"$CALL_SECONDS\" &", "\"$interval\" &"];
+
+    fn lines(script: &str) -> impl Iterator<Item = &str> {
+        let lines = script.lines().map(str::trim);
+        lines.filter(|line| !line.starts_with('#'))
+    }
+
+    #[test]
+    fn no_script_sleeps_instead_of_waiting_for_something() {
+        for script in [CLUSTER_INIT, CLUSTER_SCALE, CLUSTER_DRAIN, INTRODUCE_PEERS] {
+            for line in lines(script).filter(|line| line.contains("sleep ")) {
+                let pause = line.strip_prefix("sleep ");
+                assert!(
+                    pause.is_some_and(|pause| PAUSES.contains(&pause)),
+                    "{line:?} sleeps without looking at anything"
+                );
+            }
+        }
+        // Jobs wait in one place only.
+        for script in [CLUSTER_INIT, CLUSTER_SCALE, CLUSTER_DRAIN] {
+            let polls = lines(script).filter(|line| *line == "sleep \"$POLL_SECONDS\"");
+            assert_eq!(polls.count(), 1);
+            assert!(!script.contains("$interval"));
+        }
+    }
+
+    #[test]
+    fn every_wait_has_a_limit_and_a_condition_of_its_own() {
+        let wait = regex::Regex::new(r#"wait_for (\S+) (\w+)"#).expect("valid pattern");
+        let limits = ["\"$TIMEOUT_SECONDS\"", "\"$PATIENCE_SECONDS\"", "\"$patience\""];
+        for script in [CLUSTER_INIT, CLUSTER_SCALE, CLUSTER_DRAIN] {
+            let waits: Vec<_> = lines(script).filter(|line| line.contains("wait_for ")).collect();
+            assert!(!waits.is_empty());
+            for line in waits {
+                let found = wait.captures(line).unwrap_or_else(|| panic!("{line:?}"));
+                assert!(
+                    limits.contains(&&found[1]),
+                    "{line:?} waits without a limit that is known"
+                );
+                let condition = &found[2];
+                let defined = format!("\n{condition}() {{");
+                assert!(
+                    script.contains(&defined),
+                    "{line:?} waits for what is no condition"
+                );
+            }
+        }
+    }
+
     #[test]
     fn no_script_puts_a_password_on_a_command_line() {
         for script in [

@@ -128,6 +128,22 @@ pub(super) fn server_without_password(bundle: &mut Bundle) {
     env.retain(|variable| variable["name"] != "VALKEY_PASSWORD" && variable["name"] != "VALKEY_EXTRA_FLAGS");
 }
 
+/// Replicas take the password for their primaries from a Secret of its own.
+pub(super) fn masterauth_of_its_own(bundle: &mut Bundle, secret: &str) {
+    change_extra_flags(bundle, |flags| {
+        flags.replace("$(VALKEY_PASSWORD)", "$(PASSWORD_FOR_PRIMARIES)")
+    });
+    let variable = json!({
+        "name": "PASSWORD_FOR_PRIMARIES",
+        "valueFrom": {"secretKeyRef": {"name": secret, "key": "valkey-password"}},
+    });
+    let env = server(bundle)["env"]
+        .as_array_mut()
+        .expect("the server has an environment");
+    // A variable can only refer to those before it.
+    env.insert(0, variable);
+}
+
 fn object<'a>(bundle: &'a mut Bundle, kind: &str, name: &str) -> &'a mut Value {
     let found = bundle.objects_mut().find(|object| {
         object.types.as_ref().is_some_and(|types| types.kind == kind)

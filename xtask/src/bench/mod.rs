@@ -117,7 +117,7 @@ impl Bench {
             BenchRow::ClusterReady => ready::measure(self).await,
             BenchRow::PodRunning => pods::measure(self).await,
             BenchRow::WatchDelivery => delivery::measure(self).await,
-            BenchRow::SupervisorMemory => memory::measure(self).await,
+            BenchRow::SupervisorMemory => Box::pin(memory::measure(self)).await,
             BenchRow::Formation => formation::measure(self).await,
             BenchRow::Operations => operations::measure(self).await,
             BenchRow::Data => data::measure(self).await,

@@ -78,7 +78,7 @@ pub(super) fn slots_are_unassigned(evidence: &Evidence) -> Option<String> {
 }
 
 /// As a person would call the node: the pod that had its address, where the evidence knows it.
-fn name_of(evidence: &Evidence, node: &ClusterNode) -> String {
+pub(super) fn name_of(evidence: &Evidence, node: &ClusterNode) -> String {
     let ip = &node.ip;
     let had_address = format!("has address {ip}");
     let pod = evidence.timeline.iter().rev().find(|entry| {

@@ -1,16 +1,14 @@
 //! What became of each write, on disk: four bytes a key, and a small text file that says what they are about.
 //!
-//! An intent is recorded before a command is sent, its outcome after the answer. The operating system keeps what is
-//! written when the harness is killed, so an interrupted run loses nothing; a machine that loses power may.
+//! An intent is recorded before a command is sent, its outcome after the answer.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use super::super::journal::JournalError;
+use super::super::journal::{Table, load_about, save_about};
 use super::super::slots::SlotSet;
 use super::spec::LedgerSpec;
 
@@ -22,45 +20,6 @@ const WIDTH: usize = 4;
 
 /// Generations are counted in a byte.
 pub const MOST_GENERATIONS: u8 = u8::MAX;
-
-/// Why the journal cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The disk said no.
-    #[error("ledger journal {path}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What it said.
-        #[source]
-        source: io::Error,
-    },
-    /// The description is not one.
-    #[error("ledger journal {path} is damaged")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// The table does not fit the description.
-    #[error("ledger journal {path} has {seen} bytes instead of {expected}")]
-    Length {
-        /// The file.
-        path: PathBuf,
-        /// Bytes that a table of so many keys has.
-        expected: usize,
-        /// Bytes it has.
-        seen: usize,
-    },
-    /// No generation is left.
-    #[error("ledger {label} has been written {MOST_GENERATIONS} times, which is the limit")]
-    Generations {
-        /// The ledger.
-        label: String,
-    },
-}
 
 /// What is known of one key's writes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -104,22 +63,15 @@ struct About {
 pub(super) struct Journal {
     dir: PathBuf,
     about: About,
-    file: File,
+    file: Table,
     table: Vec<u8>,
 }
 
 impl Journal {
     pub(super) fn create(dir: &Path, spec: &LedgerSpec) -> Result<Self, JournalError> {
-        std::fs::create_dir_all(dir).map_err(io_error(dir))?;
-        let path = dir.join(TABLE);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(io_error(&path))?;
+        let file = Table::create(dir.join(TABLE))?;
         let length = table_length(spec);
-        file.set_len(length as u64).map_err(io_error(&path))?;
+        file.extend_to(length)?;
         let about = About {
             spec: spec.clone(),
             generation: 0,
@@ -136,29 +88,21 @@ impl Journal {
     }
 
     pub(super) fn open(dir: &Path) -> Result<(Self, LedgerSpec), JournalError> {
-        let path = dir.join(ABOUT);
-        let text = std::fs::read_to_string(&path).map_err(io_error(&path))?;
-        let about: About =
-            serde_json::from_str(&text).map_err(|source| JournalError::Damaged { path, source })?;
-        let path = dir.join(TABLE);
-        let table = std::fs::read(&path).map_err(io_error(&path))?;
+        let about: About = load_about(&dir.join(ABOUT))?;
+        let (file, table) = Table::open(dir.join(TABLE))?;
         let expected = table_length(&about.spec);
         if table.len() != expected {
             return Err(JournalError::Length {
-                path,
+                path: file.path().to_owned(),
                 expected,
                 seen: table.len(),
             });
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(io_error(&path))?;
         let spec = about.spec.clone();
+        let dir = dir.to_owned();
         Ok((
             Self {
-                dir: dir.to_owned(),
+                dir,
                 about,
                 file,
                 table,
@@ -176,6 +120,7 @@ impl Journal {
     pub(super) fn next_generation(&mut self) -> Result<u8, JournalError> {
         let limit = || JournalError::Generations {
             label: self.about.spec.label.clone(),
+            most: MOST_GENERATIONS,
         };
         self.about.generation = self.about.generation.checked_add(1).ok_or_else(limit)?;
         self.save_about()?;
@@ -211,20 +156,13 @@ impl Journal {
         }
         for run in indexes.chunk_by(|a, b| a + 1 == *b) {
             let (start, end) = (offset(run[0]), offset(run[run.len() - 1]) + WIDTH);
-            self.file
-                .write_all_at(&self.table[start..end], start as u64)
-                .map_err(io_error(&self.dir.join(TABLE)))?;
+            self.file.write(start as u64, &self.table[start..end])?;
         }
         Ok(())
     }
 
-    /// Written beside and renamed, so that there is always a whole one.
     fn save_about(&self) -> Result<(), JournalError> {
-        let path = self.dir.join(ABOUT);
-        let fresh = self.dir.join(format!("{ABOUT}.new"));
-        let text = serde_json::to_string_pretty(&self.about).expect("plain data serialises");
-        std::fs::write(&fresh, text).map_err(io_error(&fresh))?;
-        std::fs::rename(&fresh, &path).map_err(io_error(&path))
+        save_about(&self.dir.join(ABOUT), &self.about)
     }
 }
 
@@ -234,11 +172,6 @@ fn table_length(spec: &LedgerSpec) -> usize {
 
 fn offset(index: u64) -> usize {
     usize::try_from(index).expect("below the table's length") * WIDTH
-}
-
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
-    let path = path.to_owned();
-    move |source| JournalError::Io { path, source }
 }
 
 #[cfg(test)]

@@ -164,8 +164,12 @@ async fn look_for_phantoms(
         .collect();
     for pod in owners {
         let walk = async {
-            let stream = target.dialer.dial(&pod).await?;
-            let mut wire = Wire::open(stream, &target.passwords).await?;
+            let open = async {
+                let stream = target.dialer.dial(&pod).await?;
+                Wire::open(stream, &target.passwords).await
+            };
+            // A server that is stopped takes connections, and says nothing on them.
+            let mut wire = tokio::time::timeout(options.answer_deadline, open).await??;
             let mut cursor = b"0".to_vec();
             loop {
                 let step = scan(ledger, &mut wire, &cursor, verification);

@@ -10,12 +10,15 @@
 //! |---|---|
 //! | [`account`] | what a writer's list says about its writes; pure |
 //! | [`report`] | the result, per shard, and what of it is a violation |
+//! | `journal` | what became of each number, on disk: [`Load::recover`] reads it after the harness was killed |
 
 pub mod account;
+mod journal;
 pub mod report;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,11 +29,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::account::{Outcomes, judge};
+use self::journal::{About, Column, Journal};
 pub use self::report::{LoadReport, ShardReport};
 use self::report::{WriterReport, gaps};
 use self::writer::{Writer, WriterEnd};
 use super::cluster_client::RoutedClient;
 use super::dialer::Dialer;
+use super::journal::JournalError;
 use super::resp;
 use super::routed::Resend;
 use super::slots::{SlotSet, tag_for_slot};
@@ -51,6 +56,8 @@ pub struct LoadOptions {
     pub confirm_timeout: Duration,
     /// The pause of each writer between writes.
     pub pace: Duration,
+    /// The folder in which each number's outcome is recorded as soon as it is known, if it is to outlive the harness.
+    pub journal: Option<PathBuf>,
 }
 
 impl Default for LoadOptions {
@@ -64,6 +71,7 @@ impl Default for LoadOptions {
             answer_deadline: Duration::from_secs(2),
             confirm_timeout: Duration::from_secs(1),
             pace: Duration::from_millis(5),
+            journal: None,
         }
     }
 }
@@ -73,7 +81,7 @@ pub struct Load {
     options: LoadOptions,
     router: Arc<RoutedClient>,
     shards: BTreeMap<String, SlotSet>,
-    writers: JoinSet<WriterEnd>,
+    writers: JoinSet<(WriterEnd, Result<(), JournalError>)>,
     stop: CancellationToken,
     started: Instant,
     started_at: Timestamp,
@@ -85,6 +93,9 @@ pub enum LoadError {
     /// Nobody owns slots.
     #[error("background load: no pod owns a slot")]
     NoOwners,
+    /// What becomes of the writes cannot be recorded.
+    #[error("background load: its record cannot be kept")]
+    Journal(#[from] JournalError),
 }
 
 impl Load {
@@ -92,7 +103,7 @@ impl Load {
     /// slots go.
     ///
     /// # Errors
-    /// When no pod owns a slot.
+    /// When no pod owns a slot, or the journal cannot be made.
     pub async fn start(
         dialer: Arc<dyn Dialer>,
         passwords: impl Into<Passwords>,
@@ -111,25 +122,36 @@ impl Load {
         if shards.is_empty() {
             return Err(LoadError::NoOwners);
         }
-        let stop = CancellationToken::new();
-        let started = Instant::now();
-        let mut writers = JoinSet::new();
-        for (pod, slots) in &shards {
-            for (number, slot) in (0..options.writers_per_shard).zip(spread(slots, options.writers_per_shard))
-            {
-                let writer = Writer {
-                    shard: pod.clone(),
-                    slot,
-                    key: key(&options.label, slot, number),
-                    confirming: number < options.confirming_per_shard,
-                    options: options.clone(),
-                    dialer: dialer.clone(),
-                    passwords: passwords.clone(),
-                    router: router.clone(),
-                    started,
+        let (started, started_at) = (Instant::now(), Timestamp::now());
+        let lines = lines(&shards, &options);
+        let journal = match &options.journal {
+            None => None,
+            Some(dir) => {
+                let about = About {
+                    started_at,
+                    shards: shards.clone(),
+                    writers: lines.iter().map(|line| line.0.clone()).collect(),
                 };
-                writers.spawn(writer.run(stop.clone()));
+                Some(Arc::new(Journal::create(dir, &about)?))
             }
+        };
+        let stop = CancellationToken::new();
+        let mut writers = JoinSet::new();
+        for (index, (column, confirming)) in lines.into_iter().enumerate() {
+            let writer = Writer {
+                index,
+                shard: column.shard,
+                slot: column.slot,
+                key: column.key,
+                confirming,
+                options: options.clone(),
+                dialer: dialer.clone(),
+                passwords: passwords.clone(),
+                router: router.clone(),
+                journal: journal.clone(),
+                started,
+            };
+            writers.spawn(writer.run(stop.clone()));
         }
         Ok(Self {
             options,
@@ -138,7 +160,7 @@ impl Load {
             writers,
             stop,
             started,
-            started_at: Timestamp::now(),
+            started_at,
         })
     }
 
@@ -150,73 +172,46 @@ impl Load {
     /// Stops the writers, reads their lists back and accounts for every number.
     pub async fn stop(mut self) -> LoadReport {
         self.stop.cancel();
-        let mut ends = Vec::new();
-        while let Some(end) = self.writers.join_next().await {
-            ends.push(end.expect("a writer does not panic and is not aborted"));
+        let (mut ends, mut unrecorded) = (Vec::new(), None);
+        while let Some(ended) = self.writers.join_next().await {
+            let (end, recorded) = ended.expect("a writer does not panic and is not aborted");
+            ends.push(end);
+            unrecorded = unrecorded.or(recorded.err());
         }
-        let stopped = self.started.elapsed();
-        let mut shards = BTreeMap::new();
-        for (pod, slots) in &self.shards {
-            let (longest_gap, gap_began) = gaps(
-                ends.iter()
-                    .filter(|end| end.shard == *pod)
-                    .map(|end| end.successes.as_slice()),
-                stopped,
-            );
-            let shard = ShardReport {
-                slots: slots.clone(),
-                longest_gap,
-                gap_began_at: self.at(gap_began),
-                writers: Vec::new(),
-            };
-            shards.insert(pod.clone(), shard);
-        }
-        for end in ends {
-            let writer = self.account_of(&end).await;
-            shards
-                .get_mut(&end.shard)
-                .expect("a writer's shard")
-                .writers
-                .push(writer);
-        }
-        for shard in shards.values_mut() {
-            shard.writers.sort_by(|a, b| a.key.cmp(&b.key));
-        }
-        LoadReport {
+        let met = Met {
             started_at: self.started_at,
-            duration: stopped,
-            shards,
-        }
-    }
-
-    fn at(&self, since_start: Duration) -> Timestamp {
-        let elapsed = jiff::SignedDuration::try_from(since_start).unwrap_or(jiff::SignedDuration::MAX);
-        self.started_at.checked_add(elapsed).unwrap_or(Timestamp::MAX)
-    }
-
-    async fn account_of(&self, end: &WriterEnd) -> WriterReport {
-        let question = redis::cmd("LRANGE").arg(&end.key).arg(0).arg(-1).to_owned();
-        let list = match self.router.execute(end.slot, question, Resend::Idempotent).await {
-            Ok(value) => numbers(&value),
-            Err(error) => Err(error.to_string()),
+            stopped: self.started.elapsed(),
+            shards: self.shards,
+            ends,
         };
-        let Outcomes {
-            acknowledged,
-            unknown,
-            refused,
-            confirmed,
-        } = &end.outcomes;
-        WriterReport {
-            key: end.key.clone(),
-            slot: end.slot,
-            attempted: end.attempted,
-            acknowledged: acknowledged.len() as u64,
-            unknown: unknown.len() as u64,
-            confirmed: confirmed.len() as u64,
-            not_executed: refused.len() as u64,
-            obstacles: end.obstacles.clone(),
-            account: list.map(|list| judge(&end.outcomes, &list)),
+        LoadReport {
+            unrecorded: unrecorded.map(|error| with_cause(&error)),
+            ..met.report(&self.router).await
         }
+    }
+
+    /// The account of a load whose harness was killed, from the journal that it kept in `dir` and the lists that its
+    /// writers left. Numbers that were on their way then have an unknown outcome.
+    ///
+    /// # Errors
+    /// When there is no journal, or it is damaged.
+    pub async fn recover(
+        dir: &Path,
+        dialer: Arc<dyn Dialer>,
+        passwords: impl Into<Passwords>,
+        pods: Vec<String>,
+    ) -> Result<LoadReport, JournalError> {
+        let (about, ends) = journal::read(dir)?;
+        let router = RoutedClient::new(dialer, passwords.into(), pods);
+        router.refresh().await;
+        let last = ends.iter().filter_map(|end| end.successes.last()).max();
+        let met = Met {
+            started_at: about.started_at,
+            stopped: last.copied().unwrap_or_default(),
+            shards: about.shards,
+            ends,
+        };
+        Ok(met.report(&router).await)
     }
 
     /// The options it runs with.
@@ -231,18 +226,106 @@ impl Load {
 
     /// The keys it writes to, and whether their writers wait for a replica.
     pub fn keys(&self) -> Vec<(String, bool)> {
-        let options = &self.options;
-        let of_shard = |slots| (0..options.writers_per_shard).zip(spread(slots, options.writers_per_shard));
-        self.shards
-            .values()
-            .flat_map(of_shard)
-            .map(|(number, slot)| {
-                (
-                    key(&options.label, slot, number),
-                    number < options.confirming_per_shard,
-                )
-            })
+        let lines = lines(&self.shards, &self.options).into_iter();
+        lines
+            .map(|(column, confirming)| (column.key, confirming))
             .collect()
+    }
+}
+
+/// Who writes what, and whether each waits for a replica.
+fn lines(shards: &BTreeMap<String, SlotSet>, options: &LoadOptions) -> Vec<(Column, bool)> {
+    let count = options.writers_per_shard;
+    let of_shard = |(pod, slots): (&String, &SlotSet)| {
+        let pod = pod.clone();
+        (0..count)
+            .zip(spread(slots, count))
+            .map(move |(number, slot)| (pod.clone(), number, slot))
+    };
+    shards
+        .iter()
+        .flat_map(of_shard)
+        .map(|(shard, number, slot)| {
+            let key = key(&options.label, slot, number);
+            (Column { shard, slot, key }, number < options.confirming_per_shard)
+        })
+        .collect()
+}
+
+/// What all writers met.
+struct Met {
+    started_at: Timestamp,
+    stopped: Duration,
+    shards: BTreeMap<String, SlotSet>,
+    ends: Vec<WriterEnd>,
+}
+
+impl Met {
+    /// Reads the writers' lists back and accounts for every number.
+    async fn report(self, router: &RoutedClient) -> LoadReport {
+        let mut shards = BTreeMap::new();
+        for (pod, slots) in &self.shards {
+            let of_shard = self.ends.iter().filter(|end| end.shard == *pod);
+            let (longest_gap, gap_began) = gaps(of_shard.map(|end| end.successes.as_slice()), self.stopped);
+            let shard = ShardReport {
+                slots: slots.clone(),
+                longest_gap,
+                gap_began_at: self.at(gap_began),
+                writers: Vec::new(),
+            };
+            shards.insert(pod.clone(), shard);
+        }
+        for end in &self.ends {
+            let writer = account_of(end, router).await;
+            let shard = shards.get_mut(&end.shard).expect("a writer's shard");
+            shard.writers.push(writer);
+        }
+        for shard in shards.values_mut() {
+            shard.writers.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        LoadReport {
+            started_at: self.started_at,
+            duration: self.stopped,
+            shards,
+            unrecorded: None,
+        }
+    }
+
+    fn at(&self, since_start: Duration) -> Timestamp {
+        let elapsed = jiff::SignedDuration::try_from(since_start).unwrap_or(jiff::SignedDuration::MAX);
+        self.started_at.checked_add(elapsed).unwrap_or(Timestamp::MAX)
+    }
+}
+
+async fn account_of(end: &WriterEnd, router: &RoutedClient) -> WriterReport {
+    let question = redis::cmd("LRANGE").arg(&end.key).arg(0).arg(-1).to_owned();
+    let list = match router.execute(end.slot, question, Resend::Idempotent).await {
+        Ok(value) => numbers(&value),
+        Err(error) => Err(error.to_string()),
+    };
+    let Outcomes {
+        acknowledged,
+        unknown,
+        refused,
+        confirmed,
+    } = &end.outcomes;
+    WriterReport {
+        key: end.key.clone(),
+        slot: end.slot,
+        attempted: end.attempted,
+        acknowledged: acknowledged.len() as u64,
+        unknown: unknown.len() as u64,
+        confirmed: confirmed.len() as u64,
+        not_executed: refused.len() as u64,
+        obstacles: end.obstacles.clone(),
+        account: list.map(|list| judge(&end.outcomes, &list)),
+    }
+}
+
+fn with_cause(error: &JournalError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 

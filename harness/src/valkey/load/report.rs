@@ -25,6 +25,9 @@ pub struct LoadReport {
     pub duration: Duration,
     /// By the pod that owned the slots at the start.
     pub shards: BTreeMap<String, ShardReport>,
+    /// Why what became of the writes could not be recorded to the end, if it could not.
+    #[serde(default)]
+    pub unrecorded: Option<String>,
 }
 
 /// What the load met in one shard: a set of slots, wherever they went.
@@ -91,6 +94,9 @@ impl LoadReport {
     /// What must not be, and what exceeds the budget.
     pub fn violations(&self, budget: &LoadBudget) -> Vec<Violation> {
         let mut violations = Vec::new();
+        if let Some(cause) = &self.unrecorded {
+            violations.push(Violation::new(DATA, "the load", "every outcome recorded", cause));
+        }
         if self.acknowledged() == 0 {
             violations.push(Violation::new(
                 AVAILABILITY,
@@ -291,6 +297,7 @@ mod tests {
             started_at: Timestamp::UNIX_EPOCH,
             duration: ms(10_000),
             shards: BTreeMap::from([("valkey-0".to_owned(), shard)]),
+            unrecorded: None,
         }
     }
 

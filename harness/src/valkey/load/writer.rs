@@ -9,10 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::cluster_client::RoutedClient;
 use super::super::dialer::Dialer;
+use super::super::journal::JournalError;
 use super::super::reply::{Redirect, Verdict, judge_text};
 use super::super::wire::{Reply, Wire, encode};
 use super::LoadOptions;
 use super::account::Outcomes;
+use super::journal::{Journal, Mark};
 use crate::secret::Passwords;
 
 /// The pause before a write is tried again that met an obstacle: short, as it bounds how exactly a gap is measured.
@@ -22,6 +24,8 @@ const BACK_OFF: Duration = Duration::from_millis(20);
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) struct Writer {
+    /// Which column of the journal is its own.
+    pub(super) index: usize,
     pub(super) shard: String,
     pub(super) slot: u16,
     pub(super) key: String,
@@ -30,6 +34,7 @@ pub(super) struct Writer {
     pub(super) dialer: Arc<dyn Dialer>,
     pub(super) passwords: Passwords,
     pub(super) router: Arc<RoutedClient>,
+    pub(super) journal: Option<Arc<Journal>>,
     pub(super) started: Instant,
 }
 
@@ -63,7 +68,8 @@ struct Link {
 }
 
 impl Writer {
-    pub(super) async fn run(self, stop: CancellationToken) -> WriterEnd {
+    /// Writes until it is stopped, or cannot record what it does: what is not recorded proves nothing.
+    pub(super) async fn run(self, stop: CancellationToken) -> (WriterEnd, Result<(), JournalError>) {
         let mut end = WriterEnd {
             shard: self.shard.clone(),
             slot: self.slot,
@@ -73,14 +79,28 @@ impl Writer {
             successes: Vec::new(),
             obstacles: BTreeMap::new(),
         };
+        let recorded = self.write_all(&mut end, &stop).await;
+        (end, recorded)
+    }
+
+    async fn write_all(&self, end: &mut WriterEnd, stop: &CancellationToken) -> Result<(), JournalError> {
         let mut link: Option<Link> = None;
         while !stop.is_cancelled() {
-            end.attempted += 1;
-            let number = end.attempted;
-            self.write(number, &mut link, &mut end, &stop).await;
-            pause(self.options.pace, &stop).await;
+            let number = end.attempted + 1;
+            self.note(number, Mark::Sent)?;
+            end.attempted = number;
+            let mark = self.write(number, &mut link, end, stop).await;
+            self.note(number, mark)?;
+            pause(self.options.pace, stop).await;
         }
-        end
+        Ok(())
+    }
+
+    fn note(&self, number: u64, mark: Mark) -> Result<(), JournalError> {
+        match &self.journal {
+            Some(journal) => journal.note(self.index, number, mark, self.started.elapsed()),
+            None => Ok(()),
+        }
     }
 
     /// Tries one number until its outcome is known to be final or unknown, or the writer is stopped.
@@ -90,7 +110,7 @@ impl Writer {
         link: &mut Option<Link>,
         end: &mut WriterEnd,
         stop: &CancellationToken,
-    ) {
+    ) -> Mark {
         loop {
             let (obstacle, refresh) = match self.attempt(number, link).await {
                 Attempt::Acknowledged { confirmed } => {
@@ -98,20 +118,21 @@ impl Writer {
                     end.successes.push(self.started.elapsed());
                     if confirmed {
                         end.outcomes.confirmed.insert(number);
+                        return Mark::Confirmed;
                     }
-                    return;
+                    return Mark::Acknowledged;
                 }
                 Attempt::Unknown(cause) => {
                     *link = None;
                     end.outcomes.unknown.insert(number);
                     *end.obstacles.entry(cause).or_default() += 1;
                     self.router.refresh().await;
-                    return;
+                    return Mark::Sent;
                 }
                 Attempt::Refused(code) => {
                     end.outcomes.refused.insert(number);
                     *end.obstacles.entry(code).or_default() += 1;
-                    return;
+                    return Mark::Refused;
                 }
                 Attempt::Later(cause) => {
                     *link = None;
@@ -130,7 +151,7 @@ impl Writer {
             *end.obstacles.entry(obstacle).or_default() += 1;
             if stop.is_cancelled() {
                 end.outcomes.refused.insert(number);
-                return;
+                return Mark::Refused;
             }
             if refresh {
                 pause(BACK_OFF, stop).await;

@@ -3,18 +3,26 @@
 //!
 //! A replica whose link broke a moment ago was in sync: it broke because the primary is going down.
 
+use std::time::Duration;
+
 use super::Violation;
 use crate::valkey::observation::ClusterObservation;
 
 /// The check's name.
 pub const NAME: &str = "last_copy";
 
-/// The server tells whole seconds since a link went down, and is asked a moment after the pod's deletion.
-const JUST_NOW: std::ops::RangeInclusive<i64> = 0..=2;
+/// The server tells whole seconds since a link went down, and the pod's deletion is heard of a moment after it was asked for.
+const MARGIN: Duration = Duration::from_secs(2);
 
 /// What is wrong with taking `pod` down at the moment when its peers were `seen` like this. Which node the pod was is
-/// known from `before`.
-pub fn check(before: &ClusterObservation, pod: &str, seen: &ClusterObservation) -> Vec<Violation> {
+/// known from `before`; to look at everybody `took` some time after the deletion was heard of.
+pub fn check(
+    before: &ClusterObservation,
+    pod: &str,
+    seen: &ClusterObservation,
+    took: Duration,
+) -> Vec<Violation> {
+    let just_now = 0..=i64::try_from((took + MARGIN).as_secs()).unwrap_or(i64::MAX);
     let view = before.views.get(pod).and_then(|view| view.as_ref().ok());
     let Some(id) = view.and_then(|view| Some(view.nodes.as_ref()?.myself()?.id.as_str())) else {
         return Vec::new();
@@ -35,7 +43,7 @@ pub fn check(before: &ClusterObservation, pod: &str, seen: &ClusterObservation) 
         };
         let link = &view.replication;
         let since = link.link_down_since_seconds;
-        if link.link_up == Some(true) || since.is_some_and(|since| JUST_NOW.contains(&since)) {
+        if link.link_up == Some(true) || since.is_some_and(|since| just_now.contains(&since)) {
             return Vec::new();
         }
         replicas.push(match since {
@@ -66,7 +74,12 @@ mod tests {
         let before = Fixture::cluster(6, 1);
         let mut seen = Fixture::cluster(6, 1);
         seen.edit_info("valkey-4", "master_link_status:up", link);
-        check(&before.observation(), "valkey-1", &seen.observation())
+        check(
+            &before.observation(),
+            "valkey-1",
+            &seen.observation(),
+            Duration::ZERO,
+        )
     }
 
     #[test]
@@ -91,8 +104,20 @@ mod tests {
     }
 
     #[test]
+    fn a_look_that_takes_long_finds_the_link_broken_for_longer() {
+        let before = Fixture::cluster(6, 1);
+        let mut seen = Fixture::cluster(6, 1);
+        let down = "master_link_status:down\r\nmaster_link_down_since_seconds:4";
+        seen.edit_info("valkey-4", "master_link_status:up", down);
+        let (before, seen) = (before.observation(), seen.observation());
+        let after = |seconds| check(&before, "valkey-1", &seen, Duration::from_secs(seconds));
+        assert_eq!(after(2), []);
+        assert_eq!(after(1).len(), 1);
+    }
+
+    #[test]
     fn a_replica_may_go_at_any_time() {
         let observation = Fixture::cluster(6, 1).observation();
-        assert_eq!(check(&observation, "valkey-4", &observation), []);
+        assert_eq!(check(&observation, "valkey-4", &observation, Duration::ZERO), []);
     }
 }

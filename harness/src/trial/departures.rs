@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
@@ -25,6 +26,8 @@ pub struct Departure {
     pub uid: String,
     /// What the release looked like then.
     pub seen: ClusterObservation,
+    /// How long it took to look: a pod that is going may not answer any more, and is waited for.
+    pub took: Duration,
 }
 
 /// Watches for server pods that are taken away, until it is finished or dropped.
@@ -88,10 +91,15 @@ async fn follow(
             continue;
         }
         let (observer, found) = (observer.clone(), Arc::clone(&found));
+        let heard = Instant::now();
         looks.spawn(async move {
             if let Ok(seen) = observer.observe().await {
-                let pod = pod.name_any();
-                let departure = Departure { pod, uid, seen };
+                let departure = Departure {
+                    pod: pod.name_any(),
+                    uid,
+                    seen,
+                    took: heard.elapsed(),
+                };
                 found
                     .lock()
                     .expect("no code panics while it holds the departures")

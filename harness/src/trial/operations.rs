@@ -93,7 +93,7 @@ impl Context {
         self.took_place(&before, &everyone, &gone)?;
         let alone = gone
             .iter()
-            .flat_map(|gone| last_copy::check(&before, &gone.pod, &gone.seen));
+            .flat_map(|gone| last_copy::check(&before, &gone.pod, &gone.seen, gone.took));
         TrialError::unless_kept(alone.collect())?;
         self.record_kept([last_copy::NAME]);
         Ok(after)

@@ -24,9 +24,15 @@ use scenarios::shared::{SharedSession, THREADS};
 mod broken;
 #[path = "evidence/failures.rs"]
 mod failures;
+#[expect(dead_code, reason = "the mutations' own test uses the others")]
+#[path = "mutations/operations.rs"]
+mod operations;
 
 /// How long the acts of a deployment that cannot succeed are waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The rules whose failures the harness recognises by itself, by watching for a while: it is given its own deadlines.
+const WATCHED: [&str; 2] = ["server_never_starts", "readiness_probe_fails"];
 
 /// A failure that one rule of the triage knows.
 #[derive(Clone, Copy)]
@@ -58,23 +64,36 @@ macro_rules! failure {
     };
 }
 
-const FAILURES: [Failure; 16] = [
+const FAILURES: [Failure; 29] = [
     failure!("admission_refuses", Standalone, Rpm, breaks failures::may_gain_privileges),
+    failure!("something_is_missing", Standalone, Rpm, breaks failures::configuration_that_nobody_makes),
     failure!("image_cannot_be_had", Standalone, Rpm, breaks broken::image_that_does_not_exist),
     failure!("container_cannot_be_made", Standalone, Rpm, breaks failures::password_under_another_key),
     failure!("server_crashes", Standalone, Rpm, breaks broken::server_with_unknown_directive),
     failure!("pod_fits_nowhere", Standalone, Rpm, breaks failures::wants_another_node),
     failure!("volume_claim_is_unbound", Cluster, Rpm, plays failures::one_claim_of_no_class),
     failure!("probe_needs_what_the_image_lacks", Standalone, Hardened, breaks broken::probe_through_a_shell),
+    failure!("server_never_starts", Standalone, Rpm, breaks failures::listens_elsewhere),
     failure!("names_are_not_published", Cluster, Rpm, breaks broken::hidden_until_ready),
+    failure!("cluster_cannot_be_formed", Cluster, Rpm, breaks failures::named_by_another_service),
     failure!("service_port_does_not_exist", Standalone, Rpm, breaks broken::service_with_unknown_port_name),
+    failure!("service_selects_no_server", Standalone, Rpm, breaks failures::service_selects_nothing),
     failure!("job_pods_in_service", Cluster, Rpm, breaks broken::job_pods_in_service),
     failure!("replicas_cannot_authenticate", Cluster, Rpm, breaks broken::without_masterauth),
+    failure!("password_is_refused", Standalone, Rpm, breaks broken::server_without_password),
     failure!("announces_wrong_address", Cluster, Rpm, breaks broken::wrong_announce_address),
+    failure!("server_cannot_write", Standalone, Rpm, plays failures::snapshot_in_the_way),
+    failure!("replica_has_a_stale_password", Cluster, Rpm, plays operations::masterauth_not_rotated),
     failure!("slots_are_uncovered", Cluster, Rpm, plays failures::shard_deleted),
     failure!("slots_are_unassigned", Cluster, Rpm, plays failures::slot_dropped),
     failure!("hook_waits", Cluster, Rpm, breaks broken::init_job_waits_for_a_pod_too_many),
     failure!("never_formed", Cluster, Rpm, breaks failures::forms_at_upgrade),
+    failure!("readiness_probe_fails", Standalone, Rpm, breaks failures::readiness_asks_another_port),
+    failure!("hook_fails", Standalone, Rpm, plays failures::test_asks_nobody),
+    failure!("hook_hides_its_failure", Cluster, Rpm, plays operations::scale_job_hides_its_failure),
+    failure!("removed_nodes_are_not_forgotten", Cluster, Rpm, plays operations::forget_skipped),
+    failure!("primary_has_no_slots", Cluster, Rpm, plays operations::rebalance_skipped),
+    failure!("keys_are_gone", Cluster, Rpm, plays operations::slot_emptied),
 ];
 
 fn main() -> ExitCode {
@@ -127,8 +146,10 @@ fn fails(shared: &SharedSession, failure: Failure) -> Result<()> {
             if failure.rule != "admission_refuses" {
                 environment.placement.pod_security = PodSecurity::Privileged;
             }
-            environment.deadlines.hook = PATIENCE;
-            environment.deadlines.healthy = PATIENCE;
+            if !WATCHED.contains(&failure.rule) {
+                environment.deadlines.hook = PATIENCE;
+                environment.deadlines.healthy = PATIENCE;
+            }
             folder.clone_from(&environment.evidence);
         })
         .map_err(anyhow::Error::msg)?;

@@ -1,8 +1,11 @@
 //! The failures that the mutations do not have already.
 
-use anyhow::{Context as _, Result};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 use harness::release::{Bundle, HookEvent};
 use harness::trial::Context;
+use harness::wait::{self, Expectation, Verdict};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
@@ -10,6 +13,12 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 const SET: &str = "vk-percona-valkey";
+
+/// How long a server may take for a snapshot of nothing.
+const SNAPSHOT: Duration = Duration::from_secs(20);
+
+/// How often to look whether it has taken one.
+const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Installs what is rendered, broken by `breakage`, and looks at it.
 pub(super) async fn deploy(context: &mut Context, breakage: fn(&mut Bundle)) -> Result<()> {
@@ -110,6 +119,86 @@ pub(super) async fn slot_dropped(context: &mut Context) -> Result<()> {
     Ok(())
 }
 
+/// The configuration is mounted from a ConfigMap that nobody makes.
+pub(super) fn configuration_that_nobody_makes(bundle: &mut Bundle) {
+    let volumes = pod(bundle)["volumes"].as_array_mut().expect("a pod has volumes");
+    let map = volumes.iter_mut().find_map(|volume| volume.get_mut("configMap"));
+    map.expect("the configuration is mounted")["name"] = json!("nobody-makes-this");
+}
+
+/// The server listens on another port than its probes ask. They give up sooner than the chart's, which wait for a large
+/// dataset.
+pub(super) fn listens_elsewhere(bundle: &mut Bundle) {
+    let map = object(bundle, "ConfigMap", SET);
+    let conf = map["data"]["valkey.conf"]
+        .as_str()
+        .expect("the chart renders valkey.conf")
+        .to_owned();
+    let other = conf.replace("port 6379\n", "port 6380\n");
+    assert_ne!(conf, other, "the configuration says the port in other words");
+    map["data"]["valkey.conf"] = json!(other);
+    server(bundle)["startupProbe"]["failureThreshold"] = json!(5);
+}
+
+/// The StatefulSet names a Service that does not exist, so that no pod has a name.
+pub(super) fn named_by_another_service(bundle: &mut Bundle) {
+    object(bundle, "StatefulSet", SET)["spec"]["serviceName"] = json!(format!("{SET}-nodes"));
+}
+
+/// The Service of the clients selects pods by a label that none has.
+pub(super) fn service_selects_nothing(bundle: &mut Bundle) {
+    object(bundle, "Service", SET)["spec"]["selector"]["app.kubernetes.io/role"] = json!("primary");
+}
+
+/// The readiness probe asks on a port where nobody is.
+pub(super) fn readiness_asks_another_port(bundle: &mut Bundle) {
+    server(bundle)["readinessProbe"]["exec"]["command"] = json!(["valkey-cli", "-e", "-p", "6380", "ping"]);
+}
+
+/// `helm test` asks a Service that does not exist.
+pub(super) async fn test_asks_nobody(context: &mut Context) -> Result<()> {
+    let values = context.values();
+    let mut bundle = context.render(&values)?;
+    let test = object(&mut bundle, "Pod", &format!("{SET}-test-connection"));
+    let env = test["spec"]["containers"][0]["env"]
+        .as_array_mut()
+        .expect("the test has an environment");
+    let host = env.iter_mut().find(|variable| variable["name"] == "HOST");
+    host.expect("the test is told whom to ask")["value"] = json!("nobody");
+    context.install_bundle(values, bundle).await?;
+    context.healthy().await?;
+    context.helm_test().await?;
+    Ok(())
+}
+
+/// A folder is where the server wants its snapshot.
+pub(super) async fn snapshot_in_the_way(context: &mut Context) -> Result<()> {
+    context.install(context.values()).await?;
+    context.healthy().await?;
+    let pod = format!("{SET}-0");
+    let made = context.exec(&pod, "valkey", &["mkdir", "/data/dump.rdb"]).await?;
+    ensure!(made.success().is_some(), "no folder could be made: {made:?}");
+    let mut connection = context.connect(&pod).await?;
+    connection.send_packed_command(&redis::cmd("BGSAVE")).await?;
+    let failed = Expectation::new(pod, "to fail to take a snapshot", SNAPSHOT);
+    let reader: &Context = context;
+    wait::poll(failed, INTERVAL, || async {
+        let seen = reader.observe().await;
+        let failed = seen.is_ok_and(|seen| {
+            seen.answered()
+                .any(|(_, view)| !view.persistence.rdb_last_bgsave_ok)
+        });
+        if failed {
+            Verdict::Ready(())
+        } else {
+            Verdict::NotYet("no snapshot has failed".to_owned())
+        }
+    })
+    .await?;
+    context.verify_objects().await?;
+    Ok(())
+}
+
 fn id_of(seen: &harness::valkey::ClusterObservation, pod: &str) -> Result<String> {
     let mut tables = seen.node_tables();
     let found = tables.find(|(name, _)| *name == pod);
@@ -118,16 +207,17 @@ fn id_of(seen: &harness::valkey::ClusterObservation, pod: &str) -> Result<String
 }
 
 fn pod(bundle: &mut Bundle) -> &mut Value {
-    let set = bundle
-        .objects_mut()
-        .find(|object| {
-            object
-                .types
-                .as_ref()
-                .is_some_and(|types| types.kind == "StatefulSet")
-        })
-        .expect("the chart renders a StatefulSet");
-    &mut set.data["spec"]["template"]["spec"]
+    &mut object(bundle, "StatefulSet", SET)["spec"]["template"]["spec"]
+}
+
+fn object<'a>(bundle: &'a mut Bundle, kind: &str, name: &str) -> &'a mut Value {
+    let found = bundle.objects_mut().find(|object| {
+        object.types.as_ref().is_some_and(|types| types.kind == kind)
+            && object.metadata.name.as_deref() == Some(name)
+    });
+    &mut found
+        .unwrap_or_else(|| panic!("the chart does not render {kind} {name}"))
+        .data
 }
 
 fn server(bundle: &mut Bundle) -> &mut Value {

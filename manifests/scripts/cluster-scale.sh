@@ -71,6 +71,17 @@ failed_over() {
   return 2
 }
 
+# follow_others ID: nobody forgets its own primary, so pods that still follow the departed node, which serves nothing any
+# more, follow another one until they get their place.
+follow_others() {
+  table=$(survey "$REPLICAS" "$seed") || exit 1
+  other=$(printf '%s\n' "$table" | awk '$1 != "-" && $3 == "primary" && $5 > 0 { print $2; exit }')
+  for i in $(printf '%s\n' "$table" | awk -v id="$1" '$1 != "-" && $3 == "replica" && $4 == id { print $1 }'); do
+    log "pod $(pod "$i") stops following the departed node $1"
+    wait_for "$TIMEOUT_SECONDS" replicates "$i" "$other"
+  done
+}
+
 drop_departed() {
   gone_nodes=$(strangers "$REPLICAS") || exit 1
   [ -n "$gone_nodes" ] || return 0
@@ -85,6 +96,7 @@ EOF
   gone_nodes=$(strangers "$REPLICAS") || exit 1
   while read -r id ip slots; do
     [ -n "$id" ] || continue
+    [ "$slots" != 0 ] || follow_others "$id"
     log "forgetting the departed node $id at $ip"
     wait_for "$TIMEOUT_SECONDS" forget "$REPLICAS" "$id"
   done <<EOF

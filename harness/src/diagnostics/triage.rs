@@ -168,12 +168,11 @@ fn probe_needs_what_the_image_lacks(evidence: &Evidence) -> Option<String> {
 fn server_never_starts(evidence: &Evidence) -> Option<String> {
     let (_, rest) = evidence.error.split_once("the startup probe of pod ")?;
     let (pod, _) = rest.split_once(" has never succeeded")?;
-    let never = format!("the startup probe of pod {pod} has never succeeded");
     let said = evidence.events.iter().rev().find_map(|event| {
         let message = event.message.as_deref()?.strip_prefix("Startup probe failed: ")?;
         (event.involved_object.name.as_deref() == Some(pod)).then(|| message.trim())
     });
-    Some(said.map_or_else(|| never.clone(), |said| format!("{never}: {said}")))
+    said.map(|said| format!("the startup probe of pod {pod} has never succeeded: {said}"))
 }
 
 /// The manifests are such that the Job which forms the cluster waits in vain; the error says why.

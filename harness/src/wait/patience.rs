@@ -242,13 +242,15 @@ impl Seen {
     }
 }
 
-/// The claim whose storage class does not exist, if that is what the event says: no volume is being made then.
+/// The claim of which nobody makes a volume, if that is what the event says: its storage class does not exist, or it wants
+/// none.
 fn hopeless_claim(event: &Event) -> Option<String> {
     let object = &event.involved_object;
     let message = event.message.as_deref()?;
     let absent = message.contains("storageclass.storage.k8s.io") && message.contains("not found");
     let of_claim = object.kind.as_deref() == Some("PersistentVolumeClaim");
-    (of_claim && absent).then(|| object.name.clone())?
+    let nobody = absent || message.contains("no storage class is set");
+    (of_claim && nobody).then(|| object.name.clone())?
 }
 
 fn claim_is_bound(claim: &PersistentVolumeClaim) -> Option<String> {
@@ -354,19 +356,25 @@ mod tests {
         assert_eq!(seen.busy().as_deref(), expected);
     }
 
-    #[test]
-    fn a_claim_is_waited_for_unless_nobody_knows_its_class() {
-        let claim: PersistentVolumeClaim =
-            serde_yaml::from_str("{metadata: {name: data-vk-3}, status: {phase: Pending}}").expect("a claim");
-        let event: Event = serde_yaml::from_str(
-            "{metadata: {}, involvedObject: {kind: PersistentVolumeClaim, name: data-vk-3}, reason: ProvisioningFailed,
-              message: 'storageclass.storage.k8s.io \"none\" not found'}",
+    fn claim_event(message: &str) -> Event {
+        let mut event: Event = serde_yaml::from_str(
+            "{metadata: {}, involvedObject: {kind: PersistentVolumeClaim, name: data-vk-3}, reason: ProvisioningFailed}",
         )
         .expect("an event");
+        event.message = Some(message.to_owned());
+        event
+    }
+
+    #[rstest]
+    #[case::unknown_class("storageclass.storage.k8s.io \"none\" not found")]
+    #[case::no_class("no persistent volumes available for this claim and no storage class is set")]
+    fn a_claim_is_waited_for_unless_nobody_makes_its_volume(#[case] message: &str) {
+        let claim: PersistentVolumeClaim =
+            serde_yaml::from_str("{metadata: {name: data-vk-3}, status: {phase: Pending}}").expect("a claim");
         let mut seen = Seen::default();
         seen.apply(Change::Claim("data-vk-3".into(), Some(Box::new(claim))));
         assert_eq!(seen.busy().unwrap(), "claim data-vk-3: its volume is being made");
-        let claim = hopeless_claim(&event).expect("recognised");
+        let claim = hopeless_claim(&claim_event(message)).expect("recognised");
         seen.apply(Change::Hopeless { claim });
         assert_eq!(seen.busy(), None);
     }

@@ -61,12 +61,13 @@ pub(super) fn forms_at_upgrade(bundle: &mut Bundle) {
     init.expect("the chart renders the Job").events = vec![HookEvent::PostUpgrade];
 }
 
-/// The claim of pod 3 is there already, of a class that nobody provides.
+/// The claim of pod 3 is there already, and wants a volume that somebody has made by hand: nobody has. A class that does not
+/// exist would be missed by its name.
 pub(super) async fn one_claim_of_no_class(context: &mut Context) -> Result<()> {
     let claim: PersistentVolumeClaim = serde_json::from_value(json!({
         "metadata": {"name": format!("data-{SET}-3")},
         "spec": {
-            "accessModes": ["ReadWriteOnce"], "storageClassName": "nobody-provides-this",
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "",
             "resources": {"requests": {"storage": "1Gi"}},
         },
     }))?;

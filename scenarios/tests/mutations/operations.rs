@@ -112,12 +112,17 @@ pub(super) async fn forget_skipped(context: &mut Context) -> Result<()> {
 pub(super) async fn fix_too_early(context: &mut Context) -> Result<()> {
     let mut values = with_a_primary_that_leaves(context, false).await?;
     context.write_data().await?;
+    // A server may take longer to end than its replica needs to take over: then the fix would not be too early.
+    for pod in context.server_pods().await? {
+        let never = ["CONFIG", "SET", "cluster-replica-no-failover", "yes"];
+        command_at(context, &pod.name_any(), &never).await?;
+    }
     values.cluster.replicas = 6;
     let mut bundle = context.render_upgrade(&values).await?;
     // The replica of a primary that is gone cannot forget it while it follows it: the fix finds it another.
     Script::of(&mut bundle, "cluster-scale").replace(
         "  (wait_for \"$patience\" failed_over) || log \"WARNING: no replica took over; the data of these slots is lost\"\n",
-        "  printf 'yes\\nyes\\nyes\\n' | valkey-cli --cluster fix \"$(host 0):$PORT\" --cluster-fix-with-unreachable-masters --cluster-yes\n  \
+        "  printf 'yes\\nyes\\nyes\\n' | valkey-cli --cluster fix \"${HOST_PREFIX}0$HOST_SUFFIX:$PORT\" --cluster-fix-with-unreachable-masters --cluster-yes\n  \
          wait_for \"$TIMEOUT_SECONDS\" views_agree \"$REPLICAS\"\n  \
          targets=$(survey \"$REPLICAS\" \"$seed\" | choose_targets \"$primaries_wanted\")\n  \
          place_replicas \"$REPLICAS\" \"$seed\" \"$targets\"\n",

@@ -5,24 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-#[path = "support/helm.rs"]
-mod helm;
-mod support;
-
-use helm::Helm;
-use support::{XTASK, text};
+use crate::support::helms::Helm;
+use crate::support::{XTASK, finish, text};
 
 fn example() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../scenarios/testdata/chart")
-}
-
-/// The exit code, and everything that was printed.
-fn run(command: &mut Command) -> (Option<i32>, String) {
-    let output = command.output().expect("xtask runs");
-    (
-        output.status.code(),
-        format!("{}{}", text(&output.stdout), text(&output.stderr)),
-    )
 }
 
 fn xtask(arguments: &[&str], chart: &Path) -> Command {
@@ -48,7 +35,7 @@ fn with_each_helm(test: impl Fn(&dyn Fn(&[&str], &Path) -> Command)) {
 
 #[test]
 fn without_helm_the_environment_is_at_fault() {
-    let (code, said) = run(xtask(&["e2e"], &example()).env("PATH", "/no/such/folder"));
+    let (code, said) = finish(xtask(&["e2e"], &example()).env("PATH", "/no/such/folder"));
     assert_eq!(code, Some(3), "{said}");
     assert!(
         said.contains("helm is not on PATH") && said.contains("3.14"),
@@ -70,7 +57,7 @@ fn a_helm_that_is_too_old_is_the_environments_fault() {
     let folder = helm_that_says("v3.13.3");
     for command in ["e2e", "compare"] {
         let path = format!("{}:/usr/bin:/bin", folder.path().display());
-        let (code, said) = run(xtask(&[command], &example()).env("PATH", path));
+        let (code, said) = finish(xtask(&[command], &example()).env("PATH", path));
         assert_eq!(code, Some(3), "{said}");
         assert!(
             said.contains("is too old: 3.14 or newer is needed") && said.contains("helm v3.13.3 at"),
@@ -84,13 +71,13 @@ fn what_is_not_a_chart_is_a_usage_error() {
     let empty = tempfile::tempdir().expect("a folder");
     for command in ["e2e", "compare"] {
         // Also where there is no helm: it is the first thing to put right.
-        let (code, said) = run(xtask(&[command], empty.path()).env("PATH", "/no/such/folder"));
+        let (code, said) = finish(xtask(&[command], empty.path()).env("PATH", "/no/such/folder"));
         assert_eq!(code, Some(2), "{said}");
         assert!(
             said.contains("is not a chart directory: it has no Chart.yaml"),
             "{said}"
         );
-        let (code, said) = run(&mut xtask(&[command], &empty.path().join("nowhere")));
+        let (code, said) = finish(&mut xtask(&[command], &empty.path().join("nowhere")));
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains("there is no such directory"), "{said}");
     }
@@ -103,7 +90,7 @@ fn values_that_the_readme_forbids_are_a_usage_error() {
             ("mode=clustr", "did you mean cluster?"),
             ("a=1,b", "has no value"),
         ] {
-            let (code, said) = run(&mut xtask(&["e2e", "--set", set], &example()));
+            let (code, said) = finish(&mut xtask(&["e2e", "--set", set], &example()));
             assert_eq!(code, Some(2), "{said}");
             assert!(said.contains(hint), "{said}");
         }
@@ -113,7 +100,7 @@ fn values_that_the_readme_forbids_are_a_usage_error() {
 #[test]
 fn the_example_chart_renders_what_we_render() {
     with_each_helm(|xtask| {
-        let (code, said) = run(&mut xtask(&["compare", "--exit-code"], &example()));
+        let (code, said) = finish(&mut xtask(&["compare", "--exit-code"], &example()));
         assert_eq!(code, Some(0), "{said}");
         assert_eq!(said.matches("no difference").count(), 4, "{said}");
     });
@@ -128,7 +115,7 @@ fn a_chart_that_differs_is_shown_by_object_and_field_and_one_that_does_not_rende
     let template = copy.path().join("templates/service.yaml");
     with_each_helm(|xtask| {
         fs::write(&template, service).expect("written");
-        let (code, said) = run(&mut xtask(
+        let (code, said) = finish(&mut xtask(
             &["compare", "--exit-code", "--set", "service.type=NodePort"],
             copy.path(),
         ));
@@ -146,7 +133,7 @@ fn a_chart_that_differs_is_shown_by_object_and_field_and_one_that_does_not_rende
         );
 
         fs::write(&template, "{{ .Values.nothing.there }}").expect("written");
-        let (code, said) = run(&mut xtask(&["compare"], copy.path()));
+        let (code, said) = finish(&mut xtask(&["compare"], copy.path()));
         assert_eq!(code, Some(1), "{said}");
         assert!(
             said.contains("nil pointer evaluating interface {}.there"),
@@ -213,7 +200,7 @@ fn what_the_chart_does_wrong_is_a_finding_in_the_words_of_helm_or_of_the_api_ser
                 "rpm",
             ];
             let mut command = xtask(&selection, chart.path());
-            let (code, said) = run(command.arg("--report").arg(reports.path().join("run")));
+            let (code, said) = finish(command.arg("--report").arg(reports.path().join("run")));
             assert_eq!(code, Some(1), "{said}");
             for words in says {
                 assert!(said.contains(words), "{words:?} is missing from\n{said}");
@@ -237,7 +224,7 @@ fn what_a_chart_has_beyond_the_readme_is_told_and_not_judged() {
         fs::write(chart.join("templates/policy.yaml"), policy).expect("written");
     });
     with_each_helm(|xtask| {
-        let (code, said) = run(&mut xtask(&["compare"], chart.path()));
+        let (code, said) = finish(&mut xtask(&["compare"], chart.path()));
         assert_eq!(code, Some(0), "{said}");
         let told = said
             .lines()
@@ -288,7 +275,7 @@ fn a_kind_that_the_cluster_does_not_serve_is_not_judged_and_one_that_nobody_serv
             changed_copy(|chart| fs::write(chart.join("templates/own.yaml"), &content).expect("written"));
         with_each_helm(|xtask| {
             let mut command = xtask(&selection, chart.path());
-            let (code, said) = run(command.arg("--report").arg(reports.path().join("run")));
+            let (code, said) = finish(command.arg("--report").arg(reports.path().join("run")));
             assert_eq!(code, Some(expected), "{said}");
             assert!(said.contains(says), "{says:?} is missing from\n{said}");
         });
@@ -326,9 +313,11 @@ fn the_report_lists_what_is_beyond_the_readme_and_repeats_no_secret() {
             "rpm",
         ];
         let mut command = xtask(&selection, chart.path());
-        let (code, said) = run(command
-            .args(["--set", &set, "--report"])
-            .arg(reports.path().join("run")));
+        let (code, said) = finish(
+            command
+                .args(["--set", &set, "--report"])
+                .arg(reports.path().join("run")),
+        );
         assert_eq!(code, Some(1), "{said}");
         let shown = "--set 'auth.password=[redacted],metrics.token=[redacted],metrics.enabled=true'";
         assert!(said.contains(shown), "{said}");

@@ -1,36 +1,11 @@
 //! What a person meets at the command line: exit codes, and messages that say how to go on.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-fn xtask(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.args(arguments);
-    command
-}
-
-/// Runs the command, and returns its exit code and everything that it printed.
-#[track_caller]
-fn run(arguments: &[&str]) -> (Option<i32>, String) {
-    finish(&mut xtask(arguments))
-}
-
-#[track_caller]
-fn finish(command: &mut Command) -> (Option<i32>, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("the command was just built");
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&stdout),
-        String::from_utf8_lossy(&stderr)
-    );
-    (status.code(), text)
-}
+use crate::support::{finish, run, xtask};
 
 #[test]
 fn what_cannot_be_typed_is_a_usage_error_that_names_the_nearest() {

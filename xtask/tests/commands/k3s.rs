@@ -1,39 +1,27 @@
 //! The k3s provider with a scripted container engine on a socket of its own. The script keeps a record of what it was asked;
 //! the Kubernetes in its "container" is an embedded one, so that a run is a run.
 
-mod engine;
-
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use engine::{Engine, Script};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::PostParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use crate::support::cluster::Cluster;
+use crate::support::engine::{Engine, Script};
+use crate::support::{finish, xtask};
 
-const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
-
-#[track_caller]
-fn finish(command: &mut Command) -> (Option<i32>, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("the command was just built");
-    let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    (status.code(), text.concat())
+/// A run on k3s with the engine at `docker_host`.
+fn on_k3s(docker_host: &str) -> Command {
+    let mut command = xtask(&["e2e", "--cluster", "k3s", "--image-source", "stand-in"]);
+    command.args(["--scenario", "forms::standalone-rpm"]);
+    command.env("DOCKER_HOST", docker_host);
+    command
 }
 
-/// A run on k3s with the engine at `docker_host`, and how long it took.
+/// Its end, and how long it took.
 fn e2e(docker_host: &str, more: &[&str]) -> (Option<i32>, String, Duration) {
-    let mut command = Command::new(XTASK);
-    command.args(["e2e", "--cluster", "k3s", "--image-source", "stand-in"]);
-    command.args(["--scenario", "forms::standalone-rpm"]).args(more);
     let started = Instant::now();
-    let (code, text) = finish(command.env("DOCKER_HOST", docker_host));
+    let (code, text) = finish(on_k3s(docker_host).args(more));
     (code, text, started.elapsed())
 }
 
@@ -58,7 +46,7 @@ fn each_failure_has_its_own_message_and_leaves_no_container() {
         (
             Script {
                 pull: Err(
-                    "Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host",
+                    "Get \"https://registry.example/v2/\": dial tcp: lookup registry.example: no such host",
                 ),
                 ..Script::default()
             },
@@ -102,11 +90,9 @@ fn a_run_that_is_interrupted_while_its_container_is_made_leaves_none() {
         copies: false,
         ..Script::default()
     });
-    let mut command = Command::new(XTASK);
-    command.args(["e2e", "--cluster", "k3s", "--image-source", "stand-in"]);
-    command.args(["--scenario", "forms::standalone-rpm"]);
-    command.env("DOCKER_HOST", engine.docker_host());
-    let mut run = command.spawn().expect("the command was just built");
+    let mut run = on_k3s(&engine.docker_host())
+        .spawn()
+        .expect("the command was just built");
     let started = Instant::now();
     while !engine.asked().iter().any(|what| what.starts_with("PUT")) {
         assert!(
@@ -152,12 +138,8 @@ fn a_sweep_removes_old_runs_containers_and_leaves_young_ones() {
         left: &["e2e-20200101-000000-00001", "e2e-29990101-000000-00002"],
         ..Script::default()
     });
-    let mut command = Command::new(XTASK);
-    let (code, text) = finish(
-        command
-            .args(["sweep", "--cluster", "k3s"])
-            .env("DOCKER_HOST", engine.docker_host()),
-    );
+    let mut sweep = xtask(&["sweep", "--cluster", "k3s"]);
+    let (code, text) = finish(sweep.env("DOCKER_HOST", engine.docker_host()));
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("k3s container e2e-20200101-000000-00001"), "{text}");
     assert!(text.contains("2 found, 1 removed, 1 too young"), "{text}");
@@ -174,11 +156,11 @@ fn a_sweep_removes_old_runs_containers_and_leaves_young_ones() {
 
 #[test]
 fn a_run_starts_imports_runs_and_removes() {
-    let cluster = Cluster::up("k3s-test");
+    let cluster = Cluster::up("k3s", &[]);
     cluster.serve_names();
     let engine = Engine::start(Script {
         kubeconfig: fs::read_to_string(&cluster.kubeconfig).expect("cluster up wrote it"),
-        api_port: cluster.port(),
+        api_port: cluster.server().port(),
         ..Script::default()
     });
     let folder = tempfile::tempdir().expect("a temporary directory");
@@ -238,63 +220,4 @@ fn a_run_starts_imports_runs_and_removes() {
     assert_eq!(code, Some(0), "{text}");
     assert!(engine.has_container());
     assert!(text.contains("docker rm --force --volumes e2e-"), "{text}");
-}
-
-/// An embedded cluster in the place of k3s', gone with the test.
-struct Cluster {
-    name: String,
-    kubeconfig: String,
-}
-
-impl Cluster {
-    fn up(purpose: &str) -> Self {
-        let name = format!("{purpose}-{}", std::process::id());
-        let (code, text) = finish(Command::new(XTASK).args(["cluster", "up", "--name", &name]));
-        assert_eq!(code, Some(0), "{text}");
-        let kubeconfig = text.lines().find(|line| line.ends_with("/kubeconfig"));
-        let kubeconfig = kubeconfig.expect("cluster up prints it").to_owned();
-        Self { name, kubeconfig }
-    }
-
-    fn read(&self) -> Kubeconfig {
-        Kubeconfig::read_from(&self.kubeconfig).expect("cluster up wrote it")
-    }
-
-    fn port(&self) -> u16 {
-        let kubeconfig = self.read();
-        let server = kubeconfig.clusters[0]
-            .cluster
-            .as_ref()
-            .and_then(|cluster| cluster.server.clone());
-        let port = server.and_then(|server| server.rsplit(':').next()?.parse().ok());
-        port.expect("the API server has a port")
-    }
-
-    /// Says that there is a DNS server where k3s has its own: the embedded cluster's is no pod.
-    fn serve_names(&self) {
-        let slice: EndpointSlice = serde_json::from_value(serde_json::json!({
-            "metadata": {"name": "kube-dns", "labels": {"kubernetes.io/service-name": "kube-dns"}},
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": ["10.0.0.10"], "conditions": {"ready": true}}],
-        }))
-        .expect("a literal slice");
-        let runtime =
-            tokio::runtime::Runtime::new().expect("a process that cannot have threads cannot run tests");
-        runtime.block_on(async {
-            let config = Config::from_custom_kubeconfig(self.read(), &KubeConfigOptions::default()).await;
-            let client =
-                Client::try_from(config.expect("it leads somewhere")).expect("a client needs no server");
-            let slices: Api<EndpointSlice> = Api::namespaced(client, "kube-system");
-            let made = slices.create(&PostParams::default(), &slice).await;
-            made.expect("the cluster takes it");
-        });
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = Command::new(XTASK)
-            .args(["cluster", "down", "--name", &self.name])
-            .status();
-    }
 }

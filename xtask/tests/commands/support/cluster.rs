@@ -1,13 +1,20 @@
 //! A cluster of `cargo xtask cluster up`, for tests that use it as a person does.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use crate::support::{XTASK, text};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::PostParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+
+use super::{XTASK, text};
 
 /// A cluster that goes down with the test, also with one that fails.
 pub(crate) struct Cluster {
-    name: String,
+    /// Its name, and that of its context.
+    pub(crate) name: String,
     /// How to reach it.
     pub(crate) kubeconfig: PathBuf,
 }
@@ -26,6 +33,47 @@ impl Cluster {
             name,
             kubeconfig: PathBuf::from(text(&output.stdout).trim()),
         }
+    }
+
+    /// What the kubeconfig says.
+    pub(crate) fn config(&self) -> Kubeconfig {
+        Kubeconfig::read_from(&self.kubeconfig).expect("cluster up wrote it")
+    }
+
+    /// Where the API server listens.
+    pub(crate) fn server(&self) -> SocketAddr {
+        let config = self.config();
+        let cluster = config.clusters[0].cluster.as_ref();
+        let server = cluster
+            .and_then(|cluster| cluster.server.as_deref())
+            .expect("a kubeconfig has a server");
+        server
+            .trim_start_matches("https://")
+            .parse()
+            .expect("it is an address")
+    }
+
+    /// A client of the API server.
+    pub(crate) async fn client(&self) -> Client {
+        let config = Config::from_custom_kubeconfig(self.config(), &KubeConfigOptions::default()).await;
+        Client::try_from(config.expect("it leads somewhere")).expect("a client needs no server")
+    }
+
+    /// Says that there is a DNS server where other clusters have theirs: the embedded one's is no pod.
+    pub(crate) fn serve_names(&self) {
+        let slice: EndpointSlice = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "kube-dns", "labels": {"kubernetes.io/service-name": "kube-dns"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.0.10"], "conditions": {"ready": true}}],
+        }))
+        .expect("a literal slice");
+        let runtime =
+            tokio::runtime::Runtime::new().expect("a process that cannot have threads cannot run tests");
+        runtime.block_on(async {
+            let slices: Api<EndpointSlice> = Api::namespaced(self.client().await, "kube-system");
+            let made = slices.create(&PostParams::default(), &slice).await;
+            made.expect("the cluster takes it");
+        });
     }
 
     /// A command of `program`, for this cluster.

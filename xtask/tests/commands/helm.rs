@@ -3,15 +3,9 @@
 
 use std::path::Path;
 
-#[path = "support/cluster.rs"]
-mod cluster;
-#[path = "support/helm.rs"]
-mod helm;
-mod support;
-
-use cluster::Cluster;
-use helm::Helm;
-use support::text;
+use crate::support::cluster::Cluster;
+use crate::support::helms::Helm;
+use crate::support::text;
 
 /// Probes that begin at once, so that the session takes seconds.
 const FAST: &str = "startupProbe.initialDelaySeconds=0,startupProbe.periodSeconds=1,\
@@ -77,7 +71,10 @@ fn session(major: u32) {
     let session = Session { helm, cluster };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = |relative: &str| folder.join(relative).display().to_string();
-    let (hooks, example) = (path("tests/hooks-chart"), path("../scenarios/testdata/chart"));
+    let (hooks, example) = (
+        path("tests/commands/hooks-chart"),
+        path("../scenarios/testdata/chart"),
+    );
     hooks_run_by_weight_and_go_by_their_policies(&session, &hooks);
     what_others_set_stays_and_what_the_release_sets_comes_back(&session, &hooks, major);
     helm_tells_what_was_done(&session);

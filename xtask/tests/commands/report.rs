@@ -2,39 +2,19 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-fn xtask(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.args(arguments);
-    command
-}
-
-#[track_caller]
-fn run(arguments: &[&str]) -> (Option<i32>, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = xtask(arguments).output().expect("the command was just built");
-    let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    (status.code(), text.concat())
-}
+use crate::support::{report_in, run, xtask};
 
 fn path(path: &Path) -> &str {
     path.to_str().expect("temporary directories have plain names")
 }
 
-fn read(folder: &Path) -> Value {
-    let text = std::fs::read_to_string(folder.join("report.json")).expect("a report was written");
-    serde_json::from_str(&text).expect("the report is JSON")
-}
-
 /// A report of a real run, as the harness' own tests use it.
 fn real() -> Value {
-    let text = include_str!("../../harness/tests/report/broken-run.json");
+    let text = include_str!("../../../harness/tests/report/broken-run.json");
     serde_json::from_str(text).expect("the report is JSON")
 }
 
@@ -109,7 +89,7 @@ fn four_shards_of_a_matrix_merge_into_what_the_whole_run_said() {
     arguments.extend(shards.iter().map(String::as_str));
     let (code, text) = run(&arguments);
     assert_eq!(code, Some(1), "the run was not qualified: {text}");
-    let report = read(&merged);
+    let report = report_in(&merged);
     assert_eq!(outcomes(&report), outcomes(&whole));
     assert_eq!(
         (&report["verdict"], &report["because"]),
@@ -430,7 +410,7 @@ fn a_run_that_was_killed_is_recovered_and_inconclusive() {
         text.contains("INCONCLUSIVE: the run was cut off after 1 of 4 trials"),
         "{text}"
     );
-    let report = read(folder.path());
+    let report = report_in(folder.path());
     assert_eq!(report["verdict"], "inconclusive");
     let recovered = outcomes(&report);
     assert_eq!(recovered.len(), 4);

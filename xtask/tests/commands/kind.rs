@@ -4,15 +4,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::PostParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
-
-const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
+use crate::support::cluster::Cluster;
+use crate::support::{finish, xtask};
 
 /// A `docker` whose daemon answers.
 const DOCKER: &str = "echo 28.0.0";
@@ -70,10 +66,8 @@ impl Programs {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut command = Command::new(XTASK);
-        command
-            .args(arguments)
-            .env("PATH", format!("{}:{path}", self.0.path().display()));
+        let mut command = xtask(arguments);
+        command.env("PATH", format!("{}:{path}", self.0.path().display()));
         command
     }
 
@@ -83,41 +77,13 @@ impl Programs {
 }
 
 /// An embedded cluster in the place of kind's, gone with the test.
-struct Cluster(String);
-
-impl Cluster {
-    fn up(programs: &Programs, purpose: &str) -> Self {
-        let name = format!("{purpose}-{}", std::process::id());
-        let (code, text) = finish(Command::new(XTASK).args(["cluster", "up", "--name", &name]));
-        assert_eq!(code, Some(0), "{text}");
-        let path = text
-            .lines()
-            .find(|line| line.ends_with("/kubeconfig"))
-            .expect("cluster up prints it");
-        let kubeconfig = fs::read_to_string(path).expect("cluster up wrote it");
-        let named = kubeconfig.replace(&format!(": {name}"), ": '@NAME@'");
-        fs::write(programs.path("kubeconfig"), named).expect("the folder is there");
-        Self(name)
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = Command::new(XTASK)
-            .args(["cluster", "down", "--name", &self.0])
-            .status();
-    }
-}
-
-#[track_caller]
-fn finish(command: &mut Command) -> (Option<i32>, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("the command was just built");
-    let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    (status.code(), text.concat())
+fn cluster_behind(programs: &Programs) -> Cluster {
+    let cluster = Cluster::up("kind", &[]);
+    let kubeconfig = fs::read_to_string(&cluster.kubeconfig).expect("cluster up wrote it");
+    let named = kubeconfig.replace(&format!(": {}", cluster.name), ": '@NAME@'");
+    fs::write(programs.path("kubeconfig"), named).expect("the folder is there");
+    cluster.serve_names();
+    cluster
 }
 
 /// Replaces one answer of the scripted kind.
@@ -148,10 +114,8 @@ fn a_daemon_that_does_not_answer_is_told_from_a_missing_program() {
         ("docker", "docker is not on PATH"),
     ] {
         fs::remove_file(programs.path(missing)).expect("it was just written");
-        let mut command = Command::new(XTASK);
-        command
-            .args(["e2e", "--cluster", "kind"])
-            .env("PATH", programs.0.path());
+        let mut command = xtask(&["e2e", "--cluster", "kind"]);
+        command.env("PATH", programs.0.path());
         let (code, text) = finish(&mut command);
         assert_eq!(code, Some(3), "{text}");
         assert!(
@@ -302,8 +266,7 @@ fn a_sweep_removes_old_runs_clusters_and_nobody_elses() {
 #[test]
 fn a_run_creates_loads_exports_and_deletes() {
     let programs = Programs::new(DOCKER, KIND);
-    let _cluster = Cluster::up(&programs, "kind-test");
-    serve_names(&programs);
+    let _cluster = cluster_behind(&programs);
     let folder = tempfile::tempdir().expect("a temporary directory");
     let report = folder.path().to_str().expect("a readable path");
     // The second run fails, so that its logs are exported: its pods may run on no node.
@@ -345,27 +308,4 @@ fn a_run_creates_loads_exports_and_deletes() {
             .count(),
         0
     );
-}
-
-/// Says that there is a DNS server where kind has its own: the embedded cluster's is no pod.
-fn serve_names(programs: &Programs) {
-    let text = fs::read_to_string(programs.path("kubeconfig")).expect("it was just written");
-    let kubeconfig = Kubeconfig::from_yaml(&text).expect("it is a kubeconfig");
-    let slice: EndpointSlice = serde_json::from_value(serde_json::json!({
-        "metadata": {"name": "kube-dns", "labels": {"kubernetes.io/service-name": "kube-dns"}},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": ["10.0.0.10"], "conditions": {"ready": true}}],
-    }))
-    .expect("a literal slice");
-    let runtime =
-        tokio::runtime::Runtime::new().expect("a process that cannot have threads cannot run tests");
-    runtime.block_on(async {
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-        let client = Client::try_from(config.expect("it leads somewhere")).expect("a client needs no server");
-        let slices: Api<EndpointSlice> = Api::namespaced(client, "kube-system");
-        slices
-            .create(&PostParams::default(), &slice)
-            .await
-            .expect("the cluster takes it");
-    });
 }

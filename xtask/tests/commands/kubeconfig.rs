@@ -1,78 +1,26 @@
 //! A run on a cluster that was there before: a kubeconfig leads to it, not everything may be allowed, and what is not the
 //! run's own is left alone.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use crate::support::cluster::Cluster;
+use crate::support::{finish, report_in, run, xtask};
 
-use serde_json::Value;
-
-const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
-
-/// A cluster that goes down with the test, also with one that fails.
-struct Cluster {
-    name: String,
-    kubeconfig: PathBuf,
-}
-
-impl Cluster {
-    fn up(purpose: &str, more: &[&str]) -> Self {
-        let name = format!("{purpose}-{}", std::process::id());
-        let mut arguments = vec!["cluster", "up", "--name", &name];
-        arguments.extend(more);
-        let (code, text) = finish(Command::new(XTASK).args(&arguments));
-        assert_eq!(code, Some(0), "cluster up: {text}");
-        let kubeconfig = text.lines().find(|line| line.ends_with("/kubeconfig"));
-        let kubeconfig = PathBuf::from(kubeconfig.expect("cluster up prints the path of the kubeconfig"));
-        Self { name, kubeconfig }
-    }
-
-    /// `xtask COMMAND` on this cluster, in its context with this ending.
-    fn xtask(&self, command: &str, context: &str, more: &[&str]) -> (Option<i32>, String) {
-        let context = format!("{}{context}", self.name);
-        let mut xtask = Command::new(XTASK);
-        xtask.args([
-            command,
-            "--cluster",
-            "kubeconfig",
-            "--context",
-            &context,
-            "--kubeconfig",
-        ]);
-        finish(xtask.arg(&self.kubeconfig).args(more))
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = Command::new(XTASK)
-            .args(["cluster", "down", "--name", &self.name])
-            .status();
-    }
-}
-
-#[track_caller]
-fn finish(command: &mut Command) -> (Option<i32>, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("the command was just built");
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&stdout),
-        String::from_utf8_lossy(&stderr)
-    );
-    (status.code(), text)
-}
-
-fn report_in(folder: &Path) -> Value {
-    let text = std::fs::read_to_string(folder.join("report.json")).expect("the run wrote its report");
-    serde_json::from_str(&text).expect("the report is JSON")
+/// `xtask COMMAND` on this cluster, in its context with this ending.
+fn on(cluster: &Cluster, command: &str, context: &str, more: &[&str]) -> (Option<i32>, String) {
+    let context = format!("{}{context}", cluster.name);
+    let mut xtask = xtask(&[
+        command,
+        "--cluster",
+        "kubeconfig",
+        "--context",
+        &context,
+        "--kubeconfig",
+    ]);
+    finish(xtask.arg(&cluster.kubeconfig).args(more))
 }
 
 #[test]
 fn a_run_passes_where_it_says_it_will_take_place() {
-    let cluster = Cluster::up("kubeconfig-test", &[]);
+    let cluster = Cluster::up("kubeconfig", &[]);
     let folder = tempfile::tempdir().expect("a temporary directory");
     let report = folder.path().to_str().expect("a readable path");
     let pattern = "formation::forms::standalone";
@@ -86,7 +34,7 @@ fn a_run_passes_where_it_says_it_will_take_place() {
         "--report",
         report,
     ];
-    let (code, text) = cluster.xtask("e2e", "", &more);
+    let (code, text) = on(&cluster, "e2e", "", &more);
     assert_eq!(code, Some(0), "{text}");
     let announced = text.find("nothing but these 2 namespaces will be made");
     assert!(
@@ -114,7 +62,7 @@ fn a_run_passes_where_it_says_it_will_take_place() {
 
 #[test]
 fn what_a_cluster_lacks_is_skipped_with_the_reason() {
-    let cluster = Cluster::up("lacks-test", &[]);
+    let cluster = Cluster::up("lacks", &[]);
     let more = [
         "--scenario",
         "forms::standalone-rpm",
@@ -124,7 +72,7 @@ fn what_a_cluster_lacks_is_skipped_with_the_reason() {
     ];
     let folder = tempfile::tempdir().expect("a temporary directory");
     let report = folder.path().to_str().expect("a readable path");
-    let (code, text) = cluster.xtask("e2e", "", &[&more[..], &[report]].concat());
+    let (code, text) = on(&cluster, "e2e", "", &[&more[..], &[report]].concat());
     assert_eq!(code, Some(3), "{text}");
     assert!(
         text.contains("there is no storage class \"golden\"; the cluster has: standard"),
@@ -142,8 +90,13 @@ fn everything_that_is_not_allowed_is_said_at_once_and_nothing_is_touched() {
         "--deny",
         "create:namespaces",
     ];
-    let cluster = Cluster::up("denied-test", &denied);
-    let (code, text) = cluster.xtask("e2e", "-restricted", &["--scenario", "forms::standalone-rpm"]);
+    let cluster = Cluster::up("denied", &denied);
+    let (code, text) = on(
+        &cluster,
+        "e2e",
+        "-restricted",
+        &["--scenario", "forms::standalone-rpm"],
+    );
     assert_eq!(code, Some(3), "{text}");
     for missing in [
         "pods/exec in namespace vk-forms-standalone-rpm-",
@@ -157,10 +110,11 @@ fn everything_that_is_not_allowed_is_said_at_once_and_nothing_is_touched() {
 
 #[test]
 fn a_sweep_removes_what_a_run_left_once_it_is_old_enough() {
-    let cluster = Cluster::up("sweep-test", &[]);
+    let cluster = Cluster::up("sweep", &[]);
     let folder = tempfile::tempdir().expect("a temporary directory");
     let report = folder.path().to_str().expect("a readable path");
-    let (code, text) = cluster.xtask(
+    let (code, text) = on(
+        &cluster,
         "e2e",
         "",
         &[
@@ -185,7 +139,7 @@ fn a_sweep_removes_what_a_run_left_once_it_is_old_enough() {
         (&["--older-than", "0s", "--run", "e2e-other"], "0 found"),
         (&["--older-than", "0s"], "1 found, 1 removed"),
     ] {
-        let (code, text) = cluster.xtask("sweep", "", more);
+        let (code, text) = on(&cluster, "sweep", "", more);
         assert_eq!(code, Some(0), "{more:?}: {text}");
         assert!(
             text.contains(expected),
@@ -204,7 +158,7 @@ fn a_context_is_never_chosen_by_accident() {
     )
     .expect("the folder is there");
     let file = file.to_str().expect("a readable path");
-    let e2e = |more: &[&str]| finish(Command::new(XTASK).args(["e2e"]).args(more));
+    let e2e = |more: &[&str]| run(&[&["e2e"], more].concat());
     for (arguments, hint) in [
         (
             &["--cluster", "kubeconfig", "--kubeconfig", file][..],

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::text;
+use super::text;
 
 /// One of them, under the name by which users have it.
 pub(crate) struct Helm {

@@ -7,12 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-#[path = "support/cluster.rs"]
-mod cluster;
-mod support;
-
-use cluster::Cluster;
-use support::{XTASK, text};
+use crate::support::cluster::Cluster;
+use crate::support::{XTASK, text};
 
 const STATEFUL_SET: &str = "statefulset/my-valkey-percona-valkey";
 const POD: &str = "my-valkey-percona-valkey-0";

@@ -1,0 +1,227 @@
+//! Jobs, endpoints, claims, scheduling, budgets, namespaces.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{
+    Endpoints, Event, Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Service,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use serde_json::json;
+
+use crate::support::{Cluster, PATIENCE, container, settled, stateful_set};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_complete_and_fail() {
+    let cluster = Cluster::start().await;
+    let job = |name: &str, outcome: &str| {
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {"backoffLimit": 0,
+            "template": {"metadata": {"annotations": {"test/outcome": outcome}},
+                "spec": {"restartPolicy": "Never", "containers": [container()]}}}})
+    };
+    let condition = |job: &Job, kind: &str| {
+        job.status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten())
+            .any(|c| c.type_ == kind && c.status == "True")
+    };
+    cluster.create::<Job>(job("good", "Succeeded")).await;
+    let good = cluster
+        .until("good", |job: &Job| condition(job, "Complete"))
+        .await;
+    assert!(condition(&good, "SuccessCriteriaMet"));
+    let status = good.status.expect("a status");
+    assert_eq!((status.succeeded, status.active.unwrap_or(0)), (Some(1), 0));
+    cluster.create::<Job>(job("bad", "Failed")).await;
+    let bad = cluster.until("bad", |job: &Job| condition(job, "Failed")).await;
+    assert!(condition(&bad, "FailureTarget"));
+    cluster
+        .until_any("", "", |event: &Event| {
+            event.reason.as_deref() == Some("BackoffLimitExceeded")
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_follow_pods() {
+    let cluster = Cluster::start().await;
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "valkey-headless"}, "spec": {
+        "clusterIP": "None", "selector": {"app": "valkey"}, "ports": [{"name": "valkey", "port": 6379, "targetPort": "client"}]}});
+    cluster.create::<Service>(service).await;
+    cluster
+        .create::<StatefulSet>(stateful_set("valkey", 2, "Parallel"))
+        .await;
+    let of_service = "kubernetes.io/service-name=valkey-headless";
+    let hostnames = |slice: &EndpointSlice| {
+        let ready = slice
+            .endpoints
+            .iter()
+            .flatten()
+            .filter(|e| e.conditions.as_ref().and_then(|c| c.ready) == Some(true));
+        ready
+            .filter_map(|endpoint| endpoint.hostname.clone())
+            .collect::<Vec<_>>()
+    };
+    let slice = cluster
+        .until_any("", of_service, |slice| {
+            hostnames(slice) == ["valkey-0", "valkey-1"]
+        })
+        .await;
+    assert_eq!(
+        slice.ports.iter().flatten().next().and_then(|port| port.port),
+        Some(6379)
+    );
+    cluster
+        .patch::<StatefulSet>("valkey", json!({"spec": {"replicas": 1}}))
+        .await;
+    cluster
+        .until_any("", of_service, |slice| hostnames(slice) == ["valkey-0"])
+        .await;
+    cluster
+        .api::<Service>()
+        .delete("valkey-headless", &DeleteParams::default())
+        .await
+        .expect("deleted");
+    cluster
+        .until_none(cluster.api::<EndpointSlice>(), of_service)
+        .await;
+    cluster.until_none(cluster.api::<Endpoints>(), "").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_outlives_its_deletion_until_its_pod_is_gone_and_takes_its_data_along() {
+    let cluster = Cluster::start().await;
+    cluster
+        .create::<StatefulSet>(stateful_set("valkey", 1, "Parallel"))
+        .await;
+    cluster.until("valkey", settled(1)).await;
+    cluster
+        .api::<PersistentVolumeClaim>()
+        .delete("data-valkey-0", &DeleteParams::default())
+        .await
+        .expect("accepted");
+    let held = cluster
+        .api::<PersistentVolumeClaim>()
+        .get("data-valkey-0")
+        .await
+        .expect("still there");
+    assert!(held.metadata.deletion_timestamp.is_some());
+    cluster
+        .api::<StatefulSet>()
+        .delete("valkey", &DeleteParams::background())
+        .await
+        .expect("deleted");
+    cluster
+        .until_none(cluster.api::<PersistentVolumeClaim>(), "")
+        .await;
+    cluster
+        .until_none(Api::<PersistentVolume>::all(cluster.client.clone()), "")
+        .await;
+    assert_eq!(
+        std::fs::read_dir(cluster.volumes.path())
+            .expect("readable")
+            .count(),
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_scheduled_says_why_and_budgets_count() {
+    let cluster = Cluster::start().await;
+    let not_helpful = "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "by-hand"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": {"storage": "1Gi"}}}});
+    cluster.create::<PersistentVolumeClaim>(claim).await;
+    let volume = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "by-hand"}}]);
+    for (name, wish, why) in [
+        (
+            "picky",
+            json!({"nodeSelector": {"disk": "ssd"}}),
+            "1 node(s) didn't match Pod's node affinity/selector",
+        ),
+        (
+            "stranded",
+            json!({"volumes": volume}),
+            "pod has unbound immediate PersistentVolumeClaims",
+        ),
+    ] {
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": wish});
+        pod["spec"]["containers"] = json!([container()]);
+        cluster.create::<Pod>(pod).await;
+        let why = format!("0/1 nodes are available: {why}. {not_helpful}");
+        let pending = cluster
+            .until(name, |pod: &Pod| {
+                let status = pod.status.iter();
+                let mut conditions = status.flat_map(|status| status.conditions.iter().flatten());
+                conditions.any(|condition| {
+                    condition.reason.as_deref() == Some("Unschedulable")
+                        && condition.message.as_deref() == Some(why.as_str())
+                })
+            })
+            .await;
+        assert!(pending.spec.is_some_and(|spec| spec.node_name.is_none()));
+    }
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "valkey"},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "valkey"}}}});
+    cluster.create::<PodDisruptionBudget>(budget).await;
+    cluster
+        .create::<StatefulSet>(stateful_set("valkey", 3, "Parallel"))
+        .await;
+    let full = cluster
+        .until("valkey", |budget: &PodDisruptionBudget| {
+            budget
+                .status
+                .as_ref()
+                .and_then(|status| status.disruptions_allowed)
+                == Some(1)
+        })
+        .await;
+    let status = full.status.expect("a status");
+    assert_eq!(
+        (
+            status.expected_pods,
+            status.desired_healthy,
+            status.current_healthy
+        ),
+        (Some(3), Some(2), Some(3))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_namespace_is_emptied_first() {
+    let cluster = Cluster::start().await;
+    let namespaces = Api::<Namespace>::all(cluster.client.clone());
+    let shop: Namespace =
+        serde_json::from_value(json!({"metadata": {"name": "shop", "labels": {"test": "shop"}}}))
+            .expect("a Namespace");
+    namespaces
+        .create(&PostParams::default(), &shop)
+        .await
+        .expect("created");
+    let sets = Api::<StatefulSet>::namespaced(cluster.client.clone(), "shop");
+    let set: StatefulSet =
+        serde_json::from_value(stateful_set("valkey", 2, "Parallel")).expect("a StatefulSet");
+    sets.create(&PostParams::default(), &set).await.expect("created");
+    let running = kube::runtime::wait::await_condition(sets, "valkey", |set: Option<&StatefulSet>| {
+        set.is_some_and(settled(2))
+    });
+    tokio::time::timeout(PATIENCE, running)
+        .await
+        .expect("runs in time")
+        .expect("watched");
+    namespaces
+        .delete("shop", &DeleteParams::default())
+        .await
+        .expect("accepted");
+    cluster.until_none(namespaces, "test=shop").await;
+    let claims = Api::<PersistentVolumeClaim>::namespaced(cluster.client.clone(), "shop");
+    assert!(
+        claims
+            .list(&ListParams::default())
+            .await
+            .expect("listed")
+            .items
+            .is_empty()
+    );
+}

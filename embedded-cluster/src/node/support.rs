@@ -1,7 +1,9 @@
 //! What a pod may not ask for here: refused as a whole, or run with an event that says what is not enforced.
 //! Nothing is silently ignored. Pure.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe};
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, PodSpec, Probe, SecurityContext};
 
 /// The first thing that makes the pod impossible to run faithfully.
 pub(crate) fn refusal(pod: &Pod) -> Option<String> {
@@ -110,47 +112,47 @@ fn probe_refusal(probe: &Probe) -> Option<String> {
 /// What the pod asks for, is accepted, and has no effect: the text of a warning event.
 pub(crate) fn unenforced(pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
-    let mut what = std::collections::BTreeSet::new();
-    let context = spec.security_context.clone().unwrap_or_default();
-    if context
-        .seccomp_profile
-        .is_some_and(|profile| profile.type_ == "RuntimeDefault")
-    {
-        what.insert("seccompProfile");
-    }
-    if context.se_linux_options.is_some() {
-        what.insert("seLinuxOptions");
-    }
-    if context
-        .app_armor_profile
-        .is_some_and(|profile| profile.type_ != "Unconfined")
-    {
-        what.insert("appArmorProfile");
-    }
-    for container in containers(spec) {
-        let context = container.security_context.clone().unwrap_or_default();
-        if context
-            .seccomp_profile
+    let of_pod = spec.security_context.iter().map(|context| {
+        let PodSecurityContext {
+            seccomp_profile,
+            se_linux_options,
+            app_armor_profile,
+            ..
+        } = context;
+        (seccomp_profile, se_linux_options, app_armor_profile)
+    });
+    let contexts = containers(spec).filter_map(|container| container.security_context.as_ref());
+    let of_containers = contexts.map(|context| {
+        let SecurityContext {
+            seccomp_profile,
+            se_linux_options,
+            app_armor_profile,
+            ..
+        } = context;
+        (seccomp_profile, se_linux_options, app_armor_profile)
+    });
+    let mut what = BTreeSet::new();
+    for (seccomp, se_linux, app_armor) in of_pod.chain(of_containers) {
+        if seccomp
+            .as_ref()
             .is_some_and(|profile| profile.type_ == "RuntimeDefault")
         {
             what.insert("seccompProfile");
         }
-        if context.se_linux_options.is_some() {
+        if se_linux.is_some() {
             what.insert("seLinuxOptions");
         }
-        if context
-            .app_armor_profile
+        if app_armor
+            .as_ref()
             .is_some_and(|profile| profile.type_ != "Unconfined")
         {
             what.insert("appArmorProfile");
         }
-        let limits = container
-            .resources
-            .iter()
-            .flat_map(|resources| resources.limits.iter().flatten());
-        if limits.clone().any(|(name, _)| name == "cpu") {
-            what.insert("resources.limits.cpu");
-        }
+    }
+    let resources = containers(spec).filter_map(|container| container.resources.as_ref());
+    let mut limits = resources.flat_map(|resources| resources.limits.iter().flatten());
+    if limits.any(|(name, _)| name == "cpu") {
+        what.insert("resources.limits.cpu");
     }
     if what.is_empty() {
         return None;

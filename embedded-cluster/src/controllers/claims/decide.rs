@@ -60,12 +60,6 @@ pub(crate) fn next(
     }
     let classes = || classes.iter().map(AsRef::as_ref);
     let Some(wanted) = spec.storage_class_name else {
-        let is_default = |class: &&StorageClass| {
-            class
-                .annotations()
-                .get(DEFAULT_CLASS)
-                .is_some_and(|is| is == "true")
-        };
         return match classes().find(is_default) {
             Some(class) => Next::UseClass(class.name_any()),
             None => failed(
@@ -92,7 +86,7 @@ pub(crate) fn next(
         return failed("ExternalProvisioning", &message);
     }
     let selected = claim.annotations().get(SELECTED_NODE).map(String::as_str);
-    let waits = class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer");
+    let waits = binds_late(class);
     match selected.or(node.filter(|_| !waits)) {
         Some(node) => Next::Provision {
             node: node.to_owned(),
@@ -104,6 +98,33 @@ pub(crate) fn next(
         },
         None => Next::Nothing,
     }
+}
+
+/// Whether a claim gets its volume once a pod that uses it has a node, so that the pod need not wait for it. One that has
+/// no class yet will get the default one.
+pub(crate) fn waits_for_consumer(
+    claim: &PersistentVolumeClaim,
+    classes: &[impl AsRef<StorageClass>],
+) -> bool {
+    let wanted = claim
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.storage_class_name.as_deref());
+    let mut classes = classes.iter().map(AsRef::as_ref);
+    let class = classes.find(|class| match wanted {
+        Some(name) => class.name_any() == name,
+        None => is_default(class),
+    });
+    class.is_some_and(binds_late)
+}
+
+fn is_default(class: &&StorageClass) -> bool {
+    let mark = class.annotations().get(DEFAULT_CLASS);
+    mark.is_some_and(|is| is == "true")
+}
+
+fn binds_late(class: &StorageClass) -> bool {
+    class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer")
 }
 
 fn failed(reason: &'static str, message: &str) -> Next {
@@ -164,6 +185,22 @@ mod tests {
             next(&selected, &standard(), None),
             Next::Provision { node: "node".into() }
         );
+    }
+
+    #[test]
+    fn only_a_class_that_binds_late_lets_its_pods_have_a_node_first() {
+        for (spec, waits) in [
+            ("{}", true),
+            ("{storageClassName: standard}", true),
+            ("{storageClassName: ''}", false),
+            ("{storageClassName: golden}", false),
+        ] {
+            assert_eq!(
+                waits_for_consumer(&claim(spec, "{}"), &standard()),
+                waits,
+                "{spec}"
+            );
+        }
     }
 
     #[test]

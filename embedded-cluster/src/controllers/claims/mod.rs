@@ -27,6 +27,8 @@ use super::drive::drive;
 use super::hub::{Change, Hub, Object};
 use super::pods;
 
+pub(crate) use decide::{is_bound, waits_for_consumer};
+
 /// The provisioner of the default StorageClass.
 pub(crate) const PROVISIONER: &str = "embedded.cluster/local";
 /// The scheduler's word that a claim's first consumer goes to this node.

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::filter::misfit;
 use super::waits;
-use crate::controllers::claims::SELECTED_NODE;
+use crate::controllers::claims::{self, SELECTED_NODE};
 use crate::controllers::drive::Reconciled;
 use crate::controllers::error::{ControllerError, During};
 use crate::controllers::events::EventRecorder;
@@ -102,8 +102,12 @@ impl Work {
                 let why = format!("persistentvolumeclaim \"{name}\" is being deleted");
                 return Ok(Claims::Impossible(why));
             }
-            if claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound") {
+            if claims::is_bound(&claim) {
                 continue;
+            }
+            if !claims::waits_for_consumer(&claim, &self.hub.storage_classes.state()) {
+                let why = "pod has unbound immediate PersistentVolumeClaims".to_owned();
+                return Ok(Claims::Impossible(why));
             }
             waiting = true;
             if !claim.annotations().contains_key(SELECTED_NODE) {

@@ -75,14 +75,14 @@ impl Session {
     pub async fn start(options: SessionOptions, events: EventSink) -> Result<Self, ClusterError> {
         let started = Instant::now();
         let cluster = start_cluster(&options, &events).await?;
-        let provenance = Box::new(cluster.provenance().clone());
+        let provenance = Box::new(cluster.facts().provenance.clone());
         events.send(Event::ClusterReady {
             provenance,
             took: started.elapsed(),
         });
         let chart = options
             .chart
-            .map(|chart| chart.on_cluster(&cluster.kubeconfig()))
+            .map(|chart| chart.on_cluster(&cluster.facts().kubeconfig))
             .transpose();
         let chart = chart.map_err(|source| ClusterError::Start {
             provider: "helm",
@@ -90,8 +90,8 @@ impl Session {
         })?;
         let environment = Environment {
             chart: chart.map(Arc::new),
-            client: cluster.client(),
-            capabilities: cluster.capabilities().clone(),
+            client: cluster.facts().client.clone(),
+            capabilities: cluster.facts().capabilities.clone(),
             run: options.run,
             placement: options.placement,
             profile: options.profile,
@@ -114,7 +114,7 @@ impl Session {
 
     /// What the session runs on, with the images that were seen to run where the cluster got them by itself.
     pub fn provenance(&self) -> Provenance {
-        let mut provenance = self.cluster.provenance().clone();
+        let mut provenance = self.cluster.facts().provenance.clone();
         if provenance.images.is_empty() {
             let store = images::open_store().ok();
             provenance.images = self.environment.images.provenance(store.as_ref());

@@ -64,7 +64,7 @@ impl SharedSession {
     pub fn kubeconfig(&self) -> Result<Kubeconfig, String> {
         let session = self.session.get_or_init(|| self.start()).as_ref();
         session
-            .map(|session| session.cluster().kubeconfig())
+            .map(|session| session.cluster().facts().kubeconfig.clone())
             .map_err(Clone::clone)
     }
 

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use super::{Capabilities, Cluster, ClusterError, Kept, Provenance};
+use super::{Capabilities, Cluster, ClusterError, Facts, Kept, Provenance};
 use crate::images;
 
 const PROVIDER: &str = "embedded";
@@ -31,10 +31,7 @@ pub struct EmbeddedOptions {
 /// A cluster that this run started.
 pub struct EmbeddedProvider {
     life: Life,
-    client: Client,
-    kubeconfig: Kubeconfig,
-    capabilities: Capabilities,
-    provenance: Provenance,
+    facts: Facts,
 }
 
 enum Life {
@@ -66,31 +63,19 @@ impl EmbeddedProvider {
             real_images,
             no_storage: None,
         };
-        Ok(Self {
-            life,
+        let facts = Facts {
             client,
             kubeconfig,
             capabilities,
             provenance,
-        })
+        };
+        Ok(Self { life, facts })
     }
 }
 
 impl Cluster for EmbeddedProvider {
-    fn client(&self) -> Client {
-        self.client.clone()
-    }
-
-    fn kubeconfig(&self) -> Kubeconfig {
-        self.kubeconfig.clone()
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
-
-    fn provenance(&self) -> &Provenance {
-        &self.provenance
+    fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     fn save_logs<'a>(&'a self, folder: &'a Path) -> BoxFuture<'a, Result<(), ClusterError>> {

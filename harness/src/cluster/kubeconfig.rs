@@ -10,7 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::survey::Survey;
-use super::{Capabilities, Cluster, ClusterError, Kept, Provenance, client, preflight};
+use super::{Cluster, ClusterError, Facts, Kept, client, preflight};
 use crate::trial::Placement;
 
 const PROVIDER: &str = "kubeconfig";
@@ -136,11 +136,8 @@ impl ChosenContext {
 
 /// A cluster that was there before the run and will be there after it.
 pub struct KubeconfigProvider {
-    client: Client,
-    kubeconfig: Kubeconfig,
+    facts: Facts,
     context: String,
-    capabilities: Capabilities,
-    provenance: Provenance,
     run_label: String,
 }
 
@@ -182,12 +179,15 @@ impl KubeconfigProvider {
         )
         .await
         .map_err(failed)?;
-        Ok(Self {
+        let facts = Facts {
             client,
             kubeconfig: context.kubeconfig,
-            context: context.name,
             capabilities: survey.capabilities(true),
             provenance: survey.provenance(PROVIDER, version),
+        };
+        Ok(Self {
+            facts,
+            context: context.name,
             run_label: crate::trial::environment::run_selector(run),
         })
     }
@@ -214,20 +214,8 @@ fn announcement(
 }
 
 impl Cluster for KubeconfigProvider {
-    fn client(&self) -> Client {
-        self.client.clone()
-    }
-
-    fn kubeconfig(&self) -> Kubeconfig {
-        self.kubeconfig.clone()
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
-
-    fn provenance(&self) -> &Provenance {
-        &self.provenance
+    fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<(), ClusterError>> {

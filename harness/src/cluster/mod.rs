@@ -30,6 +30,7 @@ pub mod survey;
 pub mod sweep;
 pub mod versions;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use futures::future::BoxFuture;
@@ -42,21 +43,15 @@ pub use kind::{KindError, KindOptions, KindProvider};
 pub use kubeconfig::{ChosenContext, KubeconfigOptions, KubeconfigProvider};
 pub use port_forward::PortForward;
 pub use provenance::Provenance;
+use survey::Survey;
 pub use versions::KubeVersion;
+
+use crate::images;
 
 /// A Kubernetes cluster that trials run on.
 pub trait Cluster: Send + Sync {
-    /// A client with the rights of an administrator.
-    fn client(&self) -> Client;
-
-    /// What `kubectl` needs to reach the cluster.
-    fn kubeconfig(&self) -> Kubeconfig;
-
-    /// What the cluster can do.
-    fn capabilities(&self) -> &Capabilities;
-
-    /// What the cluster is and where its images came from.
-    fn provenance(&self) -> &Provenance;
+    /// How to reach the cluster, and what it is.
+    fn facts(&self) -> &Facts;
 
     /// Writes what the cluster itself has logged below `folder`, where this process can read it.
     fn save_logs<'a>(&'a self, _folder: &'a Path) -> BoxFuture<'a, Result<(), ClusterError>> {
@@ -68,6 +63,40 @@ pub trait Cluster: Send + Sync {
 
     /// Leaves the cluster running, and says how to reach it and how to get rid of it.
     fn keep(self: Box<Self>) -> BoxFuture<'static, Result<Kept, ClusterError>>;
+}
+
+/// How to reach a cluster, and what it is.
+#[derive(Clone)]
+pub struct Facts {
+    /// A client with the rights of an administrator.
+    pub client: Client,
+    /// What `kubectl` needs to reach the cluster.
+    pub kubeconfig: Kubeconfig,
+    /// What the cluster can do.
+    pub capabilities: Capabilities,
+    /// What the cluster is and where its images came from.
+    pub provenance: Provenance,
+}
+
+impl Facts {
+    /// Those of a cluster that was made for the run and given these images.
+    async fn of_made(
+        provider: &str,
+        client: Client,
+        kubeconfig: Kubeconfig,
+        version: String,
+        images: Vec<images::Provenance>,
+    ) -> Result<Self, kube::Error> {
+        let survey = Survey::take(&client, None, &BTreeMap::new()).await?;
+        let mut provenance = survey.provenance(provider, version);
+        provenance.images = images;
+        Ok(Self {
+            client,
+            kubeconfig,
+            capabilities: survey.capabilities(provenance.images.iter().all(|image| !image.stand_in)),
+            provenance,
+        })
+    }
 }
 
 /// What a cluster can do. A scenario declares what it needs; what is not there is skipped, with the reason.

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::event::{Event, Reporter};
 use super::file::{REPORT_FILE, ReportFileError};
 use super::model::{Outcome, RunReport, RunVerdict, TrialReport};
-use super::record::TrialRecord;
 use crate::cluster::Provenance;
 
 /// The journal's file name within a report's folder.
@@ -260,21 +259,12 @@ fn unfinished(name: &str) -> TrialReport {
     let mut next = || parts.next().unwrap_or_default().to_owned();
     let (suite, scenario, combination) = (next(), next(), next());
     let (mode, variant) = combination.split_once('-').unwrap_or((&combination, ""));
+    let outcome = Outcome::Skipped {
+        reason: "the run was cut off before its end".to_owned(),
+    };
     TrialReport {
         name: name.to_owned(),
-        suite,
-        scenario,
-        mode: mode.to_owned(),
-        variant: variant.to_owned(),
-        outcome: Outcome::Skipped {
-            reason: "the run was cut off before its end".to_owned(),
-        },
-        duration_ms: 0,
-        steps: Vec::new(),
-        measurements: BTreeMap::new(),
-        evidence: None,
-        cleanup: Vec::new(),
-        record: TrialRecord::default(),
+        ..TrialReport::blank(&suite, &scenario, mode, variant, outcome)
     }
 }
 

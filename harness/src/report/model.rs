@@ -3,6 +3,7 @@
 //! It is a value without behaviour; everything that prints or exports a run is a projection of it. Its JSON form is published
 //! as a schema (`harness/schema/report-v1.json`). What was seen during a trial is in [`record`](super::record).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -100,7 +101,7 @@ pub struct TrialReport {
     /// Its steps, in order.
     pub steps: Vec<StepReport>,
     /// What it measured, by name: milliseconds unless the name says otherwise.
-    pub measurements: std::collections::BTreeMap<String, f64>,
+    pub measurements: BTreeMap<String, f64>,
     /// Where its evidence is, relative to the report.
     pub evidence: Option<PathBuf>,
     /// What could not be cleaned up; never hides the outcome.
@@ -108,6 +109,26 @@ pub struct TrialReport {
     /// What was seen during it.
     #[serde(default)]
     pub record: TrialRecord,
+}
+
+impl TrialReport {
+    /// One of which nothing is known but its outcome.
+    pub(crate) fn blank(suite: &str, scenario: &str, mode: &str, variant: &str, outcome: Outcome) -> Self {
+        Self {
+            name: format!("{suite}::{scenario}::{mode}-{variant}"),
+            suite: suite.to_owned(),
+            scenario: scenario.to_owned(),
+            mode: mode.to_owned(),
+            variant: variant.to_owned(),
+            outcome,
+            duration_ms: 0,
+            steps: Vec::new(),
+            measurements: BTreeMap::new(),
+            evidence: None,
+            cleanup: Vec::new(),
+            record: TrialRecord::default(),
+        }
+    }
 }
 
 /// One step of a trial.
@@ -269,18 +290,8 @@ pub(crate) mod tests_support {
         outcome: Outcome,
     ) -> TrialReport {
         TrialReport {
-            name: format!("{suite}::{scenario}::{mode}-{variant}"),
-            suite: suite.into(),
-            scenario: scenario.into(),
-            mode: mode.into(),
-            variant: variant.into(),
-            outcome,
             duration_ms: 1234,
-            steps: Vec::new(),
-            measurements: std::collections::BTreeMap::new(),
-            evidence: None,
-            cleanup: Vec::new(),
-            record: TrialRecord::default(),
+            ..TrialReport::blank(suite, scenario, mode, variant, outcome)
         }
     }
 

@@ -1,7 +1,6 @@
 //! The life of a trial: a labelled namespace, the scenario's body, evidence before anything is deleted, clean-up, report.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -16,7 +15,7 @@ use crate::checks::{self, Moment};
 use crate::diagnostics;
 use crate::release::ChartError;
 use crate::report::record::SlotMapReport;
-use crate::report::{Event, Outcome, TrialRecord, TrialReport};
+use crate::report::{Event, Outcome, TrialReport};
 use crate::secret::Redactor;
 use crate::timeline::{Kind, Timeline};
 use futures::FutureExt;
@@ -288,20 +287,8 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 fn blank_report(id: &TrialId) -> TrialReport {
-    TrialReport {
-        name: id.to_string(),
-        suite: id.suite.to_owned(),
-        scenario: id.scenario.to_owned(),
-        mode: id.mode.as_str().to_owned(),
-        variant: id.variant.as_str().to_owned(),
-        outcome: Outcome::Passed,
-        duration_ms: 0,
-        steps: Vec::new(),
-        measurements: BTreeMap::new(),
-        evidence: None,
-        cleanup: Vec::new(),
-        record: TrialRecord::default(),
-    }
+    let (mode, variant) = (id.mode.as_str(), id.variant.as_str());
+    TrialReport::blank(id.suite, id.scenario, mode, variant, Outcome::Passed)
 }
 
 #[cfg(test)]

@@ -95,8 +95,8 @@ impl Deployment {
         let provider = provider.await?;
         let environment = Environment {
             chart: None,
-            client: provider.client(),
-            capabilities: provider.capabilities().clone(),
+            client: provider.facts().client.clone(),
+            capabilities: provider.facts().capabilities.clone(),
             run: bench.run.clone(),
             placement: Placement::default(),
             profile: Profile::Fast,
@@ -118,7 +118,7 @@ impl Deployment {
         let namespace = id.namespace(NAMESPACE_PREFIX, &bench.run);
         let object: Namespace =
             serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a literal namespace");
-        let namespaces: Api<Namespace> = Api::all(provider.client());
+        let namespaces: Api<Namespace> = Api::all(provider.facts().client.clone());
         namespaces
             .create(&PostParams::default(), &object)
             .await

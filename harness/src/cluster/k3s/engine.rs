@@ -299,7 +299,7 @@ mod tests {
             };
             meaning("rancher/k3s:v1", error.into())
         };
-        let image = pull("dial tcp: lookup registry-1.docker.io: no such host");
+        let image = pull("dial tcp: lookup registry.example: no such host");
         assert!(matches!(image, K3sError::Image { .. }), "{image:?}");
         assert!(
             image

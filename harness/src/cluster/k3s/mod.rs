@@ -12,16 +12,13 @@ use std::time::Duration;
 
 use embedded_cluster::images::ImageStore;
 use futures::future::BoxFuture;
-use kube::Client;
-use kube::config::Kubeconfig;
 use testcontainers::core::ExecCommand;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage};
 
 use super::archive::Archive;
-use super::survey::Survey;
 use super::versions::KubeVersion;
-use super::{Capabilities, ChosenContext, Cluster, ClusterError, Kept, Provenance, private_file, ready};
+use super::{ChosenContext, Cluster, ClusterError, Facts, Kept, private_file, ready};
 use crate::images;
 use crate::wait::{self, Expectation, Verdict};
 
@@ -59,10 +56,7 @@ pub struct K3sProvider {
     container: ContainerAsync<GenericImage>,
     name: String,
     kubeconfig_file: PathBuf,
-    kubeconfig: Kubeconfig,
-    client: Client,
-    capabilities: Capabilities,
-    provenance: Provenance,
+    facts: Facts,
 }
 
 impl K3sProvider {
@@ -125,23 +119,17 @@ impl K3sProvider {
             .await
             .map_err(|error| other(error.into()))?
             .git_version;
-        let survey = Survey::take(&client, None, &std::collections::BTreeMap::new())
+        let facts = Facts::of_made(PROVIDER, client, context.kubeconfig().clone(), version, images)
             .await
             .map_err(|error| other(error.into()))?;
-        let mut provenance = survey.provenance(PROVIDER, version);
-        provenance.images = images;
-        let kubeconfig = context.kubeconfig().clone();
-        let text = serde_yaml::to_string(&kubeconfig).map_err(|error| other(error.into()))?;
+        let text = serde_yaml::to_string(&facts.kubeconfig).map_err(|error| other(error.into()))?;
         let kubeconfig_file = folder.join(format!("{run}.kubeconfig"));
         private_file::write(&kubeconfig_file, &text).map_err(|error| other(error.into()))?;
         Ok(Self {
-            capabilities: survey.capabilities(provenance.images.iter().all(|image| !image.stand_in)),
             container,
             name: run.to_owned(),
             kubeconfig_file,
-            kubeconfig,
-            client,
-            provenance,
+            facts,
         })
     }
 }
@@ -217,20 +205,8 @@ fn ended(action: &'static str, source: impl Into<Box<dyn std::error::Error + Sen
 }
 
 impl Cluster for K3sProvider {
-    fn client(&self) -> Client {
-        self.client.clone()
-    }
-
-    fn kubeconfig(&self) -> Kubeconfig {
-        self.kubeconfig.clone()
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
-
-    fn provenance(&self) -> &Provenance {
-        &self.provenance
+    fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     fn save_logs<'a>(&'a self, folder: &'a Path) -> BoxFuture<'a, Result<(), ClusterError>> {

@@ -7,13 +7,11 @@ use std::path::{Path, PathBuf};
 
 use embedded_cluster::images::ImageStore;
 use futures::future::BoxFuture;
-use kube::Client;
 use kube::config::Kubeconfig;
 
 use super::archive::Archive;
-use super::survey::Survey;
 use super::versions::KubeVersion;
-use super::{Capabilities, ChosenContext, Cluster, ClusterError, Kept, Provenance, private_file, ready};
+use super::{ChosenContext, Cluster, ClusterError, Facts, Kept, private_file, ready};
 use crate::images;
 
 pub use tool::{KindError, Tools};
@@ -40,10 +38,7 @@ pub struct KindProvider {
     borrowed: bool,
     tools: Tools,
     kubeconfig_file: PathBuf,
-    kubeconfig: Kubeconfig,
-    client: Client,
-    capabilities: Capabilities,
-    provenance: Provenance,
+    facts: Facts,
 }
 
 impl KindProvider {
@@ -92,19 +87,16 @@ impl KindProvider {
             }
             Self::prepare(&tools, &name, &file, store, images).await
         };
-        let (kubeconfig, client, survey, provenance) = started.await?;
+        let facts = started.await?;
         if let Some(net) = net {
             net.discard();
         }
         Ok(Self {
-            capabilities: survey.capabilities(provenance.images.iter().all(|image| !image.stand_in)),
             name,
             borrowed,
             tools,
             kubeconfig_file: file,
-            kubeconfig,
-            client,
-            provenance,
+            facts,
         })
     }
 
@@ -114,7 +106,7 @@ impl KindProvider {
         file: &Path,
         store: &ImageStore,
         images: Vec<images::Provenance>,
-    ) -> Result<(Kubeconfig, Client, Survey, Provenance), ClusterError> {
+    ) -> Result<Facts, ClusterError> {
         let other = |source: Box<dyn std::error::Error + Send + Sync>| ClusterError::Start {
             provider: PROVIDER,
             source,
@@ -129,12 +121,8 @@ impl KindProvider {
             .await
             .map_err(|error| other(error.into()))?;
         load(tools, name, store, &images).await?;
-        let survey = Survey::take(&client, None, &std::collections::BTreeMap::new())
-            .await
-            .map_err(|error| other(error.into()))?;
-        let mut provenance = survey.provenance(PROVIDER, version);
-        provenance.images = images;
-        Ok((context.kubeconfig().clone(), client, survey, provenance))
+        let facts = Facts::of_made(PROVIDER, client, context.kubeconfig().clone(), version, images);
+        facts.await.map_err(|error| other(error.into()))
     }
 }
 
@@ -210,20 +198,8 @@ fn failed(source: KindError) -> ClusterError {
 }
 
 impl Cluster for KindProvider {
-    fn client(&self) -> Client {
-        self.client.clone()
-    }
-
-    fn kubeconfig(&self) -> Kubeconfig {
-        self.kubeconfig.clone()
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
-
-    fn provenance(&self) -> &Provenance {
-        &self.provenance
+    fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     fn save_logs<'a>(&'a self, folder: &'a Path) -> BoxFuture<'a, Result<(), ClusterError>> {

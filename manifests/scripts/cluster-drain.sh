@@ -93,9 +93,7 @@ complete() {
 if nothing_departs; then exit 0; fi
 wait_for "$TIMEOUT_SECONDS" answer_all "$REPLICAS"
 seed=$(seed "$REPLICAS")
-wait_for "$TIMEOUT_SECONDS" no_migration_runs "$REPLICAS"
-wait_for "$TIMEOUT_SECONDS" slots_closed "$REPLICAS"
-wait_for "$TIMEOUT_SECONDS" settled "$REPLICAS"
+wait_for "$TIMEOUT_SECONDS" at_rest "$REPLICAS"
 promote_survivors
 table=$(survey "$REPLICAS" "$seed") || exit 1
 targets=$(printf '%s\n' "$table" | choose_targets "$primaries_wanted")

@@ -36,27 +36,25 @@ tabulate() {
           (ranges == "" ? "-" : ranges), (ip == "" ? "-" : ip), v[3] } }' | sort -n
 }
 
-# no_migration_runs N: no atomic slot migration is under way on any pod. Servers before 9.0 have none.
-no_migration_runs() { ask_all "$1" | judge "$1" still; }
-
-# views_agree N: every pod knows all the pods and names the same owner for each slot, with no slot in between.
-views_agree() { ask_all "$1" | judge "$1" agree; }
-
 # settled N: nothing is moving and everyone agrees, so something may be moved.
 settled() { ask_all "$1" | judge "$1" 'still agree'; }
 
 # movable N: settled, and every pod says ok: a newcomer refuses keys until it does.
 movable() { ask_all "$1" | judge "$1" 'still agree ok'; }
 
-# slots_closed N: condition; completes what a classical migration that was killed has left half done. Atomic
-# migrations leave nothing behind. Tried again while it fails, as a node that has just joined refuses keys.
-slots_closed() {
-  half_done=$(ask_all "$1" | awk '$1 == "pod" && NF == 3 { pod = $3 } NF >= 9 && $3 ~ /myself/ && / \[/ { print pod }')
+# at_rest N: condition; settled, with nothing left half done: a classical migration that was killed is completed here.
+# Atomic migrations leave nothing behind. Tried again while it fails, as a node that has just joined refuses keys.
+at_rest() {
+  told=$(ask_all "$1")
+  printf '%s\n' "$told" | judge "$1" still || return 1
+  half_done=$(printf '%s\n' "$told" | awk '$1 == "pod" && NF == 3 { pod = $3 } NF >= 9 && $3 ~ /myself/ && / \[/ { print pod }')
   for i in $half_done; do
     answer=$(CALL_SECONDS=$TIMEOUT_SECONDS && bounded valkey-cli --cluster fix "$HOST_PREFIX$i$HOST_SUFFIX:$PORT" 2>&1 </dev/null) && continue
     echo "the open slots of pod $(pod "$i") to be closed, last answer: $(printf '%s\n' "$answer" | grep ERR | tail -n 1)"
     return 1
   done
+  [ -z "$half_done" ] || told=$(ask_all "$1")
+  printf '%s\n' "$told" | judge "$1" agree
 }
 
 # plan_moves TARGETS: reads a survey, prints "from to range..." that give each of the TARGETS (IDs) an equal share
@@ -253,6 +251,19 @@ choose_targets() {
       for (k = 1; k <= s && chosen < p; k++) { printf "%s ", serving[k]; chosen++ }
       for (k = 1; k <= e && chosen < p; k++) { printf "%s ", empty[k]; chosen++ }
     }'
+}
+
+# as_wanted N P: everything is as it would be made for N pods and P primaries, told from one round of questions: most
+# upgrades change no number.
+as_wanted() {
+  told=$(ask_all "$1")
+  printf '%s\n' "$told" | judge "$1" 'still agree knows ok links' >/dev/null || return 1
+  # All agree, so that one speaks for all.
+  table=$(printf '%s\n' "$told" | tabulate 0)
+  targets=$(printf '%s\n' "$table" | choose_targets "$2")
+  [ "$(echo "$targets" | awk '{ print NF }')" = "$2" ] || return 1
+  [ -z "$(printf '%s\n' "$table" | plan_moves "$targets")" ] || return 1
+  [ -z "$(printf '%s\n' "$table" | plan_replicas "$2" "$REPLICAS_PER_PRIMARY" "$targets")" ]
 }
 
 # strangers N: "id ip slots" of all nodes that any of the pods 0..N-1 knows beside them.

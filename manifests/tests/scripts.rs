@@ -217,3 +217,19 @@ fn a_pod_that_comes_back_with_its_memory_is_not_the_seed() {
         (true, String::new())
     );
 }
+
+/// A round of answers says whether there is anything to do at all.
+#[rstest]
+#[case::as_it_is(answers(), "2", true)]
+#[case::another_number_of_primaries(answers(), "1", false)]
+#[case::shares_differ(answers().replace("0-8191", "0-9000").replace("8192-16383", "9001-16383"), "2", false)]
+#[case::a_link_is_down(replaced(2, "master_link_status:up", "master_link_status:down"), "2", false)]
+#[case::slots_are_moving(replaced(0, "state\nsuccess", "state\nreplicating"), "2", false)]
+fn nothing_is_to_be_done_only_where_everything_is_as_wanted(
+    #[case] answers: String,
+    #[case] primaries: &str,
+    #[case] wanted: bool,
+) {
+    let call = format!("REPLICAS_PER_PRIMARY=0\nas_wanted 3 {primaries}");
+    assert_eq!(asked(&call, &answers), (wanted, String::new()));
+}

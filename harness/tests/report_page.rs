@@ -35,6 +35,45 @@ const PROBE: &str = r##"<script>addEventListener("load", () => {
   const pre = document.createElement("pre"); pre.id = "answers"; pre.textContent = JSON.stringify(answers); document.body.append(pre);
 });</script></body>"##;
 
+/// What is too faint to read, by WCAG 2.2's contrast minimum (1.4.3: 4.5 to 1, large text 3 to 1), and what a keyboard
+/// cannot reach or a screen reader cannot name. All trials are unfolded for it.
+const ACCESS_PROBE: &str = r##"<script>addEventListener("load", () => {
+  for (const fold of document.querySelectorAll("details")) fold.open = true;
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (color) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
+  const behind = (element) => { for (let at = element; at; at = at.parentElement) { const color = rgba(getComputedStyle(at).backgroundColor); if (color[3] > 250) return color; } return rgba("Canvas"); };
+  const channel = (value) => { const part = value / 255; return part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4; };
+  const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const ratio = (a, b) => { const [x, y] = [luminance(a), luminance(b)]; return (Math.max(x, y) + 0.05) / (Math.min(x, y) + 0.05); };
+  const faint = new Set(); let texts = 0;
+  for (const element of document.body.querySelectorAll("*")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
+    const style = getComputedStyle(element);
+    if (!own || !element.checkVisibility() || element.closest("svg, script, style, .skip") || style.color === "rgba(0, 0, 0, 0)") continue;
+    texts += 1;
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+    const found = ratio(rgba(style.color), behind(element));
+    if (found < (large ? 3 : 4.5)) faint.add(`${element.localName}.${element.className} ${style.color}: ${found.toFixed(2)}`);
+  }
+  const native = "a[href], button, input, summary";
+  const reached = [...document.querySelectorAll(native + ", [tabindex]")];
+  const name = (element) => (element.getAttribute("aria-label") || element.textContent || element.closest("label")?.textContent || "").trim();
+  const answers = {
+    texts, faint: [...faint].sort(),
+    first: reached[0]?.className,
+    unnamed: reached.filter((element) => !name(element)).map((element) => element.outerHTML.slice(0, 80)),
+    outOfOrder: reached.filter((element) => element.tabIndex > 0).length,
+    unreachable: [...document.querySelectorAll("[onclick], [role=button]")].filter((element) => !element.matches(native)).length,
+    dark: matchMedia("(prefers-color-scheme: dark)").matches,
+  };
+  const pre = document.createElement("pre"); pre.id = "answers"; pre.textContent = JSON.stringify(answers); document.body.append(pre);
+});</script></body>"##;
+
+/// The browser's switch for what the reader's system prefers.
+const DARK: &str = "--blink-settings=preferredColorScheme=0";
+const LIGHT: &str = "--blink-settings=preferredColorScheme=1";
+
 fn report() -> RunReport {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report/broken-run.json");
     file::read(&path).expect("a report")
@@ -57,8 +96,19 @@ fn chromium() -> Option<PathBuf> {
     found
 }
 
+/// What a probe in `document` answered.
+fn answers(document: &str) -> Value {
+    let answers = document.split("<pre id=\"answers\">").nth(1);
+    let answers = answers.and_then(|rest| rest.split('<').next());
+    let answers = answers
+        .expect("the probe answered")
+        .replace("&gt;", ">")
+        .replace("&lt;", "<");
+    serde_json::from_str(&answers).expect("JSON")
+}
+
 /// Loads `page`, and returns the document afterwards and what was said on the console.
-fn load(chromium: &Path, page: &str, width: u32) -> (String, Vec<String>) {
+fn load(chromium: &Path, page: &str, width: u32, scheme: &str) -> (String, Vec<String>) {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("report.html");
     std::fs::write(&file, page).expect("written");
@@ -73,6 +123,7 @@ fn load(chromium: &Path, page: &str, width: u32) -> (String, Vec<String>) {
             "--disable-gpu",
             "--enable-logging=stderr",
             "--dump-dom",
+            scheme,
         ])
         .arg(format!("--window-size={width},900"))
         .arg(format!(
@@ -96,13 +147,9 @@ fn filters_and_folds_work_and_nothing_is_said_on_the_console() {
     let Some(chromium) = chromium() else { return };
     let report = report();
     let page = page(&report).replace("</body>", PROBE);
-    let (document, console) = load(&chromium, &page, 1280);
+    let (document, console) = load(&chromium, &page, 1280, LIGHT);
     assert_eq!(console, Vec::<String>::new());
-    let answers = document
-        .split("<pre id=\"answers\">")
-        .nth(1)
-        .and_then(|rest| rest.split('<').next());
-    let answers: Value = serde_json::from_str(answers.expect("the probe answered")).expect("JSON");
+    let answers = answers(&document);
     let total = report.trials.len();
     let passed = report
         .trials
@@ -130,10 +177,41 @@ fn filters_and_folds_work_and_nothing_is_said_on_the_console() {
 }
 
 #[test]
+fn every_text_can_be_read_and_everything_can_be_reached_without_a_mouse() {
+    let Some(chromium) = chromium() else { return };
+    let report = report();
+    for (scheme, dark) in [(LIGHT, false), (DARK, true)] {
+        for width in [1280, 390] {
+            let page = page(&report).replace("</body>", ACCESS_PROBE);
+            let answers = answers(&load(&chromium, &page, width, scheme).0);
+            let texts = answers["texts"].as_u64().expect("a number");
+            assert!(texts > 500, "only {texts} texts were looked at");
+            let expected = serde_json::json!({
+                "texts": texts, "faint": [], "first": "skip", "unnamed": [], "outOfOrder": 0, "unreachable": 0, "dark": dark,
+            });
+            assert_eq!(answers, expected, "{width} px");
+        }
+    }
+}
+
+#[test]
+fn a_text_that_is_too_faint_would_be_noticed() {
+    let Some(chromium) = chromium() else { return };
+    let page = "<!DOCTYPE html><body style='background:#fff'><p style='color:#999'>faint</p><p>black</p><a href='#x'></a></body>";
+    let (document, _) = load(&chromium, &page.replace("</body>", ACCESS_PROBE), 400, LIGHT);
+    let answers = answers(&document);
+    assert_eq!(
+        answers["faint"],
+        serde_json::json!(["p. rgb(153, 153, 153): 2.85"])
+    );
+    assert_eq!(answers["unnamed"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
 fn a_console_that_says_something_would_be_noticed() {
     let Some(chromium) = chromium() else { return };
     let page = "<!DOCTYPE html><script>console.error('trouble'); missing();</script>";
-    let (_, console) = load(&chromium, page, 400);
+    let (_, console) = load(&chromium, page, 400, LIGHT);
     assert_eq!(console.len(), 2, "{console:?}");
 }
 

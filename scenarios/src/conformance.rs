@@ -10,7 +10,7 @@ use manifests::{Mode, Values, Variant};
 
 use crate::Context;
 use crate::registry::Trial;
-use crate::scenario::{Scenario, everywhere, nothing};
+use crate::scenario::{Scenario, Start, everywhere, nothing};
 
 /// The first part of the trials' names.
 const SUITE: &str = "conformance";
@@ -35,7 +35,7 @@ pub fn trials() -> Vec<Trial> {
             name: name(&parameter),
             fits: everywhere,
             lacks: nothing,
-            long: false,
+            start: Start::Whenever,
             body: |context| Box::pin(changes_exactly(context)),
         },
     };

@@ -14,7 +14,7 @@ pub const SUITE: Suite = Suite {
     name: "persistence",
     scenarios: &[
         scenario!(data_survives_pod_deletion, everywhere),
-        scenario!(full_restart, everywhere, long),
+        scenario!(full_restart, everywhere, holds),
     ],
 };
 

@@ -18,7 +18,7 @@ use crate::scenario::{Suite, everywhere};
 pub const SUITE: Suite = Suite {
     name: "rotation",
     scenarios: &[
-        scenario!(by_restart, everywhere, long),
+        scenario!(by_restart, everywhere, holds),
         scenario!(existing_secret, everywhere, long),
         scenario!(generated_password_survives_an_upgrade, everywhere),
         scenario!(without_downtime, everywhere, long),

@@ -30,10 +30,7 @@ pub async fn run_trials(
     let mut order: Vec<usize> = (0..trials.len()).collect();
     order.sort_by_key(|index| {
         let trial = &trials[*index];
-        (
-            Reverse(trial.scenario.long),
-            Reverse(trial.id.mode.as_str() == "cluster"),
-        )
+        (trial.scenario.start, Reverse(trial.id.mode.as_str() == "cluster"))
     });
     let running: FuturesUnordered<_> = order
         .into_iter()

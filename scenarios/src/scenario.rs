@@ -22,10 +22,21 @@ pub struct Scenario {
     pub fits: fn(Mode, Variant) -> bool,
     /// What it needs that this cluster does not have, if anything: then it is skipped, with this reason.
     pub lacks: fn(&Capabilities) -> Option<String>,
-    /// Whether it is among the first to start, because it takes longest.
-    pub long: bool,
+    /// When it starts: one that starts last would be waited for alone.
+    pub start: Start,
     /// The story.
     pub body: Body,
+}
+
+/// When a scenario starts among the others of its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Start {
+    /// Before all others: it watches for a minute at its end, while others use the machine.
+    First,
+    /// Before most others, because it takes long.
+    Early,
+    /// After these.
+    Whenever,
 }
 
 impl std::fmt::Debug for Scenario {
@@ -37,21 +48,24 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// Makes a [`Scenario`] of an async function over `&mut Context`, for the combinations that the second argument accepts.
-/// A third argument `long` lets it start before the others.
+/// A third argument says that it is `long`, or that it `holds`, watching for a minute at its end ([`Start`]).
 #[macro_export]
 macro_rules! scenario {
     ($function:ident, $fits:expr) => {
-        $crate::scenario!($function, $fits, false)
+        $crate::scenario!(@ $function, $fits, Whenever)
     };
     ($function:ident, $fits:expr, long) => {
-        $crate::scenario!($function, $fits, true)
+        $crate::scenario!(@ $function, $fits, Early)
     };
-    ($function:ident, $fits:expr, $long:expr) => {
+    ($function:ident, $fits:expr, holds) => {
+        $crate::scenario!(@ $function, $fits, First)
+    };
+    (@ $function:ident, $fits:expr, $start:ident) => {
         $crate::scenario::Scenario {
             name: stringify!($function),
             fits: $fits,
             lacks: $crate::scenario::nothing,
-            long: $long,
+            start: $crate::scenario::Start::$start,
             body: |context| Box::pin($function(context)),
         }
     };

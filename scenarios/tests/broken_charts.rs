@@ -19,7 +19,7 @@ use manifests::values::Overrides;
 use manifests::{Mode, Variant};
 use scenarios::conformance;
 use scenarios::registry::Trial;
-use scenarios::scenario::{Scenario, everywhere, nothing};
+use scenarios::scenario::{Scenario, Start, everywhere, nothing};
 use scenarios::shared::SharedSession;
 
 #[path = "mutations/finding.rs"]
@@ -406,7 +406,7 @@ fn trial(broken: Broken) -> Result<Trial, Failed> {
         name,
         fits: everywhere,
         lacks: nothing,
-        long: false,
+        start: Start::Whenever,
         body,
     };
     Ok(Trial { id, scenario })

@@ -16,7 +16,7 @@ use harness::trial::run::Body;
 use libtest_mimic::{Arguments, Failed};
 use manifests::{Mode, Variant};
 use scenarios::registry::Trial;
-use scenarios::scenario::{Scenario, everywhere, nothing};
+use scenarios::scenario::{Scenario, Start, everywhere, nothing};
 use scenarios::shared::{SharedSession, THREADS};
 
 #[expect(dead_code, reason = "the mutations' own test uses the others")]
@@ -27,6 +27,8 @@ mod failures;
 #[expect(dead_code, reason = "the mutations' own test uses the others")]
 #[path = "mutations/operations.rs"]
 mod operations;
+#[path = "mutations/parts.rs"]
+mod parts;
 
 /// How long the acts of a deployment that cannot succeed are waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -131,7 +133,7 @@ fn fails(shared: &SharedSession, failure: Failure) -> Result<()> {
         name: failure.rule,
         fits: everywhere,
         lacks: nothing,
-        long: false,
+        start: Start::Whenever,
         body: failure.body,
     };
     let id = TrialId {

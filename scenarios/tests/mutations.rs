@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use libtest_mimic::{Arguments, Failed};
 use manifests::{Mode, Variant};
 use scenarios::registry::Trial;
-use scenarios::scenario::{Scenario, everywhere, nothing};
+use scenarios::scenario::{Scenario, Start, everywhere, nothing};
 use scenarios::shared::{SharedSession, THREADS};
 
 #[path = "mutations/broken.rs"]
@@ -23,6 +23,8 @@ mod broken;
 mod finding;
 #[path = "mutations/operations.rs"]
 mod operations;
+#[path = "mutations/parts.rs"]
+mod parts;
 
 use finding::Finding;
 
@@ -60,7 +62,7 @@ macro_rules! mutation {
                 name: stringify!($function),
                 fits: everywhere,
                 lacks: nothing,
-                long: false,
+                start: Start::Whenever,
                 body: $body,
             },
             mode: Mode::$mode,

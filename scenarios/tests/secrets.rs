@@ -19,13 +19,15 @@ use libtest_mimic::{Arguments, Failed};
 use manifests::{Mode, Variant};
 use scenarios::registry::Trial;
 use scenarios::runner::{self, Started};
-use scenarios::scenario::{Scenario, everywhere, nothing};
+use scenarios::scenario::{Scenario, Start, everywhere, nothing};
 use scenarios::session::{ClusterChoice, SessionOptions};
 use scenarios::shared::SharedSession;
 
 #[expect(dead_code, reason = "the mutations' own test uses the others")]
 #[path = "mutations/broken.rs"]
 mod broken;
+#[path = "mutations/parts.rs"]
+mod parts;
 
 /// How long the broken deployment is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -292,7 +294,7 @@ fn trial() -> Trial {
             name: "tells_everybody",
             fits: everywhere,
             lacks: nothing,
-            long: false,
+            start: Start::Whenever,
             body: |context| Box::pin(tells_everybody(context)),
         },
     }

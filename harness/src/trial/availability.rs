@@ -33,7 +33,7 @@ impl Context {
         self.steps.end(step, started.is_ok());
         self.load = Some(started.map_err(|error| match error {
             LoadError::Journal(error) => TrialError::Journal(error),
-            LoadError::NoOwners => {
+            LoadError::NoOwners(_) => {
                 let seen = error.to_string();
                 TrialError::unhealthy(vec![Violation::new(
                     "availability",

@@ -24,6 +24,7 @@ use crate::secret::{Password, Passwords, Redactor};
 use crate::timeline::Timeline;
 use crate::valkey::dialer::Dialer;
 use crate::valkey::ledger::{Ledger, Verification};
+use crate::valkey::links::Links;
 use crate::valkey::load::Load;
 use crate::valkey::{ClusterObservation, Connection, dial_with_any};
 use crate::wait::{self, Expectation, Verdict, conditions};
@@ -41,6 +42,7 @@ pub struct Context {
     pub(super) passwords: Passwords,
     pub(super) redactor: Redactor,
     dialer: Arc<PortForward>,
+    links: Arc<Links>,
     release: Option<Release>,
     values: Option<Values>,
     pub(super) steps: Steps,
@@ -90,6 +92,7 @@ impl Context {
             generated,
             passwords: Some(password).into(),
             redactor,
+            links: Arc::new(Links::new(dialer.clone())),
             dialer,
             release: None,
             values: None,
@@ -363,6 +366,7 @@ impl Context {
             self.client(),
             &self.namespace,
             values,
+            self.links.clone(),
             &self.passwords,
             self.timeline.clone(),
         )

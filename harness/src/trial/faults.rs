@@ -15,7 +15,6 @@ use super::operations::node_id;
 use crate::release::HookOutput;
 use crate::secret::Password;
 use crate::valkey::ClusterObservation;
-use crate::valkey::slots::SLOT_COUNT;
 use crate::wait::{self, Expectation, Verdict, conditions};
 
 /// How often to ask whether an act has had its effect.
@@ -54,16 +53,22 @@ impl Context {
     pub async fn scale_and_kill_job(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
         let before = self.observe().await?;
         let deadline = self.environment().deadlines.hook;
-        let killer = kill_job_in_the_middle(self.pods(), self.observer(&values), before, deadline);
+        let killer = kill_job_in_the_middle(self.pods(), self.observer(&values), before.clone(), deadline);
         let killer = tokio::spawn(killer);
         let scaled = Box::pin(self.scale(values)).await;
-        let killed = killer
-            .await
-            .unwrap_or_else(|_| Err("it was not tried".to_owned()));
-        killed.map_err(|why| {
-            TrialError::Invalid(format!("the scale Job was not killed in the middle: {why}"))
-        })?;
-        scaled
+        let killed = killer.await;
+        let invalid =
+            |why: String| TrialError::Invalid(format!("the scale Job was not killed in the middle: {why}"));
+        let moved = killed
+            .unwrap_or_else(|_| Err("it was not tried".to_owned()))
+            .map_err(invalid)?;
+        let outputs = scaled?;
+        // What was left to do when it was killed is what its successor did.
+        let finally = self.past.last().map(|after| slots_of_newcomers(&before, after));
+        if finally.is_none_or(|all| all <= moved) {
+            return Err(invalid(format!("all {moved} slots had moved already")));
+        }
+        Ok(outputs)
     }
 
     async fn promoted(&self, pod: &str) -> Result<(), TrialError> {
@@ -137,14 +142,14 @@ fn primary_of(seen: &ClusterObservation, pod: &str) -> Option<String> {
     view.nodes.as_ref()?.myself()?.primary.clone()
 }
 
-/// Waits until new owners have some of the slots, and deletes the running Job's pod. Errors say why nothing follows from
-/// what came after.
+/// Waits until new owners have some of the slots, and deletes the running Job's pod. Returns how many slots they had. Errors
+/// say why nothing follows from what came after.
 async fn kill_job_in_the_middle(
     pods: Api<Pod>,
     observer: super::observer::Observer,
     before: ClusterObservation,
     deadline: Duration,
-) -> Result<(), String> {
+) -> Result<usize, String> {
     let what = Expectation::new("the scale Job", "to move slots", deadline);
     let moved = wait::poll(what, INTERVAL, || async {
         match observer.observe().await {
@@ -170,10 +175,7 @@ async fn kill_job_in_the_middle(
     pods.delete(&job.name_any(), &now)
         .await
         .map_err(|error| error.to_string())?;
-    let all = usize::from(SLOT_COUNT) / before.pods.len();
-    (moved < all)
-        .then_some(())
-        .ok_or_else(|| format!("{moved} slots had moved already"))
+    Ok(moved)
 }
 
 /// How many slots are owned by nodes that were not there before.

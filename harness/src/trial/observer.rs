@@ -8,38 +8,35 @@ use kube::{Client, ResourceExt};
 use manifests::{Mode, Values};
 
 use super::error::TrialError;
-use crate::cluster::PortForward;
 use crate::secret::Passwords;
 use crate::timeline::Timeline;
+use crate::valkey::links::Links;
 use crate::valkey::{ClusterObservation, ExpectedTopology, PodFacts};
 
 /// Looks at one release.
 #[derive(Clone)]
 pub struct Observer {
     pods: Api<Pod>,
-    dialer: Arc<PortForward>,
+    links: Arc<Links>,
     passwords: Passwords,
     expected: ExpectedTopology,
     timeline: Timeline,
 }
 
 impl Observer {
-    /// Looks at what `values` deploy in `namespace`, with `password` if they say that there is one.
+    /// Looks over `links` at what `values` deploy in `namespace`, with the passwords if they say that there is one.
     pub(super) fn new(
         client: Client,
         namespace: &str,
         values: &Values,
+        links: Arc<Links>,
         passwords: &Passwords,
         timeline: Timeline,
     ) -> Self {
         let expected = expected_topology(values);
         Self {
-            pods: Api::namespaced(client.clone(), namespace),
-            dialer: Arc::new(PortForward::new(
-                client,
-                namespace,
-                manifests::release::CLIENT_PORT,
-            )),
+            pods: Api::namespaced(client, namespace),
+            links,
             passwords: if expected.auth {
                 passwords.clone()
             } else {
@@ -65,7 +62,7 @@ impl Observer {
     pub async fn observe(&self) -> Result<ClusterObservation, TrialError> {
         let pods = self.server_pods().await?.iter().map(PodFacts::from_pod).collect();
         let expected = self.expected.clone();
-        let seen = ClusterObservation::collect(expected, pods, self.dialer.as_ref(), &self.passwords).await;
+        let seen = ClusterObservation::collect(expected, pods, &self.links, &self.passwords).await;
         for (pod, view) in seen.answered() {
             if let Some(info) = &view.cluster_info {
                 self.timeline.cluster_state(pod, &info.cluster_state);

@@ -42,12 +42,16 @@ pub struct RoutedClient {
     passwords: Passwords,
     patience: Duration,
     state: Mutex<State>,
+    /// When those who share their refreshes did the last one.
+    refreshed: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
 struct State {
     pods: Vec<String>,
-    map: SlotMap,
+    map: Arc<SlotMap>,
+    /// Why pods did not say who owns what when they were last asked.
+    silent: BTreeMap<String, String>,
     connections: BTreeMap<String, Connection>,
 }
 
@@ -76,6 +80,7 @@ impl RoutedClient {
             passwords: passwords.into(),
             patience: DEFAULT_PATIENCE,
             state: Mutex::new(state),
+            refreshed: Mutex::default(),
         }
     }
 
@@ -91,17 +96,27 @@ impl RoutedClient {
         let mut state = self.state.lock().await;
         state.connections.retain(|pod, _| pods.contains(pod));
         state.pods = pods;
-        state.map = SlotMap::default();
+        state.map = Arc::default();
     }
 
     /// The slot map as last learnt; empty before the first command.
-    pub async fn slot_map(&self) -> SlotMap {
+    pub async fn slot_map(&self) -> Arc<SlotMap> {
         self.state.lock().await.map.clone()
     }
 
     /// Learns from a MOVED that another client met; `false` when no known pod has that address.
     pub(crate) async fn learn(&self, slot: u16, address: &str) -> bool {
-        self.state.lock().await.map.learn(slot, address)
+        Arc::make_mut(&mut self.state.lock().await.map).learn(slot, address)
+    }
+
+    /// Why a command for a slot that is nobody's cannot be sent: what is known of the pods that might have said more.
+    pub(crate) async fn ownerless(&self, slot: u16) -> String {
+        let state = self.state.lock().await;
+        let mut text = format!("slot {slot} has no known owner");
+        for (pod, why) in &state.silent {
+            text.push_str(&format!("; {pod}: {why}"));
+        }
+        text
     }
 
     /// Asks every pod anew who owns what. Pods that do not answer are left out.
@@ -109,23 +124,38 @@ impl RoutedClient {
         let pods = self.state.lock().await.pods.clone();
         let ask = async |pod: &String| {
             let answer = tokio::time::timeout(VIEW_TIMEOUT, self.table_of(pod)).await;
-            (pod.clone(), answer.unwrap_or(None))
+            let late = || Err(format!("no answer within {} s", VIEW_TIMEOUT.as_secs()));
+            (pod.clone(), answer.unwrap_or_else(|_| late()))
         };
         let answers = join_all(pods.iter().map(ask)).await;
         let mut tables: Vec<(String, ClusterNodes)> = Vec::new();
         let mut standalone = None;
+        let mut silent = BTreeMap::new();
         for (pod, answer) in answers {
             match answer {
-                Some(Table::Cluster(nodes)) => tables.push((pod, nodes)),
-                Some(Table::Standalone) => standalone = standalone.or(Some(pod)),
-                None => {}
+                Ok(Table::Cluster(nodes)) => tables.push((pod, nodes)),
+                Ok(Table::Standalone) => standalone = standalone.or(Some(pod)),
+                Err(why) => {
+                    silent.insert(pod, why);
+                }
             }
         }
         let map = match standalone {
             Some(pod) if tables.is_empty() => SlotMap::standalone(&pod),
             _ => SlotMap::from_tables(tables.iter().map(|(pod, nodes)| (pod.as_str(), nodes))),
         };
-        self.state.lock().await.map = map;
+        let mut state = self.state.lock().await;
+        state.map = Arc::new(map);
+        state.silent = silent;
+    }
+
+    /// The same, unless it has been done less than `age` ago. Who comes while it is being done shares it.
+    pub(crate) async fn refresh_if_older(&self, age: Duration) {
+        let mut refreshed = self.refreshed.lock().await;
+        if refreshed.is_none_or(|at| at.elapsed() >= age) {
+            self.refresh().await;
+            *refreshed = Some(Instant::now());
+        }
     }
 
     /// Executes one command.
@@ -193,7 +223,7 @@ impl RoutedClient {
             {
                 Some(target) => groups.entry(target).or_default().push(command),
                 None => {
-                    command.last = format!("slot {} has no known owner", commands[command.index].slot);
+                    command.last = self.ownerless(commands[command.index].slot).await;
                     round.again.push(command);
                     round.pause = true;
                 }
@@ -269,7 +299,7 @@ impl RoutedClient {
     async fn follow(&self, redirect: &Redirect, command: &mut Pending) -> bool {
         let mut state = self.state.lock().await;
         match redirect {
-            Redirect::Moved { slot, address } => state.map.learn(*slot, address),
+            Redirect::Moved { slot, address } => Arc::make_mut(&mut state.map).learn(*slot, address),
             Redirect::Ask { address } => {
                 command.ask = state.map.pod_at(address).map(str::to_owned);
                 command.ask.is_some()
@@ -281,7 +311,7 @@ impl RoutedClient {
         if let Some(pod) = ask {
             return Some(Target { pod, asking: true });
         }
-        if self.state.lock().await.map == SlotMap::default() {
+        if *self.state.lock().await.map == SlotMap::default() {
             self.refresh().await;
         }
         let state = self.state.lock().await;
@@ -343,25 +373,27 @@ impl RoutedClient {
         Ok(connection)
     }
 
-    async fn table_of(&self, pod: &str) -> Option<Table> {
-        let mut connection = self.connection(pod).await.ok()?;
+    async fn table_of(&self, pod: &str) -> Result<Table, String> {
+        let mut connection = self.connection(pod).await.map_err(|error| error.to_string())?;
         let mut question = redis::pipe();
         question.cmd("CLUSTER").arg("NODES");
         let answer = match connection.send_packed_commands(&question, 0, 1).await {
-            Ok(mut values) => values.pop()?,
-            Err(_) => {
+            Ok(mut values) => values.pop().unwrap_or(Value::Nil),
+            Err(error) => {
                 self.state.lock().await.connections.remove(pod);
-                return None;
+                return Err(error.to_string());
             }
         };
         match answer {
-            Value::ServerError(error) => {
-                let disabled = error
-                    .details()
-                    .is_some_and(|text| text.contains("cluster support disabled"));
-                disabled.then_some(Table::Standalone)
+            Value::ServerError(error) => match error.details() {
+                Some(text) if text.contains("cluster support disabled") => Ok(Table::Standalone),
+                _ => Err(error.to_string()),
+            },
+            value => {
+                let text = resp::text(&value).ok_or("CLUSTER NODES is no text")?;
+                let table = ClusterNodes::parse(&text).map_err(|error| error.to_string())?;
+                Ok(Table::Cluster(table))
             }
-            value => ClusterNodes::parse(&resp::text(&value)?).ok().map(Table::Cluster),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | [`connection`] | a stream made into a `redis` connection, with every way that can fail told apart |
 //! | [`cluster_info`], [`cluster_nodes`], [`cluster_shards`], [`slot_migrations`], [`info`] | parsers |
 //! | [`slots`] | the 16384 hash slots: key to slot, sets of slots, a key for every slot |
+//! | [`links`] | connections kept from one look to the next |
 //! | [`view`] | one node's view, collected in one round trip |
 //! | [`observation`] | all views of a release and its pods: what the checks read |
 //! | [`slot_map`], [`cluster_client`], [`routed`] | slot routing over port-forwarded connections |
@@ -23,6 +24,7 @@ pub mod dialer;
 pub mod info;
 pub mod journal;
 pub mod ledger;
+pub mod links;
 pub mod load;
 pub mod observation;
 pub mod parse_error;

@@ -8,9 +8,8 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde::{Deserialize, Serialize};
 
 use super::cluster_nodes::ClusterNodes;
-use super::connection::dial_with_any;
-use super::dialer::Dialer;
-use super::view::{NodeView, ViewError, observe_node};
+use super::links::Links;
+use super::view::{NodeView, ViewError};
 use crate::secret::Passwords;
 
 /// How the release runs Valkey: the chart's `mode`.
@@ -141,13 +140,14 @@ impl ClusterObservation {
     pub async fn collect(
         expected: ExpectedTopology,
         mut pods: Vec<PodFacts>,
-        dialer: &dyn Dialer,
+        links: &Links,
         passwords: &Passwords,
     ) -> Self {
+        links.keep_only(&pods);
         pods.sort_by(|a, b| (a.ordinal, &a.name).cmp(&(b.ordinal, &b.name)));
         let at = Timestamp::now();
         let views = join_all(pods.iter().map(|pod| async {
-            let view = view_of(&pod.name, dialer, passwords).await;
+            let view = links.view(pod, passwords).await;
             (pod.name.clone(), view)
         }))
         .await
@@ -206,9 +206,4 @@ impl ClusterObservation {
             None => format!("node {short}"),
         }
     }
-}
-
-async fn view_of(pod: &str, dialer: &dyn Dialer, passwords: &Passwords) -> Result<NodeView, ViewError> {
-    let mut connection = dial_with_any(dialer, pod, passwords).await?;
-    observe_node(pod, &mut connection).await
 }

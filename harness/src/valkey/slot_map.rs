@@ -40,11 +40,18 @@ impl SlotMap {
         }
         let mut addresses = BTreeMap::new();
         let mut claims: Vec<Option<(u64, usize)>> = vec![None; usize::from(SLOT_COUNT)];
+        let mut counted = vec![None; pods.len()];
         for node in tables.iter().flat_map(|(_, table)| &table.nodes) {
             let Some(&index) = by_id.get(node.id.as_str()) else {
                 continue;
             };
             addresses.insert(node.address(), index);
+            // Nearly always all tables say the same.
+            if counted[index].replace((node.config_epoch, &node.slots))
+                == Some((node.config_epoch, &node.slots))
+            {
+                continue;
+            }
             for slot in node.slots.iter() {
                 let claim = &mut claims[usize::from(slot)];
                 if claim.is_none_or(|(epoch, _)| epoch < node.config_epoch) {

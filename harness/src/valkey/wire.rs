@@ -160,31 +160,17 @@ pub fn encode(buffer: &mut Vec<u8>, arguments: &[&[u8]]) {
 /// Appends the head of a command with `count` arguments, which follow by [`encode_argument`].
 pub fn encode_header(buffer: &mut Vec<u8>, count: usize) {
     buffer.push(b'*');
-    push_number(buffer, count);
+    buffer.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
     buffer.extend_from_slice(b"\r\n");
 }
 
 /// Appends one argument.
 pub fn encode_argument(buffer: &mut Vec<u8>, argument: &[u8]) {
     buffer.push(b'$');
-    push_number(buffer, argument.len());
+    buffer.extend_from_slice(itoa::Buffer::new().format(argument.len()).as_bytes());
     buffer.extend_from_slice(b"\r\n");
     buffer.extend_from_slice(argument);
     buffer.extend_from_slice(b"\r\n");
-}
-
-fn push_number(buffer: &mut Vec<u8>, mut number: usize) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    buffer.extend_from_slice(&digits[at..]);
 }
 
 enum Parsed<'a> {

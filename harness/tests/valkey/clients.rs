@@ -7,7 +7,7 @@ use harness::valkey::slots::{self, all, key_for_slot, key_slot};
 use harness::valkey::{CommandError, Resend, Routed, RoutedClient};
 use redis::Value;
 
-use crate::servers::{Servers, ask, libc_signal::Signal, password, run, text};
+use crate::servers::{Moving, Servers, ask, libc_signal::Signal, password};
 
 fn client(servers: &Servers) -> RoutedClient {
     RoutedClient::new(Arc::new(servers.dialer()), Some(password()), servers.names())
@@ -57,13 +57,7 @@ async fn every_slot_takes_a_key_and_redirects_are_followed() {
     eprintln!("16384 keys written and read in {:?}", start.elapsed());
 
     // Slot 5 moves behind the client's back: MOVED.
-    let ids = [id(&servers, "valkey-0").await, id(&servers, "valkey-1").await];
-    let (mut source, mut target) = (
-        servers.connection("valkey-0").await,
-        servers.connection("valkey-1").await,
-    );
-    run(&mut source, &["CLUSTER", "SETSLOT", "5", "MIGRATING", &ids[1]]).await;
-    run(&mut target, &["CLUSTER", "SETSLOT", "5", "IMPORTING", &ids[0]]).await;
+    let mut moving = Moving::begin(&servers, 5).await;
     // A key that is not at the source any more: ASK.
     let moved_key = format!("new:{}", key_for_slot(5));
     let written = client
@@ -75,31 +69,12 @@ async fn every_slot_takes_a_key_and_redirects_are_followed() {
         .await;
     assert_eq!(written, Ok(Value::Okay));
     assert_eq!(
-        ask(&mut target, &["CLUSTER", "COUNTKEYSINSLOT", "5"]).await,
+        ask(&mut moving.target, &["CLUSTER", "COUNTKEYSINSLOT", "5"]).await,
         Value::Int(1),
         "it was sent on by ASK"
     );
-    let ip = servers.nodes["valkey-1"].ip.to_string();
-    let canary = key_for_slot(5);
-    let migrate = [
-        "MIGRATE",
-        &ip,
-        "6379",
-        &canary,
-        "0",
-        "1000",
-        "AUTH",
-        password().expose(),
-    ]
-    .map(str::to_owned);
-    run(
-        &mut source,
-        &migrate.iter().map(String::as_str).collect::<Vec<_>>(),
-    )
-    .await;
-    for node in [&mut target, &mut source] {
-        run(node, &["CLUSTER", "SETSLOT", "5", "NODE", &ids[1]]).await;
-    }
+    moving.migrate(&key_for_slot(5)).await;
+    moving.finish().await;
     assert_eq!(missing_canaries(&client).await, [0u16; 0], "MOVED is followed");
     assert_eq!(
         client.slot_map().await.owner(5),
@@ -143,10 +118,6 @@ async fn each_canary(client: &RoutedClient, command: impl Fn(&str) -> redis::Cmd
     slots::all().zip(answers).collect()
 }
 
-async fn id(servers: &Servers, name: &str) -> String {
-    text(&mut servers.connection(name).await, &["CLUSTER", "MYID"]).await
-}
-
 #[tokio::test]
 async fn whether_a_command_was_executed_is_never_hidden() {
     let Some(servers) = Servers::start(1, &["--maxmemory", "1"]).await else {
@@ -177,4 +148,22 @@ async fn whether_a_command_was_executed_is_never_hidden() {
         ),
         "{dead:?}"
     );
+}
+
+/// A slot that is nobody's: the error says of each pod why it did not name the owner.
+#[tokio::test]
+async fn what_is_known_of_silent_pods_is_said() {
+    let Some(mut servers) = Servers::start(1, &[]).await else {
+        return;
+    };
+    servers.kill("valkey-0");
+    let impatient = client(&servers).with_patience(Duration::from_millis(100));
+    let get = redis::cmd("GET").arg("k").to_owned();
+    let error = impatient
+        .execute(5, get, Resend::Never)
+        .await
+        .expect_err("nobody is there");
+    let text = error.to_string();
+    let expected = "slot 5 has no known owner; valkey-0: connection refused";
+    assert!(text.contains(expected), "{text}");
 }

@@ -279,6 +279,8 @@ async fn a_full_disk_refuses_writes_and_loses_nothing() {
 async fn load(servers: &Servers, dialer: impl Dialer) -> Load {
     let options = LoadOptions {
         answer_deadline: Duration::from_secs(1),
+        // Often enough to meet what lasts a second.
+        pace: Duration::from_millis(5),
         ..LoadOptions::default()
     };
     Load::start(Arc::new(dialer), Some(password()), servers.names(), options)

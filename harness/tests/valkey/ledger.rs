@@ -10,7 +10,7 @@ use harness::valkey::slots::SLOT_COUNT;
 use jiff::Timestamp;
 use redis::Value;
 
-use crate::servers::{Servers, ask, libc_signal::Signal, password, run, text};
+use crate::servers::{Moving, Servers, ask, libc_signal::Signal, password, run};
 
 fn spec(keys: u64, mix: Mix) -> LedgerSpec {
     LedgerSpec {
@@ -202,34 +202,8 @@ async fn slots_on_the_move_are_followed() {
         return;
     };
     let held = written(&servers, u64::from(SLOT_COUNT), &WriteOptions::default()).await;
-    let mut ids = Vec::new();
-    for name in ["valkey-0", "valkey-1"] {
-        ids.push(text(&mut servers.connection(name).await, &["CLUSTER", "MYID"]).await);
-    }
-    let (mut source, mut target) = (
-        servers.connection("valkey-0").await,
-        servers.connection("valkey-1").await,
-    );
-    run(&mut source, &["CLUSTER", "SETSLOT", "77", "MIGRATING", &ids[1]]).await;
-    run(&mut target, &["CLUSTER", "SETSLOT", "77", "IMPORTING", &ids[0]]).await;
-    let ip = servers.nodes["valkey-1"].ip.to_string();
-    let key = held.ledger.spec().key(77);
-    let migrate = [
-        "MIGRATE",
-        &ip,
-        "6379",
-        &key,
-        "0",
-        "1000",
-        "AUTH",
-        password().expose(),
-    ]
-    .map(str::to_owned);
-    run(
-        &mut source,
-        &migrate.iter().map(String::as_str).collect::<Vec<_>>(),
-    )
-    .await;
+    let mut moving = Moving::begin(&servers, 77).await;
+    moving.migrate(&held.ledger.spec().key(77)).await;
     assert_eq!(held.verify().await.violations(0), [], "half moved");
     let report = held
         .ledger
@@ -237,9 +211,7 @@ async fn slots_on_the_move_are_followed() {
         .await
         .expect("journalled");
     assert_eq!(report.acknowledged, u64::from(SLOT_COUNT), "{report:?}");
-    for node in [&mut target, &mut source] {
-        run(node, &["CLUSTER", "SETSLOT", "77", "NODE", &ids[1]]).await;
-    }
+    moving.finish().await;
     assert_eq!(held.verify().await.violations(0), [], "moved");
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use harness::valkey::load::report::LoadBudget;
 use harness::valkey::load::{Load, LoadOptions, LoadReport};
 
-use crate::servers::{Servers, ask, password, run, text, until};
+use crate::servers::{Moving, Servers, password, run, text, until};
 
 const LENIENT: LoadBudget = LoadBudget {
     unconfirmed_losses: 1000,
@@ -168,41 +168,14 @@ async fn a_slot_that_moves_is_followed_with_its_numbers() {
     };
     let load = start(&servers).await;
     run_for(Duration::from_millis(500)).await;
-    let mut ids = Vec::new();
-    for name in ["valkey-0", "valkey-1"] {
-        ids.push(text(&mut servers.connection(name).await, &["CLUSTER", "MYID"]).await);
-    }
-    let (mut source, mut target) = (
-        servers.connection("valkey-0").await,
-        servers.connection("valkey-1").await,
-    );
     // Not a confirming one: there is no replica to wait for.
     let key = load.keys()[1].0.clone();
-    let slot = harness::valkey::slots::key_slot(key.as_bytes()).to_string();
-    assert!(load.shards()["valkey-0"].contains(slot.parse().expect("a slot")));
-    run(&mut source, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[1]]).await;
-    run(&mut target, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[0]]).await;
-    let ip = servers.nodes["valkey-1"].ip.to_string();
-    let migrate = [
-        "MIGRATE",
-        &ip,
-        "6379",
-        &key,
-        "0",
-        "1000",
-        "AUTH",
-        password().expose(),
-    ]
-    .map(str::to_owned);
-    ask(
-        &mut source,
-        &migrate.iter().map(String::as_str).collect::<Vec<_>>(),
-    )
-    .await;
+    let slot = harness::valkey::slots::key_slot(key.as_bytes());
+    assert!(load.shards()["valkey-0"].contains(slot));
+    let mut moving = Moving::begin(&servers, slot).await;
+    moving.migrate(&key).await;
     run_for(Duration::from_millis(300)).await;
-    for node in [&mut target, &mut source] {
-        run(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &ids[1]]).await;
-    }
+    moving.finish().await;
     run_for(Duration::from_millis(500)).await;
     let report = load.stop().await;
     assert_eq!(

@@ -1,8 +1,16 @@
 //! Real servers observed, and really broken.
 
-use harness::checks::{self, Moment, Violation, password, replication};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::servers::{Servers, ask, password as secret, run, text, until};
+use futures::future::BoxFuture;
+use harness::checks::{self, Moment, Violation, password, replication};
+use harness::valkey::links::Links;
+use harness::valkey::view::ViewErrorKind;
+use harness::valkey::{BoxedStream, Dialer};
+
+use crate::servers::{Servers, TcpDialer, ask, password as secret, run, text, until};
 
 async fn settled(servers: &Servers, rpp: u32) {
     until("a cluster without violations", || async {
@@ -119,4 +127,45 @@ async fn who_gets_in_with_which_password() {
         2,
         "an open server is no success: {violations:#?}"
     );
+}
+
+/// Counts how often somebody connects.
+struct Counting(TcpDialer, AtomicUsize);
+
+impl Dialer for Counting {
+    fn dial<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.dial(pod)
+    }
+}
+
+/// The second look needs no new connection; one to a server that was started anew does, and one to a server that is gone is
+/// what the look tells of.
+#[tokio::test]
+async fn looks_share_their_connections_and_replace_broken_ones() {
+    let Some(mut servers) = Servers::start(2, &[]).await else {
+        return;
+    };
+    let dialer = Arc::new(Counting(servers.dialer(), AtomicUsize::new(0)));
+    let links = Links::new(dialer.clone());
+    let dialled = || dialer.1.load(Ordering::Relaxed);
+    for _ in 0..2 {
+        assert_eq!(servers.observe_over(&links, 0).await.answered().count(), 2);
+    }
+    assert_eq!(dialled(), 2);
+
+    let ip = servers.nodes["valkey-0"].ip;
+    servers.kill("valkey-0");
+    servers.launch("valkey-0", ip).await;
+    assert_eq!(servers.observe_over(&links, 0).await.answered().count(), 2);
+    assert_eq!(dialled(), 3);
+
+    servers.kill("valkey-1");
+    let seen = servers.observe_over(&links, 0).await;
+    let view = seen.views["valkey-1"].as_ref();
+    assert_eq!(
+        view.expect_err("it is not there").kind,
+        ViewErrorKind::Unreachable
+    );
+    assert!(seen.views["valkey-0"].is_ok());
 }

@@ -6,11 +6,13 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use harness::secret::Password;
+use harness::valkey::links::Links;
 use harness::valkey::{
     BoxedStream, ClusterObservation, Connection, Dialer, ExpectedTopology, PodFacts, connect,
 };
@@ -261,6 +263,11 @@ impl Servers {
     }
 
     pub(crate) async fn observe(&self, replicas_per_primary: u32) -> ClusterObservation {
+        let links = Links::new(Arc::new(self.dialer()));
+        self.observe_over(&links, replicas_per_primary).await
+    }
+
+    pub(crate) async fn observe_over(&self, links: &Links, replicas_per_primary: u32) -> ClusterObservation {
         let pods = self
             .nodes
             .iter()
@@ -278,7 +285,61 @@ impl Servers {
             .collect();
         let count = u32::try_from(self.nodes.len()).expect("few");
         let expected = ExpectedTopology::cluster(count, replicas_per_primary);
-        ClusterObservation::collect(expected, pods, &self.dialer(), &Some(password()).into()).await
+        ClusterObservation::collect(expected, pods, links, &Some(password()).into()).await
+    }
+}
+
+/// A slot on its way from valkey-0 to valkey-1.
+pub(crate) struct Moving {
+    slot: String,
+    pub(crate) source: Connection,
+    pub(crate) target: Connection,
+    target_id: String,
+    target_ip: Ipv4Addr,
+}
+
+impl Moving {
+    /// Opens the slot on both sides.
+    pub(crate) async fn begin(servers: &Servers, slot: u16) -> Self {
+        let (mut source, mut target) = (
+            servers.connection("valkey-0").await,
+            servers.connection("valkey-1").await,
+        );
+        let slot = slot.to_string();
+        let source_id = text(&mut source, &["CLUSTER", "MYID"]).await;
+        let target_id = text(&mut target, &["CLUSTER", "MYID"]).await;
+        run(
+            &mut source,
+            &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target_id],
+        )
+        .await;
+        run(
+            &mut target,
+            &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source_id],
+        )
+        .await;
+        let target_ip = servers.nodes["valkey-1"].ip;
+        Self {
+            slot,
+            source,
+            target,
+            target_id,
+            target_ip,
+        }
+    }
+
+    /// Moves one of its keys. It need not be there any more.
+    pub(crate) async fn migrate(&mut self, key: &str) {
+        let ip = self.target_ip.to_string();
+        let command = ["MIGRATE", &ip, "6379", key, "0", "1000", "AUTH", PASSWORD];
+        ask(&mut self.source, &command).await;
+    }
+
+    /// Closes the slot: it is valkey-1's.
+    pub(crate) async fn finish(mut self) {
+        for node in [&mut self.target, &mut self.source] {
+            run(node, &["CLUSTER", "SETSLOT", &self.slot, "NODE", &self.target_id]).await;
+        }
     }
 }
 

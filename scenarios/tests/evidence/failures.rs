@@ -10,9 +10,9 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
-const SET: &str = "vk-percona-valkey";
+use super::parts::{SET, change_configuration, env, object, pod_template, server};
 
 /// How long a server may take for a snapshot of nothing.
 const SNAPSHOT: Duration = Duration::from_secs(20);
@@ -38,10 +38,7 @@ pub(super) fn may_gain_privileges(bundle: &mut Bundle) {
 
 /// The server wants its password under a key that the Secret does not have.
 pub(super) fn password_under_another_key(bundle: &mut Bundle) {
-    let env = server(bundle)["env"]
-        .as_array_mut()
-        .expect("the server has an environment");
-    let reference = env
+    let reference = env(server(bundle))
         .iter_mut()
         .find_map(|variable| variable.pointer_mut("/valueFrom/secretKeyRef"));
     reference.expect("the password comes from a Secret")["key"] = json!("no-such-key");
@@ -49,7 +46,7 @@ pub(super) fn password_under_another_key(bundle: &mut Bundle) {
 
 /// The server wants a node that is not there.
 pub(super) fn wants_another_node(bundle: &mut Bundle) {
-    pod(bundle)["nodeSelector"] = json!({"disk": "none-has-this"});
+    pod_template(bundle)["nodeSelector"] = json!({"disk": "none-has-this"});
 }
 
 /// The init Job runs at the next upgrade only.
@@ -122,7 +119,9 @@ pub(super) async fn slot_dropped(context: &mut Context) -> Result<()> {
 
 /// The configuration is mounted from a ConfigMap that nobody makes.
 pub(super) fn configuration_that_nobody_makes(bundle: &mut Bundle) {
-    let volumes = pod(bundle)["volumes"].as_array_mut().expect("a pod has volumes");
+    let volumes = pod_template(bundle)["volumes"]
+        .as_array_mut()
+        .expect("a pod has volumes");
     let map = volumes.iter_mut().find_map(|volume| volume.get_mut("configMap"));
     map.expect("the configuration is mounted")["name"] = json!("nobody-makes-this");
 }
@@ -130,14 +129,7 @@ pub(super) fn configuration_that_nobody_makes(bundle: &mut Bundle) {
 /// The server listens on another port than its probes ask. They give up sooner than the chart's, which wait for a large
 /// dataset.
 pub(super) fn listens_elsewhere(bundle: &mut Bundle) {
-    let map = object(bundle, "ConfigMap", SET);
-    let conf = map["data"]["valkey.conf"]
-        .as_str()
-        .expect("the chart renders valkey.conf")
-        .to_owned();
-    let other = conf.replace("port 6379\n", "port 6380\n");
-    assert_ne!(conf, other, "the configuration says the port in other words");
-    map["data"]["valkey.conf"] = json!(other);
+    change_configuration(bundle, |conf| conf.replace("port 6379\n", "port 6380\n"));
     server(bundle)["startupProbe"]["failureThreshold"] = json!(5);
 }
 
@@ -161,10 +153,8 @@ pub(super) async fn test_asks_nobody(context: &mut Context) -> Result<()> {
     let values = context.values();
     let mut bundle = context.render(&values)?;
     let test = object(&mut bundle, "Pod", &format!("{SET}-test-connection"));
-    let env = test["spec"]["containers"][0]["env"]
-        .as_array_mut()
-        .expect("the test has an environment");
-    let host = env.iter_mut().find(|variable| variable["name"] == "HOST");
+    let mut variables = env(&mut test["spec"]["containers"][0]).iter_mut();
+    let host = variables.find(|variable| variable["name"] == "HOST");
     host.expect("the test is told whom to ask")["value"] = json!("nobody");
     context.install_bundle(values, bundle).await?;
     context.healthy().await?;
@@ -205,28 +195,4 @@ fn id_of(seen: &harness::valkey::ClusterObservation, pod: &str) -> Result<String
     let found = tables.find(|(name, _)| *name == pod);
     let myself = found.and_then(|(_, nodes)| nodes.myself());
     Ok(myself.context("the pod gives no view")?.id.clone())
-}
-
-fn pod(bundle: &mut Bundle) -> &mut Value {
-    &mut object(bundle, "StatefulSet", SET)["spec"]["template"]["spec"]
-}
-
-fn object<'a>(bundle: &'a mut Bundle, kind: &str, name: &str) -> &'a mut Value {
-    let found = bundle.objects_mut().find(|object| {
-        object.types.as_ref().is_some_and(|types| types.kind == kind)
-            && object.metadata.name.as_deref() == Some(name)
-    });
-    &mut found
-        .unwrap_or_else(|| panic!("the chart does not render {kind} {name}"))
-        .data
-}
-
-fn server(bundle: &mut Bundle) -> &mut Value {
-    let containers = pod(bundle)["containers"]
-        .as_array_mut()
-        .expect("a pod has containers");
-    let server = containers
-        .iter_mut()
-        .find(|container| container["name"] == "valkey");
-    server.expect("the chart calls the server's container valkey")
 }

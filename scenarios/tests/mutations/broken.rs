@@ -3,6 +3,8 @@
 use harness::release::Bundle;
 use serde_json::{Value, json};
 
+use super::parts::{SET, change_configuration, change_text, env, object, pod_template, server};
+
 /// Replicas cannot authenticate to their primaries.
 pub(super) fn without_masterauth(bundle: &mut Bundle) {
     change_extra_flags(bundle, |flags| {
@@ -43,12 +45,7 @@ pub(super) fn primaries_only(bundle: &mut Bundle) {
 
 /// The server does not accept its configuration.
 pub(super) fn server_with_unknown_directive(bundle: &mut Bundle) {
-    let map = object(bundle, "ConfigMap", "vk-percona-valkey");
-    let conf = map["data"]["valkey.conf"]
-        .as_str()
-        .expect("the chart renders valkey.conf")
-        .to_owned();
-    map["data"]["valkey.conf"] = json!(format!("{conf}\nno-such-directive yes\n"));
+    change_configuration(bundle, |conf| format!("{conf}\nno-such-directive yes\n"));
 }
 
 /// No registry has the image.
@@ -63,7 +60,7 @@ pub(super) fn probe_through_a_shell(bundle: &mut Bundle) {
 
 /// The client Service leads to a port that no pod has.
 pub(super) fn service_with_unknown_port_name(bundle: &mut Bundle) {
-    let service = object(bundle, "Service", "vk-percona-valkey");
+    let service = object(bundle, "Service", SET);
     service["spec"]["ports"][0]["targetPort"] = json!("redis");
 }
 
@@ -75,7 +72,7 @@ pub(super) fn job_pods_in_service(bundle: &mut Bundle) {
 
 /// The budget also counts the pods of Jobs.
 pub(super) fn budget_for_job_pods(bundle: &mut Bundle) {
-    let budget = object(bundle, "PodDisruptionBudget", "vk-percona-valkey");
+    let budget = object(bundle, "PodDisruptionBudget", SET);
     let labels = budget["spec"]["selector"]["matchLabels"]
         .as_object_mut()
         .expect("the budget has a selector");
@@ -108,7 +105,7 @@ pub(super) fn runs_as_another_user(bundle: &mut Bundle) {
 
 /// Data goes where the pod goes.
 pub(super) fn data_without_claim(bundle: &mut Bundle) {
-    let set = object(bundle, "StatefulSet", "vk-percona-valkey");
+    let set = object(bundle, "StatefulSet", SET);
     set["spec"]
         .as_object_mut()
         .expect("a StatefulSet has a spec")
@@ -121,11 +118,8 @@ pub(super) fn data_without_claim(bundle: &mut Bundle) {
 
 /// The server lets everybody in.
 pub(super) fn server_without_password(bundle: &mut Bundle) {
-    let container = server(bundle);
-    let env = container["env"]
-        .as_array_mut()
-        .expect("the server has an environment");
-    env.retain(|variable| variable["name"] != "VALKEY_PASSWORD" && variable["name"] != "VALKEY_EXTRA_FLAGS");
+    env(server(bundle))
+        .retain(|variable| variable["name"] != "VALKEY_PASSWORD" && variable["name"] != "VALKEY_EXTRA_FLAGS");
 }
 
 /// Replicas take the password for their primaries from a Secret of its own.
@@ -137,58 +131,22 @@ pub(super) fn masterauth_of_its_own(bundle: &mut Bundle, secret: &str) {
         "name": "PASSWORD_FOR_PRIMARIES",
         "valueFrom": {"secretKeyRef": {"name": secret, "key": "valkey-password"}},
     });
-    let env = server(bundle)["env"]
-        .as_array_mut()
-        .expect("the server has an environment");
     // A variable can only refer to those before it.
-    env.insert(0, variable);
-}
-
-fn object<'a>(bundle: &'a mut Bundle, kind: &str, name: &str) -> &'a mut Value {
-    let found = bundle.objects_mut().find(|object| {
-        object.types.as_ref().is_some_and(|types| types.kind == kind)
-            && object.metadata.name.as_deref() == Some(name)
-    });
-    &mut found
-        .unwrap_or_else(|| panic!("the chart does not render {kind} {name}"))
-        .data
-}
-
-fn pod_template(bundle: &mut Bundle) -> &mut Value {
-    &mut object(bundle, "StatefulSet", "vk-percona-valkey")["spec"]["template"]["spec"]
-}
-
-fn server(bundle: &mut Bundle) -> &mut Value {
-    let containers = pod_template(bundle)["containers"]
-        .as_array_mut()
-        .expect("a pod has containers");
-    let server = containers
-        .iter_mut()
-        .find(|container| container["name"] == "valkey");
-    server.expect("the chart calls the server's container valkey")
+    env(server(bundle)).insert(0, variable);
 }
 
 fn set_env(container: &mut Value, name: &str, value: &str) {
-    let env = container["env"]
-        .as_array_mut()
-        .expect("the container has an environment");
-    let variable = env.iter_mut().find(|variable| variable["name"] == name);
+    let variable = env(container)
+        .iter_mut()
+        .find(|variable| variable["name"] == name);
     variable.unwrap_or_else(|| panic!("the container has no variable {name}"))["value"] = json!(value);
 }
 
 fn change_extra_flags(bundle: &mut Bundle, change: impl Fn(&str) -> String) {
-    let env = server(bundle)["env"]
-        .as_array_mut()
-        .expect("the server has an environment");
-    let flags = env
-        .iter_mut()
-        .find(|variable| variable["name"] == "VALKEY_EXTRA_FLAGS");
-    let flags = flags.expect("a cluster's server has extra flags");
-    let before = flags["value"].as_str().expect("the flags are a text").to_owned();
-    let after = change(&before);
-    assert_ne!(
-        before, after,
-        "the chart's flags are not what this mutation changes"
+    let mut variables = env(server(bundle)).iter_mut();
+    let flags = variables.find(|variable| variable["name"] == "VALKEY_EXTRA_FLAGS");
+    change_text(
+        &mut flags.expect("a cluster's server has extra flags")["value"],
+        change,
     );
-    flags["value"] = json!(after);
 }

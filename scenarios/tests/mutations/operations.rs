@@ -123,7 +123,7 @@ pub(super) async fn fix_too_early(context: &mut Context) -> Result<()> {
     Script::of(&mut bundle, "cluster-scale").replace(
         "  (wait_for \"$patience\" failed_over) || log \"WARNING: no replica took over; the data of these slots is lost\"\n",
         "  printf 'yes\\nyes\\nyes\\n' | valkey-cli --cluster fix \"${HOST_PREFIX}0$HOST_SUFFIX:$PORT\" --cluster-fix-with-unreachable-masters --cluster-yes\n  \
-         wait_for \"$TIMEOUT_SECONDS\" views_agree \"$REPLICAS\"\n  \
+         wait_for \"$TIMEOUT_SECONDS\" settled \"$REPLICAS\"\n  \
          targets=$(survey \"$REPLICAS\" \"$seed\" | choose_targets \"$primaries_wanted\")\n  \
          place_replicas \"$REPLICAS\" \"$seed\" \"$targets\"\n",
     );

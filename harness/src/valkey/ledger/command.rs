@@ -1,7 +1,7 @@
 //! A key's commands, encoded: one that writes a generation whole, and one that reads it back.
 
 use super::super::wire::{encode, encode_argument, encode_header};
-use super::spec::{Kind, LedgerSpec, Shape, push_decimal};
+use super::spec::{Kind, LedgerSpec, Shape};
 use super::value::{At, push_element};
 
 /// Buffers that are reused from key to key.
@@ -105,7 +105,10 @@ fn push_elements(
     }
     for element in 0..shape.elements {
         scratch.number.clear();
-        push_decimal(&mut scratch.number, element as u64);
+        let mut digits = itoa::Buffer::new();
+        scratch
+            .number
+            .extend_from_slice(digits.format(element).as_bytes());
         scratch.element.clear();
         push_element(
             &mut scratch.element,

@@ -79,7 +79,7 @@ impl LedgerSpec {
         buffer.push(b'}');
         buffer.extend_from_slice(self.label.as_bytes());
         buffer.push(b':');
-        push_decimal(buffer, index);
+        buffer.extend_from_slice(itoa::Buffer::new().format(index).as_bytes());
     }
 
     /// The name of key `index`.
@@ -160,20 +160,6 @@ impl LedgerSpec {
             expires_ms,
         }
     }
-}
-
-pub(super) fn push_decimal(buffer: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    buffer.extend_from_slice(&digits[at..]);
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): one multiplication chain per eight bytes, and any state is a good seed.

@@ -122,11 +122,13 @@ async fn drain<J: Job>(
     let mut buffer = Vec::with_capacity(BATCH_BYTES);
     let (mut indexes, mut replies) = (Vec::with_capacity(BATCH_KEYS), Vec::with_capacity(BATCH_KEYS));
     if feed.pod.is_empty() {
-        let mut keys = feed.keys.lock().expect("no holder panics");
-        left.again.extend(std::iter::from_fn(|| keys.take_one()));
+        {
+            let mut keys = feed.keys.lock().expect("no holder panics");
+            left.again.extend(std::iter::from_fn(|| keys.take_one()));
+        }
         left.pause = true;
         if let Some(&index) = left.again.first() {
-            left.cause = format!("slot {} has no known owner", spec.slot(index));
+            left.cause = target.router.ownerless(spec.slot(index)).await;
         }
         return Ok(left);
     }

@@ -33,13 +33,17 @@ use self::journal::{About, Column, Journal};
 pub use self::report::{LoadReport, ShardReport};
 use self::report::{WriterReport, gaps};
 use self::writer::{Writer, WriterEnd};
-use super::cluster_client::RoutedClient;
+use super::cluster_client::{DEFAULT_PATIENCE, RoutedClient};
 use super::dialer::Dialer;
 use super::journal::JournalError;
 use super::resp;
 use super::routed::Resend;
 use super::slots::{SlotSet, tag_for_slot};
 use crate::secret::Passwords;
+use crate::wait::{self, Expectation, Verdict, WaitError};
+
+/// How often to ask who owns slots until somebody says so.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How much load, and of which kind.
 #[derive(Debug, Clone)]
@@ -61,8 +65,8 @@ pub struct LoadOptions {
 }
 
 impl Default for LoadOptions {
-    /// Four writers per shard, one of them confirming, each at most every 5 ms: a gap is measured to a few milliseconds,
-    /// and the load does not compete with what it watches.
+    /// Four writers per shard, one of them confirming, each at most every 20 ms: a gap of a shard is measured to some
+    /// 5 ms, and the load does not compete with what it watches.
     fn default() -> Self {
         Self {
             label: "load".to_owned(),
@@ -70,7 +74,7 @@ impl Default for LoadOptions {
             confirming_per_shard: 1,
             answer_deadline: Duration::from_secs(2),
             confirm_timeout: Duration::from_secs(1),
-            pace: Duration::from_millis(5),
+            pace: Duration::from_millis(20),
             journal: None,
         }
     }
@@ -90,9 +94,9 @@ pub struct Load {
 /// Why a load could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// Nobody owns slots.
-    #[error("background load: no pod owns a slot")]
-    NoOwners,
+    /// Nobody owns slots, or nobody says who does.
+    #[error("background load: {0}")]
+    NoOwners(WaitError),
     /// What becomes of the writes cannot be recorded.
     #[error("background load: its record cannot be kept")]
     Journal(#[from] JournalError),
@@ -112,16 +116,7 @@ impl Load {
     ) -> Result<Self, LoadError> {
         let passwords = passwords.into();
         let router = Arc::new(RoutedClient::new(dialer.clone(), passwords.clone(), pods));
-        router.refresh().await;
-        let map = router.slot_map().await;
-        let shards: BTreeMap<String, SlotSet> = map
-            .owners()
-            .into_iter()
-            .map(|(pod, slots)| (pod.to_owned(), slots))
-            .collect();
-        if shards.is_empty() {
-            return Err(LoadError::NoOwners);
-        }
+        let shards = shards(&router).await?;
         let (started, started_at) = (Instant::now(), Timestamp::now());
         let lines = lines(&shards, &options);
         let journal = match &options.journal {
@@ -231,6 +226,22 @@ impl Load {
             .map(|(column, confirming)| (column.key, confirming))
             .collect()
     }
+}
+
+/// The shards, as soon as somebody tells them: where the machine is busy, nobody may at the first look.
+async fn shards(router: &RoutedClient) -> Result<BTreeMap<String, SlotSet>, LoadError> {
+    let what = Expectation::new("the cluster", "to say which pods own slots", DEFAULT_PATIENCE);
+    let owners = wait::poll(what, LOOK_INTERVAL, || async {
+        router.refresh().await;
+        let map = router.slot_map().await;
+        let owners = map.owners().into_iter();
+        let owners: BTreeMap<_, _> = owners.map(|(pod, slots)| (pod.to_owned(), slots)).collect();
+        if owners.is_empty() {
+            return Verdict::NotYet(router.ownerless(0).await);
+        }
+        Verdict::Ready(owners)
+    });
+    owners.await.map_err(LoadError::NoOwners)
 }
 
 /// Who writes what, and whether each waits for a replica.

@@ -20,6 +20,10 @@ use crate::secret::Passwords;
 /// The pause before a write is tried again that met an obstacle: short, as it bounds how exactly a gap is measured.
 const BACK_OFF: Duration = Duration::from_millis(20);
 
+/// The pause before a server is asked again that could not be reached, and before all are asked anew who owns what: every
+/// writer of the shard does so, and more would be a burden for those that take over.
+const UNREACHED: Duration = Duration::from_millis(100);
+
 /// How long dialling may take here: a pod that has gone must not hold a writer up while its slot lives elsewhere.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -58,6 +62,7 @@ enum Attempt {
     Unknown(String),
     Refused(String),
     Later(String),
+    Unreached(String),
     Elsewhere(Redirect),
 }
 
@@ -112,7 +117,7 @@ impl Writer {
         stop: &CancellationToken,
     ) -> Mark {
         loop {
-            let (obstacle, refresh) = match self.attempt(number, link).await {
+            let (obstacle, back_off) = match self.attempt(number, link).await {
                 Attempt::Acknowledged { confirmed } => {
                     end.outcomes.acknowledged.insert(number);
                     end.successes.push(self.started.elapsed());
@@ -126,7 +131,7 @@ impl Writer {
                     *link = None;
                     end.outcomes.unknown.insert(number);
                     *end.obstacles.entry(cause).or_default() += 1;
-                    self.router.refresh().await;
+                    self.router.refresh_if_older(UNREACHED).await;
                     return Mark::Sent;
                 }
                 Attempt::Refused(code) => {
@@ -136,16 +141,20 @@ impl Writer {
                 }
                 Attempt::Later(cause) => {
                     *link = None;
-                    (cause, true)
+                    (cause, Some(BACK_OFF))
+                }
+                Attempt::Unreached(cause) => {
+                    *link = None;
+                    (cause, Some(UNREACHED))
                 }
                 Attempt::Elsewhere(Redirect::Moved { slot, address }) => {
                     *link = None;
                     let known = self.router.learn(slot, &address).await;
-                    ("MOVED".to_owned(), !known)
+                    ("MOVED".to_owned(), (!known).then_some(BACK_OFF))
                 }
                 Attempt::Elsewhere(Redirect::Ask { address }) => {
                     *link = self.ask(&address).await;
-                    ("ASK".to_owned(), link.is_none())
+                    ("ASK".to_owned(), link.is_none().then_some(BACK_OFF))
                 }
             };
             *end.obstacles.entry(obstacle).or_default() += 1;
@@ -153,9 +162,9 @@ impl Writer {
                 end.outcomes.refused.insert(number);
                 return Mark::Refused;
             }
-            if refresh {
-                pause(BACK_OFF, stop).await;
-                self.router.refresh().await;
+            if let Some(back_off) = back_off {
+                pause(back_off, stop).await;
+                self.router.refresh_if_older(UNREACHED).await;
             }
         }
     }
@@ -168,7 +177,7 @@ impl Writer {
             };
             match self.connect(&pod).await {
                 Ok(wire) => *link = Some(Link { wire, asking: false }),
-                Err(cause) => return Attempt::Later(cause),
+                Err(cause) => return Attempt::Unreached(cause),
             }
         }
         let Some(open) = link.as_mut() else {

@@ -109,7 +109,7 @@ fn probe_refusal(probe: &Probe) -> Option<String> {
     https.then(|| "HTTPS probes".to_owned())
 }
 
-/// What the pod asks for, is accepted, and has no effect: the text of a warning event.
+/// What the pod asks for, is accepted, and has no effect: the text of an event.
 pub(crate) fn unenforced(pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let of_pod = spec.security_context.iter().map(|context| {

@@ -265,14 +265,46 @@ impl Outcome {
         matches!(self, Self::Failed { .. })
     }
 
-    /// Why it is what it is, in one line: the cause where one is known; nothing for a pass.
+    /// Why it is what it is, in one line: the cause where one is known, or else the first promise that is broken; nothing
+    /// for a pass.
     pub fn headline(&self) -> Option<&str> {
         let why = match self {
             Self::Passed => return None,
             Self::Failed { cause, message } => cause.as_ref().unwrap_or(message),
             Self::Skipped { reason } | Self::Invalid { reason } | Self::Broken { reason } => reason,
         };
-        why.lines().next()
+        let mut lines = why.lines();
+        let first = lines.next()?;
+        let listed = lines.next().and_then(|line| line.strip_prefix("  - "));
+        Some(listed.filter(|_| first.ends_with(':')).unwrap_or(first))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_headline_is_the_cause_or_else_the_first_thing_that_is_wrong() {
+        let failed = |cause: Option<&str>, message: &str| Outcome::Failed {
+            cause: cause.map(str::to_owned),
+            message: message.to_owned(),
+        };
+        let listed = "2 of the promises do not hold now:\n  - data: slot 5: 1 key lost\n  - load: a gap";
+        for (outcome, headline) in [
+            (
+                failed(Some("masterauth is missing\nmore"), listed),
+                "masterauth is missing",
+            ),
+            (failed(None, listed), "data: slot 5: 1 key lost"),
+            (
+                failed(None, "failed to list pods:\nno answer"),
+                "failed to list pods:",
+            ),
+        ] {
+            assert_eq!(outcome.headline(), Some(headline));
+        }
+        assert_eq!(Outcome::Passed.headline(), None);
     }
 }
 

@@ -18,7 +18,7 @@ pub enum TrialError {
     #[error(transparent)]
     Wait(Box<WaitError>),
     /// Promises are broken, and stayed broken until the deadline.
-    #[error("{} of the promises do not hold {waited}:{}", violations.len(), list(violations))]
+    #[error("{} not hold {waited}:{}", counted(violations), list(violations))]
     Unhealthy {
         /// For how long they were waited for.
         waited: String,
@@ -120,6 +120,13 @@ impl TrialError {
             what: what.into(),
             source: Box::new(source),
         }
+    }
+}
+
+fn counted(violations: &[Violation]) -> String {
+    match violations.len() {
+        1 => "1 of the promises does".to_owned(),
+        many => format!("{many} of the promises do"),
     }
 }
 

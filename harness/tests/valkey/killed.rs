@@ -47,6 +47,8 @@ async fn writes_until_it_is_killed() {
     let dialer = Arc::new(TcpDialer::to(addresses));
     let options = LoadOptions {
         journal: Some(folder.join(LOAD)),
+        // It has recorded much before the ledger is complete.
+        pace: Duration::from_millis(5),
         ..LoadOptions::default()
     };
     let _load = Load::start(dialer.clone(), Some(password()), names.clone(), options)

@@ -190,16 +190,12 @@ mod tests {
     #[test]
     fn only_a_class_that_binds_late_lets_its_pods_have_a_node_first() {
         for (spec, waits) in [
-            ("{}", true),
-            ("{storageClassName: standard}", true),
-            ("{storageClassName: ''}", false),
-            ("{storageClassName: golden}", false),
+            ("", true),
+            ("storageClassName: standard", true),
+            ("storageClassName: ''", false),
+            ("storageClassName: golden", false),
         ] {
-            assert_eq!(
-                waits_for_consumer(&claim(spec, "{}"), &standard()),
-                waits,
-                "{spec}"
-            );
+            assert_eq!(waits_for_consumer(&claim(spec, ""), &standard()), waits, "{spec}");
         }
     }
 

@@ -80,7 +80,8 @@ async fn publish_changes(pod: Arc<PodContext>) {
 
 async fn live(pod: &Arc<PodContext>) {
     if let Some(message) = support::unenforced(&pod.latest()) {
-        pod.warning(None, "Unenforced", message);
+        // No warning: nothing is wrong with the pod.
+        pod.normal(None, "Unenforced", message);
     }
     let stop = Arc::new(StopSender::new(None));
     let stopper = tokio::spawn(stop_when_asked(Arc::clone(pod), Arc::clone(&stop)));

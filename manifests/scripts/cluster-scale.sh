@@ -43,7 +43,8 @@ join_newcomers() {
   table=$(survey "$REPLICAS" "$seed") || exit 1
   for i in $(ordinals "$REPLICAS"); do
     known=$(printf '%s\n' "$table" | awk -v i="$i" '$1 == i')
-    [ -z "$known" ] || continue
+    # One that was reset, by a Job that was killed then, is known and knows nobody.
+    [ -z "$known" ] || [ "$(on "$i" CLUSTER NODES | grep -c ' ')" = 1 ] || continue
     wash "$i"
     log "pod $(pod "$i") joins the cluster"
     meet "$i" "$seed" || die "pod $(pod "$i") cannot meet pod $(pod "$seed")"
@@ -124,11 +125,30 @@ cover_lost_slots() {
   log "WARNING: slots lost with all their nodes are served empty by pod $(pod "$owner"): $lost"
 }
 
+# free_replicas N: makes up to N replicas that are more than their primaries need into empty primaries. A pod that comes
+# back with an old volume may have found its cluster by itself, which made it a replica of those that have its slots now.
+free_replicas() {
+  anchor=$(printf '%s\n' "$table" | awk '$1 != "-" && $3 == "primary" && $5 > 0 { print $1; exit }')
+  for i in $(printf '%s\n' "$table" | spare_replicas "$REPLICAS_PER_PRIMARY" "$1"); do
+    log "pod $(pod "$i") is one replica more than its primary needs, it becomes an empty primary"
+    answer=$(on "$i" CLUSTER RESET SOFT) || die "pod $(pod "$i") refuses CLUSTER RESET: $answer"
+    meet "$i" "$anchor" || die "pod $(pod "$i") cannot meet pod $(pod "$anchor")"
+  done
+  wait_for "$TIMEOUT_SECONDS" knows_all "$REPLICAS"
+  wait_for "$TIMEOUT_SECONDS" at_rest "$REPLICAS"
+}
+
 reshape() {
   table=$(survey "$REPLICAS" "$seed") || exit 1
   targets=$(printf '%s\n' "$table" | choose_targets "$primaries_wanted")
+  missing=$((primaries_wanted - $(echo "$targets" | awk '{ print NF }')))
+  if [ "$missing" -gt 0 ]; then
+    free_replicas "$missing"
+    table=$(survey "$REPLICAS" "$seed") || exit 1
+    targets=$(printf '%s\n' "$table" | choose_targets "$primaries_wanted")
+  fi
   [ "$(echo "$targets" | awk '{ print NF }')" = "$primaries_wanted" ] ||
-    die "$primaries_wanted primaries are wanted, but no free pod can become one (was replicasPerPrimary changed on a running cluster?)"
+    die "$primaries_wanted primaries are wanted, but no free pod can become one"
   place_replicas "$REPLICAS" "$seed" "$targets"
   rebalance "$REPLICAS" "$seed" "$targets"
   place_replicas "$REPLICAS" "$seed" "$targets"

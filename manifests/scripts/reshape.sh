@@ -266,6 +266,13 @@ as_wanted() {
   [ -z "$(printf '%s\n' "$table" | plan_replicas "$2" "$REPLICAS_PER_PRIMARY" "$targets")" ]
 }
 
+# spare_replicas R N: reads a survey, prints the ordinals of at most N replicas beyond R of their primary, the highest first.
+spare_replicas() {
+  awk -v r="$1" -v n="$2" '
+    $1 != "-" && $3 == "replica" { c++; ordinal[c] = $1; of[c] = $4; count[$4]++ }
+    END { for (k = c; k >= 1 && told < n; k--) if (count[of[k]] > r) { count[of[k]]--; told++; print ordinal[k] } }'
+}
+
 # strangers N: "id ip slots" of all nodes that any of the pods 0..N-1 knows beside them.
 strangers() {
   known_by_all=$(tell_all "$1") || { echo "$known_by_all" >&2; return 1; }

@@ -233,3 +233,20 @@ fn nothing_is_to_be_done_only_where_everything_is_as_wanted(
     let call = format!("REPLICAS_PER_PRIMARY=0\nas_wanted 3 {primaries}");
     assert_eq!(asked(&call, &answers), (wanted, String::new()));
 }
+
+/// Of the replicas, those beyond what each primary needs can become primaries: the highest pods first.
+#[rstest]
+#[case::none("1", "2", "")]
+#[case::one("0", "1", "4")]
+#[case::both("0", "2", "4\n3")]
+fn replicas_that_are_too_many_are_spare(#[case] needed: &str, #[case] wanted: &str, #[case] spare: &str) {
+    let survey = format!(
+        "- {} replica {A} 0 - 10.0.0.9 slave\n0 {A} primary - 8192 0-8191 10.0.0.0 master\n\
+         1 {B} primary - 8192 8192-16383 10.0.0.1 master\n3 {C} replica {A} 0 - 10.0.0.3 slave\n\
+         4 {} replica {B} 0 - 10.0.0.4 slave\n",
+        "d".repeat(40),
+        "e".repeat(40)
+    );
+    let found = run(&format!("spare_replicas {needed} {wanted}"), &survey);
+    assert_eq!(found, (true, spare.to_owned()));
+}

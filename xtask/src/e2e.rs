@@ -31,7 +31,7 @@ use crate::exit::{self, UsageError};
 const REPORTS_FOLDER: &str = "reports";
 
 /// How many trials run at a time, per processor: they wait for servers half of the time, and more of them only make each
-/// other's servers late. Measured with two processors: two each take 1.1 times as long, four each 1.1 to 1.2 times.
+/// other's servers late. On two processors six in all were done sooner than four or eight, by a tenth.
 const JOBS_PER_PROCESSOR: usize = 3;
 
 /// What was typed, resolved to what it means here.

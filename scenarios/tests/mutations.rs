@@ -76,7 +76,17 @@ macro_rules! mutation {
 const HOPELESS: bool = true;
 const RUNS: bool = false;
 
-const MUTATIONS: [Mutation; 26] = [
+const MUTATIONS: [Mutation; 27] = [
+    mutation!(
+        operation password_changed_behind,
+        Standalone,
+        Rpm,
+        HOPELESS,
+        Finding::Checks(
+            &["reachability"],
+            "a server has refused the release's password for 10 s"
+        )
+    ),
     mutation!(
         operation key_deleted,
         Standalone,

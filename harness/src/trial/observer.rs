@@ -58,6 +58,12 @@ impl Observer {
         Ok(pods)
     }
 
+    /// Looks once over new connections, as a client that comes now does.
+    pub async fn observe_anew(&self) -> Result<ClusterObservation, TrialError> {
+        self.links.close();
+        self.observe().await
+    }
+
     /// Looks once.
     pub async fn observe(&self) -> Result<ClusterObservation, TrialError> {
         let pods = self.server_pods().await?.iter().map(PodFacts::from_pod).collect();

@@ -45,6 +45,11 @@ impl Links {
         view
     }
 
+    /// Closes all of them: the next look asks over new ones, which a server that admits nobody any more refuses.
+    pub fn close(&self) {
+        self.open().clear();
+    }
+
     /// Closes those to pods that are not there any more.
     pub(super) fn keep_only(&self, pods: &[PodFacts]) {
         self.open()

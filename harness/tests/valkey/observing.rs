@@ -160,6 +160,19 @@ async fn looks_share_their_connections_and_replace_broken_ones() {
     assert_eq!(servers.observe_over(&links, 0).await.answered().count(), 2);
     assert_eq!(dialled(), 3);
 
+    // A server that admits nobody any more is noticed by who connects anew.
+    let mut server = servers.connection("valkey-0").await;
+    run(&mut server, &["CONFIG", "SET", "requirepass", "another"]).await;
+    assert!(servers.observe_over(&links, 0).await.views["valkey-0"].is_ok());
+    links.close();
+    let seen = servers.observe_over(&links, 0).await;
+    let view = seen.views["valkey-0"].as_ref();
+    assert_eq!(
+        view.expect_err("the password is another").kind,
+        ViewErrorKind::Authentication
+    );
+    run(&mut server, &["CONFIG", "SET", "requirepass", secret().expose()]).await;
+
     servers.kill("valkey-1");
     let seen = servers.observe_over(&links, 0).await;
     let view = seen.views["valkey-1"].as_ref();

@@ -9,6 +9,7 @@ use kube::api::DynamicObject;
 use manifests::Values;
 
 use super::broken;
+use super::parts::change_text;
 
 /// How much longer than any trial a key must live to count as one that does not expire meanwhile.
 const LONG_LIVED_MS: i64 = 600_000;
@@ -165,6 +166,15 @@ pub(super) async fn masterauth_not_rotated(context: &mut Context) -> Result<()> 
     Ok(())
 }
 
+/// A server that everybody has reached gets another password behind the suite's back.
+pub(super) async fn password_changed_behind(context: &mut Context) -> Result<()> {
+    context.install(context.values()).await?;
+    context.healthy().await?;
+    command(context, &["CONFIG", "SET", "requirepass", "another"]).await?;
+    context.healthy().await?;
+    Ok(())
+}
+
 /// Every key of slot 5 is deleted behind the suite's back, where its owner has it.
 pub(super) async fn slot_emptied(context: &mut Context) -> Result<()> {
     with_data(context).await?;
@@ -239,11 +249,6 @@ impl<'a> Script<'a> {
 
     /// Puts `new` where `old` is, which must be there.
     fn replace(&mut self, old: &str, new: &str) {
-        let text = self.0.as_str().expect("a script").to_owned();
-        assert!(
-            text.contains(old),
-            "the script is not what this mutation changes: {old:?}"
-        );
-        *self.0 = serde_json::Value::from(text.replace(old, new));
+        change_text(self.0, |text| text.replace(old, new));
     }
 }

@@ -13,6 +13,7 @@ use harness::report::model::SCHEMA_VERSION;
 use harness::report::verdict::verdict;
 use harness::report::{Event, RunReport, RunVerdict, TrialReport};
 use harness::trial::{Environment, run};
+use manifests::Mode;
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::{self, Trial};
@@ -26,13 +27,8 @@ pub async fn run_trials(
     stop: &CancellationToken,
 ) -> Vec<TrialReport> {
     let mut ended: BTreeMap<usize, TrialReport> = BTreeMap::new();
-    // The longest first: one that starts last would be waited for alone. All ask for a turn at once, in this order.
-    let mut order: Vec<usize> = (0..trials.len()).collect();
-    order.sort_by_key(|index| {
-        let trial = &trials[*index];
-        (trial.scenario.start, Reverse(trial.id.mode.as_str() == "cluster"))
-    });
-    let running: FuturesUnordered<_> = order
+    // All ask for a turn at once, in this order.
+    let running: FuturesUnordered<_> = starting_order(trials)
         .into_iter()
         .map(|index| async move { (index, run_one(&trials[index], environment).await) })
         .collect();
@@ -48,6 +44,16 @@ pub async fn run_trials(
         .enumerate()
         .map(|(index, trial)| ended.remove(&index).unwrap_or_else(|| unfinished(trial)))
         .collect()
+}
+
+/// The places in `trials`, those that take longest first: one that starts last would be waited for alone.
+fn starting_order(trials: &[Trial]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..trials.len()).collect();
+    order.sort_by_key(|index| {
+        let trial = &trials[*index];
+        (trial.scenario.start, Reverse(trial.id.mode == Mode::Cluster))
+    });
+    order
 }
 
 /// Runs one trial, unless it needs what the cluster does not have.
@@ -131,5 +137,33 @@ pub fn ended(
         trials,
         interrupted,
         ..begun
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Start;
+
+    #[test]
+    fn what_watches_for_a_minute_starts_first_and_what_is_short_last() {
+        let trials = registry::trials();
+        let order = starting_order(&trials);
+        let starts: Vec<Start> = order.iter().map(|index| trials[*index].scenario.start).collect();
+        assert!(starts.is_sorted(), "{starts:?}");
+        let first: Vec<&str> = order
+            .iter()
+            .take(8)
+            .map(|index| trials[*index].id.scenario)
+            .collect();
+        for scenario in [
+            "full_restart",
+            "there_and_back_again",
+            "a_job_that_is_killed_is_completed",
+            "by_restart",
+        ] {
+            assert!(first.contains(&scenario), "{scenario} is not in {first:?}");
+        }
+        assert_eq!(order.len(), trials.len());
     }
 }

@@ -136,30 +136,21 @@ async fn a_rolling_update_replaces_every_pod_and_a_roll_back_reuses_the_revision
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleting_a_set_takes_its_pods_and_revisions_along() {
     let cluster = Cluster::start().await;
-    for how in [DeleteParams::background(), DeleteParams::foreground()] {
+    let made_and_deleted = async |how: DeleteParams| {
         cluster
             .create::<StatefulSet>(stateful_set("valkey", 2, "Parallel"))
             .await;
         cluster.until("valkey", settled(2)).await;
-        cluster
-            .api::<StatefulSet>()
-            .delete("valkey", &how)
-            .await
-            .expect("deleted");
-        cluster.until_none(cluster.api::<StatefulSet>(), "").await;
+        let sets = cluster.api::<StatefulSet>();
+        sets.delete("valkey", &how).await.expect("deleted");
+        cluster.until_none(sets, "").await;
+    };
+    for how in [DeleteParams::background(), DeleteParams::foreground()] {
+        made_and_deleted(how).await;
         cluster.until_none(cluster.api::<Pod>(), "app=valkey").await;
         cluster.until_none(cluster.api::<ControllerRevision>(), "").await;
     }
-    cluster
-        .create::<StatefulSet>(stateful_set("valkey", 2, "Parallel"))
-        .await;
-    cluster.until("valkey", settled(2)).await;
-    cluster
-        .api::<StatefulSet>()
-        .delete("valkey", &DeleteParams::orphan())
-        .await
-        .expect("deleted");
-    cluster.until_none(cluster.api::<StatefulSet>(), "").await;
+    made_and_deleted(DeleteParams::orphan()).await;
     let orphans = cluster.pods("app=valkey").await;
     assert_eq!(orphans.len(), 2);
     assert!(

@@ -22,6 +22,22 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) const NAMESPACE: &str = "default";
 
+/// An object of a namespace that a test can wait for.
+pub(crate) trait Watched:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + 'static
+{
+}
+
+impl<K> Watched for K where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + DeserializeOwned
+        + Clone
+        + Debug
+        + Send
+        + 'static
+{
+}
+
 /// An API server, the controllers, and a node that says pods run.
 pub(crate) struct Cluster {
     pub(crate) client: Client,
@@ -88,28 +104,17 @@ impl Cluster {
     }
 
     /// Waits for the object of this name to be as wanted.
-    pub(crate) async fn until<K>(&self, name: &str, wanted: impl Fn(&K) -> bool) -> K
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + DeserializeOwned
-            + Clone
-            + Debug
-            + Send
-            + 'static,
-    {
+    pub(crate) async fn until<K: Watched>(&self, name: &str, wanted: impl Fn(&K) -> bool) -> K {
         self.until_any(&format!("metadata.name={name}"), "", wanted).await
     }
 
     /// Waits for any object of these selectors to be as wanted.
-    pub(crate) async fn until_any<K>(&self, fields: &str, labels: &str, wanted: impl Fn(&K) -> bool) -> K
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + DeserializeOwned
-            + Clone
-            + Debug
-            + Send
-            + 'static,
-    {
+    pub(crate) async fn until_any<K: Watched>(
+        &self,
+        fields: &str,
+        labels: &str,
+        wanted: impl Fn(&K) -> bool,
+    ) -> K {
         let mut last = None;
         let config = watcher::Config::default().fields(fields).labels(labels);
         let mut events = watcher(self.api::<K>(), config).boxed();

@@ -414,3 +414,39 @@ enum Table {
     Cluster(ClusterNodes),
     Standalone,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::future::BoxFuture;
+
+    use super::super::dialer::BoxedStream;
+    use super::*;
+
+    /// Reaches nobody, and counts how often it is asked to.
+    #[derive(Default)]
+    struct Nowhere(AtomicUsize);
+
+    impl Dialer for Nowhere {
+        fn dial<'a>(&'a self, _pod: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Box::pin(std::future::ready(Err(io::ErrorKind::ConnectionRefused.into())))
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_share_refreshes_ask_once_between_them() {
+        let dialer = Arc::new(Nowhere::default());
+        let client = RoutedClient::new(dialer.clone(), None, vec!["vk-0".to_owned()]);
+        let asked = || dialer.0.load(Ordering::Relaxed);
+        let all = (0..12).map(|_| client.refresh_if_older(Duration::from_secs(3600)));
+        join_all(all).await;
+        assert_eq!(asked(), 1);
+        client.refresh_if_older(Duration::ZERO).await;
+        assert_eq!(asked(), 2, "what is too old is asked for again");
+        let why = "slot 7 has no known owner; vk-0: connection refused";
+        assert_eq!(client.ownerless(7).await, why);
+    }
+}

@@ -1,12 +1,16 @@
 //! Background load against real clusters that fail over and move slots.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use harness::valkey::load::report::LoadBudget;
 use harness::valkey::load::{Load, LoadOptions, LoadReport};
+use harness::valkey::{BoxedStream, Dialer};
 
-use crate::servers::{Moving, Servers, password, run, text, until};
+use crate::servers::{Moving, Servers, TcpDialer, password, run, text, until};
 
 const LENIENT: LoadBudget = LoadBudget {
     unconfirmed_losses: 1000,
@@ -192,4 +196,33 @@ async fn a_slot_that_moves_is_followed_with_its_numbers() {
         writer.obstacles.contains_key("ASK") && writer.obstacles.contains_key("MOVED"),
         "{writer:#?}"
     );
+}
+
+/// Leaves so many of the first connections without an answer, as servers on a busy machine do.
+struct Deaf(TcpDialer, AtomicUsize);
+
+impl Dialer for Deaf {
+    fn dial<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
+        let left = self
+            .1
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        match left {
+            Ok(_) => Box::pin(std::future::pending()),
+            Err(_) => self.0.dial(pod),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_starts_as_soon_as_somebody_says_who_owns_slots() {
+    let Some(servers) = Servers::cluster(2, 0).await else {
+        return;
+    };
+    let deaf = Arc::new(Deaf(servers.dialer(), AtomicUsize::new(servers.names().len())));
+    let options = LoadOptions::default();
+    let load = Load::start(deaf, Some(password()), servers.names(), options).await;
+    let load = load.expect("the second look is answered");
+    assert_eq!(load.shards().len(), 2);
+    run_for(Duration::from_millis(200)).await;
+    assert!(load.stop().await.acknowledged() > 0);
 }

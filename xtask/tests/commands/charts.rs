@@ -190,15 +190,7 @@ fn what_the_chart_does_wrong_is_a_finding_in_the_words_of_helm_or_of_the_api_ser
     for (file, from, to, says) in wrong {
         let chart = changed_copy(|chart| replace(chart, file, from, to));
         with_each_helm(|xtask| {
-            let selection = [
-                "e2e",
-                "--scenario",
-                "formation::forms",
-                "--mode",
-                "cluster",
-                "--variant",
-                "rpm",
-            ];
+            let selection = ["e2e", "--scenario", "formation::forms::cluster-rpm"];
             let mut command = xtask(&selection, chart.path());
             let (code, said) = finish(command.arg("--report").arg(reports.path().join("run")));
             assert_eq!(code, Some(1), "{said}");
@@ -246,15 +238,7 @@ fn what_a_chart_has_beyond_the_readme_is_told_and_not_judged() {
 
 #[test]
 fn a_kind_that_the_cluster_does_not_serve_is_not_judged_and_one_that_nobody_serves_is_the_charts_fault() {
-    let selection = [
-        "e2e",
-        "--scenario",
-        "formation::forms",
-        "--mode",
-        "standalone",
-        "--variant",
-        "rpm",
-    ];
+    let selection = ["e2e", "--scenario", "formation::forms::standalone-rpm"];
     let reports = tempfile::tempdir().expect("a folder");
     let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: own}\nspec: {podSelector: {}}\n";
     for (content, expected, says) in [
@@ -303,15 +287,7 @@ fn the_report_lists_what_is_beyond_the_readme_and_repeats_no_secret() {
     with_each_helm(|xtask| {
         let reports = tempfile::tempdir().expect("a folder");
         let set = format!("auth.password={password},metrics.token={token},metrics.enabled=true");
-        let selection = [
-            "e2e",
-            "--scenario",
-            "formation::forms",
-            "--mode",
-            "standalone",
-            "--variant",
-            "rpm",
-        ];
+        let selection = ["e2e", "--scenario", "formation::forms::standalone-rpm"];
         let mut command = xtask(&selection, chart.path());
         let (code, said) = finish(
             command

@@ -305,15 +305,7 @@ fn a_disk_that_is_full_at_the_end_costs_the_report_and_not_the_verdict() {
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", on_a_small_disk, "sh", path(folder.path())])
         .arg(env!("CARGO_BIN_EXE_xtask"))
-        .args([
-            "e2e",
-            "--scenario",
-            "formation::forms",
-            "--mode",
-            "standalone",
-            "--variant",
-            "rpm",
-        ])
+        .args(["e2e", "--scenario", "formation::forms::standalone-rpm"])
         .args(["--report", path(folder.path())])
         .output()
         .expect("unshare is part of every Linux");

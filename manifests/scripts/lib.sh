@@ -154,7 +154,9 @@ CLUSTER GETSLOTMIGRATIONS'
 # shellcheck disable=SC2016 # for the shell that runs it
 ASK_EACH='i=0; while [ "$i" -lt "$1" ]; do
   echo "pod $2$i $i"
-  echo "'$QUESTIONS'" | valkey-cli -e -h "$2$i$3" -p "$4" 2>&1
+  valkey-cli -e -h "$2$i$3" -p "$4" 2>&1 <<EOF
+'$QUESTIONS'
+EOF
   i=$((i + 1))
 done'
 

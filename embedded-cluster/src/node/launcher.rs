@@ -120,8 +120,9 @@ pub(crate) struct Stdio3 {
 }
 
 fn dispatch(socket: BorrowedFd<'_>, waiting: &Mutex<Waiting>) {
+    let mut buffer = protocol::packet_buffer();
     loop {
-        match protocol::receive::<Reply>(socket) {
+        match protocol::receive::<Reply>(socket, &mut buffer) {
             Ok(Some((reply, _))) => {
                 let waiter = waiting
                     .lock()

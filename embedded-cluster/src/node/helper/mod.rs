@@ -47,7 +47,8 @@ fn serve(socket: BorrowedFd<'_>) -> std::io::Result<()> {
     disposition(Signal::SIGCHLD, SigHandler::SigIgn)?;
     // Ctrl-C on the terminal is for the harness, which ends the supervisor, which ends this.
     disposition(Signal::SIGINT, SigHandler::SigIgn)?;
-    while let Some((request, fds)) = protocol::receive::<Request>(socket)? {
+    let mut buffer = protocol::packet_buffer();
+    while let Some((request, fds)) = protocol::receive::<Request>(socket, &mut buffer)? {
         let id = request.id;
         if let Err(error) = in_child(|| work(socket, request, fds)) {
             let outcome = Err(Failure {

@@ -90,14 +90,19 @@ pub(crate) fn send<T: Serialize>(
     }
 }
 
-/// Receives one message; `None` when the other side has gone.
+/// Room for any packet. One is used for all: clearing it anew for each would cost the helper more than its fork.
+pub(crate) fn packet_buffer() -> Vec<u8> {
+    vec![0; MAX_PACKET]
+}
+
+/// Receives one message into `buffer`; `None` when the other side has gone.
 pub(crate) fn receive<T: DeserializeOwned>(
     socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
 ) -> std::io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut buffer = vec![0u8; MAX_PACKET];
     let mut control = nix::cmsg_space!([RawFd; STDIO]);
     let (length, fds) = loop {
-        let mut data = [IoSliceMut::new(&mut buffer)];
+        let mut data = [IoSliceMut::new(buffer)];
         match recvmsg::<UnixAddr>(
             socket.as_raw_fd(),
             &mut data,

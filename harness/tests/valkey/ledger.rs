@@ -174,6 +174,41 @@ async fn each_kind_of_damage_has_its_name() {
     assert_eq!(verification.findings[&Class::Phantom].examples, [phantom]);
 }
 
+/// Servers that have as many keys as were found need not be walked key by key; one that has another is.
+#[tokio::test]
+async fn only_a_server_with_other_keys_is_walked() {
+    let Some(servers) = Servers::cluster(3, 0).await else {
+        return;
+    };
+    let held = written(&servers, u64::from(SLOT_COUNT), &WriteOptions::default()).await;
+    let walked = async |pod: &str| {
+        let mut connection = servers.connection(pod).await;
+        let Value::BulkString(said) = ask(&mut connection, &["INFO", "commandstats"]).await else {
+            panic!("{pod} says nothing")
+        };
+        String::from_utf8_lossy(&said).contains("cmdstat_scan:")
+    };
+    let verification = held.verify().await;
+    assert_eq!(verification.violations(0), []);
+    for pod in ["valkey-0", "valkey-1", "valkey-2"] {
+        assert!(!walked(pod).await, "{pod}");
+    }
+    let other = harness::valkey::slots::tag_for_slot(9);
+    let owner = {
+        let map = held.target.router().slot_map().await;
+        map.owner(9).expect("an owner").to_owned()
+    };
+    let key = format!("{{{other}}}other");
+    ask(&mut servers.connection(&owner).await, &["SET", &key, "x"]).await;
+    let verification = held.verify().await;
+    assert_eq!(
+        verification.violations(0),
+        [],
+        "it is not named like the ledger's"
+    );
+    assert!(walked(&owner).await, "{owner}");
+}
+
 /// A shard that is wiped shows as its slots and its former owner.
 #[tokio::test]
 async fn a_wiped_shard_is_named_with_its_slots_and_owner() {

@@ -1,8 +1,11 @@
 //! Reading every key back in one pass per node, and looking for keys that should not be there.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::super::wire::{Reply, Wire, encode};
@@ -18,7 +21,7 @@ use super::{Ledger, Target};
 /// How to verify.
 #[derive(Debug, Clone)]
 pub struct VerifyOptions {
-    /// Whether to walk all keys of all owners for some that the ledger never wrote.
+    /// Whether to look on all owners for keys that the ledger never wrote.
     pub look_for_phantoms: bool,
     /// How long keys are tried that nobody serves.
     pub patience: Duration,
@@ -36,13 +39,21 @@ impl Default for VerifyOptions {
     }
 }
 
+/// How long an owner may take to say how many keys it has; one that does not is walked key by key.
+const SIZE_DEADLINE: Duration = Duration::from_secs(1);
+
 pub(super) async fn verify(ledger: &Ledger, target: &Target, options: &VerifyOptions) -> Verification {
     let start = Instant::now();
     let newest = ledger.journal().generation();
+    let sizes = if options.look_for_phantoms {
+        sizes(target).await
+    } else {
+        BTreeMap::new()
+    };
     let job = Verifying {
         ledger,
         newest,
-        verification: Mutex::default(),
+        tally: Mutex::default(),
     };
     let limits = Limits {
         patience: options.patience,
@@ -51,9 +62,16 @@ pub(super) async fn verify(ledger: &Ledger, target: &Target, options: &VerifyOpt
     work::run(&ledger.spec, target, &job, limits)
         .await
         .expect("verifying writes no journal");
-    let mut verification = job.verification.into_inner().expect("no holder panics");
+    let Tally {
+        mut verification,
+        held,
+        restless,
+    } = job.tally.into_inner().expect("no holder panics");
     if options.look_for_phantoms {
-        look_for_phantoms(ledger, target, options, &mut verification).await;
+        // An owner that had as many keys as were then found on it has no other. Keys do not come while they are read,
+        // unless slots move; those that go make it more than were found.
+        let is_known = |pod: &str| !restless && sizes.contains_key(pod) && sizes.get(pod) == held.get(pod);
+        look_for_phantoms(ledger, target, options, is_known, &mut verification).await;
     }
     verification.finish(ledger.journal().owners());
     verification.elapsed = start.elapsed();
@@ -63,7 +81,16 @@ pub(super) async fn verify(ledger: &Ledger, target: &Target, options: &VerifyOpt
 struct Verifying<'a> {
     ledger: &'a Ledger,
     newest: u8,
-    verification: Mutex<Verification>,
+    tally: Mutex<Tally>,
+}
+
+#[derive(Default)]
+struct Tally {
+    verification: Verification,
+    /// How many of the ledger's keys each pod has.
+    held: BTreeMap<String, u64>,
+    /// Some key could not be read at the first attempt.
+    restless: bool,
 }
 
 /// What was read of a key so far.
@@ -102,8 +129,10 @@ impl Job for Verifying<'_> {
     fn settle(&self, batch: Batch<'_, State>) -> Result<Vec<Fate>, JournalError> {
         let now_ms = Timestamp::now().as_millisecond();
         let journal = self.ledger.journal();
-        let mut verification = self.verification.lock().expect("no holder panics");
+        let mut tally = self.tally.lock().expect("no holder panics");
+        let tally = &mut *tally;
         let mut fates = Vec::with_capacity(batch.indexes.len());
+        let mut held_here = 0;
         for (position, (&index, state)) in batch.indexes.iter().zip(&batch.states).enumerate() {
             let slot = self.ledger.spec.slot(index);
             let found = state
@@ -122,60 +151,89 @@ impl Job for Verifying<'_> {
                         Found::Generation(generation) => generation,
                         Found::Absent | Found::Foreign => 0,
                     };
-                    verification.count(&self.ledger.spec, index, class, record, held);
+                    tally
+                        .verification
+                        .count(&self.ledger.spec, index, class, record, held);
+                    held_here += u64::from(found != Found::Absent);
                     Fate::Done
                 }
                 (None, Some(error)) if position < batch.answered => fate_of(error).unwrap_or_else(|code| {
-                    verification.unverified(slot, &format!("{}: {code}", batch.pod));
+                    tally
+                        .verification
+                        .unverified(slot, &format!("{}: {code}", batch.pod));
                     Fate::Done
                 }),
                 // Reading twice does no harm.
                 _ => Fate::Again(batch.cause.clone().unwrap_or_default()),
             });
         }
+        *tally.held.entry(batch.pod.to_owned()).or_default() += held_here;
+        tally.restless |= fates.iter().any(|fate| !matches!(fate, Fate::Done));
         Ok(fates)
     }
 
     fn give_up(&self, index: u64, cause: &str) -> Result<(), JournalError> {
         let slot = self.ledger.spec.slot(index);
-        self.verification
-            .lock()
-            .expect("no holder panics")
-            .unverified(slot, cause);
+        let mut tally = self.tally.lock().expect("no holder panics");
+        tally.verification.unverified(slot, cause);
         Ok(())
     }
 }
 
-/// Walks every owner's keyspace. A key named like one of the ledger's that was never written is a phantom; keys that
-/// were refused have been looked at by name already.
+/// How many keys each owner has, whoever wrote them (`DBSIZE`: a counter of the server's). Owners that do not say it in
+/// time are left out.
+async fn sizes(target: &Target) -> BTreeMap<String, u64> {
+    target.router.refresh().await;
+    let asked = owners(target).await.into_iter().map(async |pod| {
+        let size = async {
+            let mut wire = open(target, &pod).await?;
+            let mut command = Vec::new();
+            encode(&mut command, &[b"DBSIZE"]);
+            wire.send(&command).await?;
+            wire.reply(|reply| match reply {
+                Reply::Integer(keys) => u64::try_from(keys).ok(),
+                _ => None,
+            })
+            .await
+        };
+        let size = tokio::time::timeout(SIZE_DEADLINE, size).await.ok()?.ok()??;
+        Some((pod, size))
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+async fn owners(target: &Target) -> Vec<String> {
+    let map = target.router.slot_map().await;
+    map.owners().into_keys().map(str::to_owned).collect()
+}
+
+async fn open(target: &Target, pod: &str) -> io::Result<Wire> {
+    let stream = target.dialer.dial(pod).await?;
+    Wire::open(stream, &target.passwords).await
+}
+
+/// Walks the keyspace of every owner whose keys are not known already. A key named like one of the ledger's that was
+/// never written is a phantom; keys that were refused have been looked at by name already.
 async fn look_for_phantoms(
     ledger: &Ledger,
     target: &Target,
     options: &VerifyOptions,
+    is_known: impl Fn(&str) -> bool,
     verification: &mut Verification,
 ) {
-    let owners: Vec<String> = target
-        .router
-        .slot_map()
-        .await
-        .owners()
-        .into_keys()
-        .map(str::to_owned)
-        .collect();
-    for pod in owners {
+    for pod in owners(target).await {
+        if is_known(&pod) {
+            continue;
+        }
         let walk = async {
-            let open = async {
-                let stream = target.dialer.dial(&pod).await?;
-                Wire::open(stream, &target.passwords).await
-            };
             // A server that is stopped takes connections, and says nothing on them.
-            let mut wire = tokio::time::timeout(options.answer_deadline, open).await??;
+            let mut wire = tokio::time::timeout(options.answer_deadline, open(target, &pod)).await??;
             let mut cursor = b"0".to_vec();
             loop {
                 let step = scan(ledger, &mut wire, &cursor, verification);
                 cursor = tokio::time::timeout(options.answer_deadline, step).await??;
                 if cursor == b"0" {
-                    return Ok::<(), std::io::Error>(());
+                    return Ok::<(), io::Error>(());
                 }
             }
         };
@@ -190,7 +248,7 @@ async fn scan(
     wire: &mut Wire,
     cursor: &[u8],
     verification: &mut Verification,
-) -> std::io::Result<Vec<u8>> {
+) -> io::Result<Vec<u8>> {
     /// Keys per step: a millisecond of a server's time.
     const STEP: &[u8] = b"2000";
     let mut command = Vec::new();
@@ -202,10 +260,10 @@ async fn scan(
     wire.send(&command).await?;
     wire.reply(|reply| {
         let Reply::Array(parts) = &reply else {
-            return Err(std::io::Error::other(format!("SCAN answered {reply:?}")));
+            return Err(io::Error::other(format!("SCAN answered {reply:?}")));
         };
         let [next, Reply::Array(names)] = parts.as_slice() else {
-            return Err(std::io::Error::other("SCAN answered something else"));
+            return Err(io::Error::other("SCAN answered something else"));
         };
         for name in names.iter().filter_map(Reply::bytes) {
             let ours = ledger
@@ -219,7 +277,7 @@ async fn scan(
         }
         next.bytes()
             .map(<[u8]>::to_vec)
-            .ok_or_else(|| std::io::Error::other("SCAN gave no cursor"))
+            .ok_or_else(|| io::Error::other("SCAN gave no cursor"))
     })
     .await?
 }

@@ -209,6 +209,33 @@ async fn only_a_server_with_other_keys_is_walked() {
     assert!(walked(&owner).await, "{owner}");
 }
 
+/// A server that lost a key and got another has as many as were written to it, which proves nothing.
+#[tokio::test]
+async fn a_phantom_does_not_hide_behind_a_lost_key() {
+    let Some(servers) = Servers::cluster(3, 0).await else {
+        return;
+    };
+    let held = written(&servers, u64::from(SLOT_COUNT), &WriteOptions::default()).await;
+    let spec = held.ledger.spec().clone();
+    let lost = (0..)
+        .find(|&index| spec.shape(index).expires_ms.is_none())
+        .expect("most keys live for ever");
+    let slot = spec.slot(lost);
+    let owner = {
+        let map = held.target.router().slot_map().await;
+        map.owner(slot).expect("an owner").to_owned()
+    };
+    let tag = harness::valkey::slots::tag_for_slot(slot);
+    let phantom = format!("{{{tag}}}led:{}", u64::from(slot) + 50 * u64::from(SLOT_COUNT));
+    let mut connection = servers.connection(&owner).await;
+    ask(&mut connection, &["DEL", &spec.key(lost)]).await;
+    ask(&mut connection, &["SET", &phantom, "boo"]).await;
+    let verification = held.verify().await;
+    let found = (verification.of(Class::Lost), verification.of(Class::Phantom));
+    assert_eq!(found, (1, 1), "{:#?}", verification.findings);
+    assert_eq!(verification.findings[&Class::Phantom].examples, [phantom]);
+}
+
 /// A shard that is wiped shows as its slots and its former owner.
 #[tokio::test]
 async fn a_wiped_shard_is_named_with_its_slots_and_owner() {

@@ -174,6 +174,15 @@ async fn each_kind_of_damage_has_its_name() {
     assert_eq!(verification.findings[&Class::Phantom].examples, [phantom]);
 }
 
+/// Whether somebody has looked at all keys of a server (`SCAN`).
+async fn walked(servers: &Servers, pod: &str) -> bool {
+    let mut connection = servers.connection(pod).await;
+    let Value::BulkString(said) = ask(&mut connection, &["INFO", "commandstats"]).await else {
+        panic!("{pod} says nothing")
+    };
+    String::from_utf8_lossy(&said).contains("cmdstat_scan:")
+}
+
 /// Servers that have as many keys as were found need not be walked key by key; one that has another is.
 #[tokio::test]
 async fn only_a_server_with_other_keys_is_walked() {
@@ -181,17 +190,10 @@ async fn only_a_server_with_other_keys_is_walked() {
         return;
     };
     let held = written(&servers, u64::from(SLOT_COUNT), &WriteOptions::default()).await;
-    let walked = async |pod: &str| {
-        let mut connection = servers.connection(pod).await;
-        let Value::BulkString(said) = ask(&mut connection, &["INFO", "commandstats"]).await else {
-            panic!("{pod} says nothing")
-        };
-        String::from_utf8_lossy(&said).contains("cmdstat_scan:")
-    };
     let verification = held.verify().await;
     assert_eq!(verification.violations(0), []);
     for pod in ["valkey-0", "valkey-1", "valkey-2"] {
-        assert!(!walked(pod).await, "{pod}");
+        assert!(!walked(&servers, pod).await, "{pod}");
     }
     let other = harness::valkey::slots::tag_for_slot(9);
     let owner = {
@@ -206,7 +208,7 @@ async fn only_a_server_with_other_keys_is_walked() {
         [],
         "it is not named like the ledger's"
     );
-    assert!(walked(&owner).await, "{owner}");
+    assert!(walked(&servers, &owner).await, "{owner}");
 }
 
 /// A server that lost a key and got another has as many as were written to it, which proves nothing.
@@ -267,6 +269,12 @@ async fn slots_on_the_move_are_followed() {
     let mut moving = Moving::begin(&servers, 77).await;
     moving.migrate(&held.ledger.spec().key(77)).await;
     assert_eq!(held.verify().await.violations(0), [], "half moved");
+    for pod in servers.names() {
+        assert!(
+            walked(&servers, &pod).await,
+            "{pod}'s count proves nothing while keys move"
+        );
+    }
     let report = held
         .ledger
         .write(&held.target, &WriteOptions::default())

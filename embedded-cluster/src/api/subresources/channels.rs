@@ -23,6 +23,9 @@ pub(super) const RESIZE: u8 = 4;
 /// In version 5: the channel in the second byte has ended.
 pub(super) const CLOSE: u8 = 255;
 
+/// Bytes read at once: one TLS record. tungstenite clears as much before every read, by default 128 KiB.
+const READ_BUFFER: usize = 16 * 1024;
+
 /// Accepts the upgrade when the client speaks one of these protocols.
 pub(super) async fn upgrade(
     mut parts: Parts,
@@ -55,7 +58,9 @@ pub(super) async fn upgrade(
         .extract::<WebSocketUpgrade>()
         .await
         .map_err(|rejection| ApiError::bad_request(format!("Upgrade request required: {rejection}")))?;
-    Ok(upgrade.protocols(protocols.iter().copied()))
+    Ok(upgrade
+        .read_buffer_size(READ_BUFFER)
+        .protocols(protocols.iter().copied()))
 }
 
 fn unsupported_upgrade(parts: &Parts) -> Option<String> {

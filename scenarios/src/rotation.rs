@@ -20,7 +20,7 @@ pub const SUITE: Suite = Suite {
     scenarios: &[
         scenario!(by_restart, everywhere, holds),
         scenario!(existing_secret, everywhere, long),
-        scenario!(generated_password_survives_an_upgrade, everywhere),
+        scenario!(generated_password_survives_an_upgrade, everywhere, long),
         scenario!(without_downtime, everywhere, long),
     ],
 };

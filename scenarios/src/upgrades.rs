@@ -13,7 +13,7 @@ pub const SUITE: Suite = Suite {
     name: "upgrades",
     scenarios: &[
         scenario!(generated_password_is_kept, everywhere),
-        scenario!(rollback_restores_the_configuration, everywhere),
+        scenario!(rollback_restores_the_configuration, everywhere, long),
     ],
 };
 

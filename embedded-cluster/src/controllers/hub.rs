@@ -66,6 +66,9 @@ macro_rules! hub {
             pub(crate) client: Client,
             pub(crate) config: ControllersConfig,
             changes: broadcast::Sender<Change>,
+            /// What the scheduler has bound and the store of pods may not show yet, as kube-scheduler's cache has it. Locked
+            /// while it decides: two pods that repel each other must not both find the node empty.
+            pub(crate) assumed: tokio::sync::Mutex<Vec<Arc<Pod>>>,
             recorders: Mutex<BTreeMap<&'static str, EventRecorder>>,
             filled: watch::Sender<usize>,
             $(pub(crate) $field: Store<$kind>,)+
@@ -85,7 +88,7 @@ macro_rules! hub {
                         keep_up(client.clone(), writer, $field.clone(), outlet.clone(), Object::$kind, $strip).boxed(),
                     );
                 )+
-                let hub = Arc::new(Self { client, config, changes, recorders: Mutex::default(), filled, $($field,)+ });
+                let hub = Arc::new(Self { client, config, changes, assumed: Default::default(), recorders: Mutex::default(), filled, $($field,)+ });
                 (hub, futures::future::join_all(watches).map(drop).boxed())
             }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::response::Status;
 use kube::runtime::controller::Action;
-use kube::{Api, ResourceExt};
+use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
-use tokio::sync::Mutex;
 
 use super::filter::misfit;
 use super::waits;
@@ -21,15 +21,13 @@ use crate::controllers::hub::Hub;
 use crate::controllers::pods::{claim_names, condition};
 
 const COMPONENT: &str = "default-scheduler";
-/// Decisions are made one after another: two pods that repel each other must not both find the node empty.
-static DECIDING: Mutex<()> = Mutex::const_new(());
 
 /// Binds one pod, if it can be.
 pub(crate) async fn reconcile(known: Arc<Pod>, hub: Arc<Hub>) -> Reconciled {
     if !waits(&known) {
         return Ok(Action::await_change());
     }
-    let _one_at_a_time = DECIDING.lock().await;
+    let mut assumed = hub.assumed.lock().await;
     let namespace = known.namespace().unwrap_or_default();
     let name = known.name_any();
     let read = hub.api::<Pod>(&namespace).get_opt(&name).await;
@@ -38,11 +36,11 @@ pub(crate) async fn reconcile(known: Arc<Pod>, hub: Arc<Hub>) -> Reconciled {
     };
     let work = Work {
         events: hub.events(COMPONENT),
-        hub,
+        hub: hub.clone(),
         namespace,
         pod,
     };
-    work.run().await.map(|()| Action::await_change())
+    work.run(&mut assumed).await.map(|()| Action::await_change())
 }
 
 struct Work {
@@ -53,23 +51,25 @@ struct Work {
 }
 
 impl Work {
-    async fn run(&self) -> Result<(), ControllerError> {
+    async fn run(&self, assumed: &mut Vec<Arc<Pod>>) -> Result<(), ControllerError> {
         let nodes = self.hub.nodes.state();
-        let pods = if nodes.is_empty() {
-            Vec::new()
-        } else {
-            self.bound_pods().await?
-        };
+        let pods = self.other_pods(assumed);
         let misfits: Vec<_> = nodes
             .iter()
-            .map(|node| misfit(&self.pod, node, pods.iter()))
+            .map(|node| misfit(&self.pod, node, pods.iter().map(AsRef::as_ref)))
             .collect();
         let Some(index) = misfits.iter().position(Option::is_none) else {
             return self.unschedulable(&no_node(&misfits)).await;
         };
         let node = &nodes[index];
         match self.claims(node).await? {
-            Claims::Bound => self.bind(&node.name_any()).await,
+            Claims::Bound => {
+                self.bind(&node.name_any()).await?;
+                let mut bound = self.pod.clone();
+                bound.spec.get_or_insert_default().node_name = Some(node.name_any());
+                assumed.push(Arc::new(bound));
+                Ok(())
+            }
             Claims::Waiting => Ok(()),
             Claims::Impossible(why) => {
                 let count = nodes.len();
@@ -79,12 +79,16 @@ impl Work {
         }
     }
 
-    /// Read through the API: the store may not show the pod that was bound a moment ago.
-    async fn bound_pods(&self) -> Result<Vec<Pod>, ControllerError> {
-        let all = Api::<Pod>::all(self.hub.client.clone())
-            .list(&Default::default())
-            .await;
-        Ok(all.during(|| "list pods".to_owned())?.items)
+    /// Every pod there is, with those that were bound a moment ago as they are now, whatever the store still shows.
+    fn other_pods(&self, assumed: &mut Vec<Arc<Pod>>) -> Vec<Arc<Pod>> {
+        let store = &self.hub.pods;
+        assumed.retain(|pod| {
+            let shown = store.get(&ObjectRef::from_obj(pod.as_ref()));
+            shown.is_some_and(|shown| shown.metadata.uid == pod.metadata.uid && waits(&shown))
+        });
+        let mut pods = store.state();
+        pods.extend(assumed.iter().cloned());
+        pods
     }
 
     /// Names the node on the pod's unbound claims, which has their volumes made there. A claim that gets bound is

@@ -5,6 +5,7 @@
 //! thing at a time and waits for each pod; `Parallel` waits for none, except during a rolling update.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -18,7 +19,7 @@ use crate::controllers::pods::{available_in, is_finished, is_terminating, phase}
 /// What the decision is made from.
 pub(crate) struct Situation<'a> {
     pub(crate) set: &'a StatefulSet,
-    pub(crate) pods: &'a [Pod],
+    pub(crate) pods: &'a [Arc<Pod>],
     pub(crate) current_revision: &'a str,
     pub(crate) update_revision: &'a str,
     pub(crate) now: Timestamp,
@@ -84,7 +85,7 @@ impl<'a> Planner<'a> {
         Self {
             situation,
             pods: pods
-                .filter_map(|pod| Some((ordinal_of(situation.set, &pod.name_any())?, pod)))
+                .filter_map(|pod| Some((ordinal_of(situation.set, &pod.name_any())?, pod.as_ref())))
                 .collect(),
             ordered: spec.pod_management_policy.as_deref() != Some("Parallel"),
             min_ready_seconds: spec.min_ready_seconds.unwrap_or(0),
@@ -265,10 +266,10 @@ mod tests {
     }
 
     fn planned(set: &StatefulSet, states: &[&str], now: &str) -> Plan {
-        let pods: Vec<Pod> = (0..)
+        let pods: Vec<Arc<Pod>> = (0..)
             .zip(states)
             .filter(|(_, s)| **s != "-")
-            .map(|(n, s)| pod(n, s))
+            .map(|(n, s)| Arc::new(pod(n, s)))
             .collect();
         let now = now.parse().expect("a time");
         plan(&Situation {

@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::identity::{self, ordinal_of, ordinals};
 use super::plan::{Situation, Step, Why, plan};
-use super::revisions::History;
-use super::status::status;
+use super::revisions::{DEFAULT_HISTORY, History};
+use super::status::{Revisions, status};
 use crate::controllers::drive::Reconciled;
 use crate::controllers::error::{ControllerError, During};
 use crate::controllers::events::EventRecorder;
@@ -25,6 +25,9 @@ const COMPONENT: &str = "statefulset-controller";
 
 /// Puts one StatefulSet right, as far as can be done now.
 pub(crate) async fn reconcile(known: Arc<StatefulSet>, hub: Arc<Hub>) -> Reconciled {
+    if let Some(rest) = at_rest(&known, &hub) {
+        return Ok(rest);
+    }
     let namespace = known.namespace().unwrap_or_default();
     let name = known.name_any();
     let read = hub.api::<StatefulSet>(&namespace).get(&name).await;
@@ -41,6 +44,63 @@ pub(crate) async fn reconcile(known: Arc<StatefulSet>, hub: Arc<Hub>) -> Reconci
         hub,
     };
     work.run().await
+}
+
+/// Most changes of a pod ask nothing of its set. Whether this one does is told from the shared stores, without a request:
+/// what they do not show yet is a change that brings the set back here, and what is done is done to what is read anew.
+fn at_rest(set: &StatefulSet, hub: &Hub) -> Option<Action> {
+    let known = set.status.as_ref()?;
+    let is_seen = set.metadata.generation.is_some() && known.observed_generation == set.metadata.generation;
+    if !is_seen || set.metadata.deletion_timestamp.is_some() || claims_follow(set) != (false, false) {
+        return None;
+    }
+    let revisions = Revisions {
+        current: known.current_revision.clone()?,
+        update: known.update_revision.clone()?,
+        collision_count: known.collision_count.unwrap_or(0),
+    };
+    let kept = hub.controller_revisions.state_filter(|revision| {
+        revision.metadata.namespace == set.metadata.namespace && is_controlled_by(&revision.metadata, set)
+    });
+    let is_kept = |name: &str| kept.iter().any(|revision| revision.name_any() == name);
+    let limit = set.spec.revision_history_limit.unwrap_or(DEFAULT_HISTORY);
+    if !is_kept(&revisions.current)
+        || !is_kept(&revisions.update)
+        || kept.len() > usize::try_from(limit).ok()?
+    {
+        return None;
+    }
+    let selector = pods::selector("a StatefulSet", &set.spec.selector).ok()?;
+    let pods = hub.pods.state_filter(|pod| {
+        pod.metadata.namespace == set.metadata.namespace
+            && pods::matches(&selector, pod)
+            && (is_controlled_by(&pod.metadata, set) || controller_of(&pod.metadata).is_none())
+    });
+    if pods.iter().any(|pod| controller_of(&pod.metadata).is_none()) {
+        return None;
+    }
+    let now = Timestamp::now();
+    let decided = plan(&Situation {
+        set,
+        pods: &pods,
+        current_revision: &revisions.current,
+        update_revision: &revisions.update,
+        now,
+    });
+    if !decided.steps.is_empty() || status(set, &pods, &revisions, now) != *known {
+        return None;
+    }
+    Some(decided.recheck.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// Whether the set's claims go with the set, and with the pods that it gives up.
+fn claims_follow(set: &StatefulSet) -> (bool, bool) {
+    let policy = set.spec.persistent_volume_claim_retention_policy.clone();
+    let policy = policy.unwrap_or_default();
+    (
+        policy.when_deleted.as_deref() == Some("Delete"),
+        policy.when_scaled.as_deref() == Some("Delete"),
+    )
 }
 
 struct Work {
@@ -77,7 +137,7 @@ impl Work {
     }
 
     /// The set's pods, after adopting those that match its selector and name and have no controller.
-    async fn owned_pods(&self) -> Result<Vec<Pod>, ControllerError> {
+    async fn owned_pods(&self) -> Result<Vec<Arc<Pod>>, ControllerError> {
         let name = self.set.name_any();
         let selector = pods::selector(&format!("StatefulSet {name}"), &self.set.spec.selector)?;
         let pods_api = self.hub.api::<Pod>(&self.namespace);
@@ -86,13 +146,13 @@ impl Work {
         let mut owned = Vec::new();
         for pod in listed.items {
             if is_controlled_by(&pod.metadata, &self.set) {
-                owned.push(pod);
+                owned.push(Arc::new(pod));
             } else if controller_of(&pod.metadata).is_none()
                 && ordinal_of(&self.set, &pod.name_any()).is_some()
                 && self.set.metadata.deletion_timestamp.is_none()
                 && !pods::is_terminating(&pod)
             {
-                owned.push(self.adopt(&pod).await?);
+                owned.push(Arc::new(self.adopt(&pod).await?));
             }
         }
         Ok(owned)
@@ -203,15 +263,8 @@ impl Work {
 
     /// `persistentVolumeClaimRetentionPolicy`: a claim to be deleted with its set or its condemned pod is owned by
     /// it, and garbage collection does the rest. Nothing to do with the default, Retain.
-    async fn keep_claim_owners(&self, pods: &[Pod]) -> Result<(), ControllerError> {
-        let policy = self
-            .set
-            .spec
-            .persistent_volume_claim_retention_policy
-            .clone()
-            .unwrap_or_default();
-        let with_set = policy.when_deleted.as_deref() == Some("Delete");
-        let with_pod = policy.when_scaled.as_deref() == Some("Delete");
+    async fn keep_claim_owners(&self, pods: &[Arc<Pod>]) -> Result<(), ControllerError> {
+        let (with_set, with_pod) = claims_follow(&self.set);
         if !with_set && !with_pod {
             return Ok(());
         }
@@ -223,7 +276,7 @@ impl Work {
             };
             let owner = match wanted.contains(&ordinal) {
                 false if with_pod => {
-                    let reference = controller_reference(pod);
+                    let reference = controller_reference(pod.as_ref());
                     vec![k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
                         controller: None,
                         block_owner_deletion: None,
@@ -247,7 +300,7 @@ impl Work {
 
     async fn write_status(
         &self,
-        pods: &[Pod],
+        pods: &[Arc<Pod>],
         history: &History,
         now: Timestamp,
     ) -> Result<(), ControllerError> {

@@ -1,5 +1,7 @@
 //! ControllerRevisions: every pod template a StatefulSet has had, and which of them is wanted now.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
@@ -14,7 +16,7 @@ use crate::controllers::hub::Hub;
 use crate::controllers::owners::{controller_reference, is_controlled_by};
 
 /// The API server's default for `revisionHistoryLimit`.
-const DEFAULT_HISTORY: i32 = 10;
+pub(super) const DEFAULT_HISTORY: i32 = 10;
 /// Distinct hashes tried before giving up; a second collision in a row is already a wonder.
 const COLLISIONS_TRIED: i32 = 16;
 
@@ -97,7 +99,7 @@ impl History {
         &self,
         hub: &Hub,
         set: &StatefulSet,
-        pods: &[Pod],
+        pods: &[Arc<Pod>],
     ) -> Result<(), ControllerError> {
         let limit = set.spec.revision_history_limit.unwrap_or(DEFAULT_HISTORY);
         let live = |name: &str| {

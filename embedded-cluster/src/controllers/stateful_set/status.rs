@@ -1,5 +1,7 @@
 //! What a StatefulSet's status says of its pods.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
@@ -17,7 +19,7 @@ pub(crate) struct Revisions {
 /// Counts the pods and, when the last of them is at the update revision and ready, makes that the current one.
 pub(crate) fn status(
     set: &StatefulSet,
-    pods: &[Pod],
+    pods: &[Arc<Pod>],
     revisions: &Revisions,
     now: Timestamp,
 ) -> StatefulSetStatus {
@@ -61,15 +63,15 @@ fn is_on_delete(set: &StatefulSet) -> bool {
 mod tests {
     use super::*;
 
-    fn pod(revision: &str, ready: &str, extra: &str) -> Pod {
-        serde_yaml::from_str(&format!(
+    fn pod(revision: &str, ready: &str, extra: &str) -> Arc<Pod> {
+        let pod = serde_yaml::from_str(&format!(
             "{{metadata: {{labels: {{controller-revision-hash: {revision}}}{extra}}}, status: {{phase: Running, \
              conditions: [{{type: Ready, status: '{ready}', lastTransitionTime: '2026-01-01T00:00:00Z'}}]}}}}"
-        ))
-        .expect("a Pod")
+        ));
+        Arc::new(pod.expect("a Pod"))
     }
 
-    fn of(pods: &[Pod]) -> StatefulSetStatus {
+    fn of(pods: &[Arc<Pod>]) -> StatefulSetStatus {
         let revisions = Revisions {
             current: "old".into(),
             update: "new".into(),

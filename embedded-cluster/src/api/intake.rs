@@ -17,16 +17,15 @@ pub(crate) struct Taken {
 }
 
 /// Takes in the object of a create or update request.
-pub(crate) fn intake(ctx: &Context, body: &Value) -> Result<Taken, ApiError> {
+pub(crate) fn intake(ctx: &Context, mut body: Value) -> Result<Taken, ApiError> {
     let kind = ctx.kind;
     let expected = (kind.api_version(), kind.kind);
-    let given = (text(body, "apiVersion"), text(body, "kind"));
+    let given = (text(&body, "apiVersion"), text(&body, "kind"));
     if !body.is_object() {
         return Err(ApiError::bad_request(
             "the object provided is unrecognized: the body must be an object",
         ));
     }
-    let mut body = body.clone();
     if !given.0.is_empty() || !given.1.is_empty() {
         if given != (&expected.0, expected.1) {
             return Err(ApiError::bad_request(format!(

@@ -138,11 +138,11 @@ impl ApiServer {
             (&Method::GET, false) => read::list(&self.store, &ctx),
             (&Method::POST, false) if ctx.kind.namespaced != ctx.namespace.is_empty() => {
                 let body = read_json(&ctx.headers, body).await?;
-                create::create(&self, &ctx, &body)
+                create::create(&self, &ctx, body)
             }
             (&Method::PUT, true) => {
                 let body = read_json(&ctx.headers, body).await?;
-                update::update(&self, &ctx, &body)
+                update::update(&self, &ctx, body)
             }
             (&Method::PATCH, true) => {
                 let body = read_body(body).await?;

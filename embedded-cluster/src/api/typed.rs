@@ -20,7 +20,9 @@ pub(crate) struct TypedError {
 
 /// Deserialises into `T` and back.
 pub(crate) fn round_trip<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, TypedError> {
-    let typed: T = serde_path_to_error::deserialize(value).map_err(|error| TypedError {
+    // Keeping track of the path costs as much again; only a refusal needs it.
+    let typed = T::deserialize(value).or_else(|_| serde_path_to_error::deserialize(value));
+    let typed = typed.map_err(|error| TypedError {
         path: error.path().to_string(),
         message: error.inner().to_string(),
     })?;

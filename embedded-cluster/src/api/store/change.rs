@@ -84,8 +84,14 @@ impl Change {
     /// The watch event in JSON, with its newline; shared by all watchers.
     pub(crate) fn frame(&self, change_type: ChangeType) -> Bytes {
         let slot = &self.frames[change_type as usize];
-        slot.get_or_init(|| frame(change_type.as_str(), self.object(change_type)))
-            .clone()
+        let made = slot.get_or_init(|| match (&self.current, change_type) {
+            // The same text that the answers to requests have.
+            (Some(current), ChangeType::Added | ChangeType::Modified) => {
+                framed(change_type.as_str(), current.json())
+            }
+            _ => frame(change_type.as_str(), self.object(change_type)),
+        });
+        made.clone()
     }
 
     fn departed_object(&self) -> Value {
@@ -100,5 +106,10 @@ impl Change {
 
 /// One line of a watch response.
 pub(crate) fn frame(change_type: &str, object: &Value) -> Bytes {
-    Bytes::from(format!("{{\"type\":\"{change_type}\",\"object\":{object}}}\n"))
+    framed(change_type, object.to_string().as_bytes())
+}
+
+fn framed(change_type: &str, object: &[u8]) -> Bytes {
+    let head = format!("{{\"type\":\"{change_type}\",\"object\":");
+    Bytes::from([head.as_bytes(), object, b"}\n"].concat())
 }

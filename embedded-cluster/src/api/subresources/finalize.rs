@@ -9,10 +9,10 @@ use crate::api::intake::intake;
 use crate::api::request::Context;
 use crate::api::server::ApiServer;
 use crate::api::status::ApiError;
-use crate::api::verbs::{read::answer, update::change};
+use crate::api::verbs::{read::answer_stored, update::change};
 
 /// `PUT /api/v1/namespaces/NAME/finalize`.
-pub(crate) fn update(server: &ApiServer, ctx: &Context, body: &Value) -> Result<Response, ApiError> {
+pub(crate) fn update(server: &ApiServer, ctx: &Context, body: Value) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
     let given = intake(ctx, body)?.object;
     let stored = change(server, ctx, |old| {
@@ -21,5 +21,5 @@ pub(crate) fn update(server: &ApiServer, ctx: &Context, body: &Value) -> Result<
         new["spec"] = given["spec"].clone();
         Ok(new)
     })?;
-    Ok(answer(StatusCode::OK, ctx, accept, &stored.value))
+    Ok(answer_stored(StatusCode::OK, ctx, accept, &stored))
 }

@@ -35,7 +35,7 @@ pub(crate) async fn dispatch(
         ("scale", &Method::GET) => scale::get(&server, &ctx),
         ("scale", &Method::PUT) => scale::update(&server, &ctx, &read_json(&ctx.headers, body).await?),
         ("scale", &Method::PATCH) => scale::patch(&server, &ctx, &read_body(body).await?),
-        ("finalize", &Method::PUT) => finalize::update(&server, &ctx, &read_json(&ctx.headers, body).await?),
+        ("finalize", &Method::PUT) => finalize::update(&server, &ctx, read_json(&ctx.headers, body).await?),
         ("binding", &Method::POST) => binding::create(&server, &ctx, &read_json(&ctx.headers, body).await?),
         ("eviction", &Method::POST) => {
             let body = read_json(&ctx.headers, body).await?;

@@ -27,7 +27,7 @@ pub(crate) fn update(server: &ApiServer, ctx: &Context, body: &Value) -> Result<
 /// `PATCH …/scale`.
 pub(crate) fn patch(server: &ApiServer, ctx: &Context, body: &[u8]) -> Result<Response, ApiError> {
     let patch = Patch::parse(media_type(&ctx.headers), body)?;
-    let stored = change(server, ctx, |old| scaled(ctx, old, &patch.onto(&scale_of(old))?))?;
+    let stored = change(server, ctx, |old| scaled(ctx, old, &patch.onto(scale_of(old))?))?;
     answer(ctx, &stored.value)
 }
 

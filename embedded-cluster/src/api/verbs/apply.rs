@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::create::create_object;
-use super::read::answer;
+use super::read::answer_stored;
 use super::update::change;
 use crate::api::content::{Accept, warn};
 use crate::api::events;
@@ -35,7 +35,7 @@ pub(crate) fn apply(server: &ApiServer, ctx: &Context, body: &[u8]) -> Result<Re
         force: ctx.options.flag("force"),
     };
     // Checked by itself, so that what is unknown in it is told whatever it is merged with.
-    let warnings = intake(ctx, &config)?.warnings;
+    let warnings = intake(ctx, config.clone())?.warnings;
     let exists = server.store.get(ctx.kind, &ctx.namespace, &ctx.name).is_some();
     let (code, stored) = if exists || !ctx.subresource.is_empty() {
         let stored = change(server, ctx, |old| merged(ctx, old, &config, &applier))?;
@@ -49,7 +49,7 @@ pub(crate) fn apply(server: &ApiServer, ctx: &Context, body: &[u8]) -> Result<Re
             create_object(server, ctx.kind, &ctx.namespace, object, dry_run)?,
         )
     };
-    let mut response = answer(code, ctx, accept, &stored.value);
+    let mut response = answer_stored(code, ctx, accept, &stored);
     for warning in &warnings {
         warn(&mut response, warning);
     }
@@ -107,7 +107,7 @@ fn merged(ctx: &Context, live: &Value, config: &Value, applier: &Applier<'_>) ->
     if let Some(revision) = revision {
         meta.insert("resourceVersion".to_owned(), revision);
     }
-    Ok(intake(ctx, &merged)?.object)
+    Ok(intake(ctx, merged)?.object)
 }
 
 /// `null` in an applied configuration means nothing.

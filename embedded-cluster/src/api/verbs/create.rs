@@ -6,7 +6,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::read::answer;
+use super::read::answer_stored;
 use crate::api::content::{Accept, warn};
 use crate::api::intake::intake;
 use crate::api::kinds::Kind;
@@ -23,7 +23,7 @@ const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_LENGTH: usize = 5;
 
 /// `POST …`.
-pub(crate) fn create(server: &ApiServer, ctx: &Context, body: &Value) -> Result<Response, ApiError> {
+pub(crate) fn create(server: &ApiServer, ctx: &Context, body: Value) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
     let taken = intake(ctx, body)?;
     let stored = create_object(
@@ -33,7 +33,7 @@ pub(crate) fn create(server: &ApiServer, ctx: &Context, body: &Value) -> Result<
         taken.object,
         ctx.options.dry_run()?,
     )?;
-    let mut response = answer(StatusCode::CREATED, ctx, accept, &stored.value);
+    let mut response = answer_stored(StatusCode::CREATED, ctx, accept, &stored);
     for warning in &taken.warnings {
         warn(&mut response, warning);
     }

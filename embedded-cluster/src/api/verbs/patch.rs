@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::apply::{APPLY, apply};
-use super::read::answer;
+use super::read::answer_stored;
 use super::update::change;
 use crate::api::content::{Accept, media_type, unsupported_media_type, warn};
 use crate::api::events;
@@ -25,11 +25,11 @@ pub(crate) fn patch(server: &ApiServer, ctx: &Context, body: &[u8]) -> Result<Re
     let mut warnings = Vec::new();
     let stored = change(server, ctx, |old| {
         let served = events::to_served(ctx.kind, old.clone());
-        let taken = intake(ctx, &patch.onto(&served)?)?;
+        let taken = intake(ctx, patch.onto(served)?)?;
         warnings = taken.warnings;
         Ok(taken.object)
     })?;
-    let mut response = answer(StatusCode::OK, ctx, accept, &stored.value);
+    let mut response = answer_stored(StatusCode::OK, ctx, accept, &stored);
     for warning in &warnings {
         warn(&mut response, warning);
     }
@@ -55,8 +55,7 @@ impl Patch {
 
     /// The patched object. A patch that names a resourceVersion is only for that version; one that does not
     /// is for whichever is current, which is why the old version is removed first.
-    pub(crate) fn onto(&self, old: &Value) -> Result<Value, ApiError> {
-        let mut base = old.clone();
+    pub(crate) fn onto(&self, mut base: Value) -> Result<Value, ApiError> {
         let version = crate::api::object::meta_mut(&mut base).shift_remove("resourceVersion");
         match self {
             Self::Json(patch) => {

@@ -20,20 +20,7 @@ use crate::api::{events, object, table};
 pub(crate) fn get(store: &Store, ctx: &Context) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
     let stored = existing(store, ctx)?;
-    if accept
-        == (Accept {
-            form: Form::Object,
-            yaml: false,
-        })
-        && !ctx.kind.is_events_v1()
-    {
-        return Ok(respond_bytes(
-            StatusCode::OK,
-            "application/json",
-            stored.json().clone(),
-        ));
-    }
-    Ok(answer(StatusCode::OK, ctx, accept, &stored.value))
+    Ok(answer_stored(StatusCode::OK, ctx, accept, &stored))
 }
 
 /// The object that the request names.
@@ -41,6 +28,18 @@ pub(crate) fn existing(store: &Store, ctx: &Context) -> Result<Arc<Stored>, ApiE
     store
         .get(ctx.kind, &ctx.namespace, &ctx.name)
         .ok_or_else(|| ApiError::not_found(ctx.kind, &ctx.name))
+}
+
+/// One version of an object in the form that the client accepts. As JSON it is made once, for all who see it.
+pub(crate) fn answer_stored(code: StatusCode, ctx: &Context, accept: Accept, stored: &Stored) -> Response {
+    let as_json = Accept {
+        form: Form::Object,
+        yaml: false,
+    };
+    if accept == as_json && !ctx.kind.is_events_v1() {
+        return respond_bytes(code, "application/json", stored.json().clone());
+    }
+    answer(code, ctx, accept, &stored.value)
 }
 
 /// One object in the form that the client accepts.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::apply::{APPLY, manager_of};
 use super::delete;
-use super::read::{answer, existing};
+use super::read::{answer_stored, existing};
 use crate::api::content::{Accept, media_type, warn};
 use crate::api::intake::intake;
 use crate::api::patch::track_update;
@@ -19,7 +19,7 @@ use crate::api::store::{CommitError, Stored};
 use crate::api::{object, strategy};
 
 /// `PUT …/NAME` and `PUT …/NAME/status`.
-pub(crate) fn update(server: &ApiServer, ctx: &Context, body: &Value) -> Result<Response, ApiError> {
+pub(crate) fn update(server: &ApiServer, ctx: &Context, body: Value) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
     let taken = intake(ctx, body)?;
     let given = object::name(&taken.object);
@@ -30,7 +30,7 @@ pub(crate) fn update(server: &ApiServer, ctx: &Context, body: &Value) -> Result<
         )));
     }
     let stored = change(server, ctx, |_| Ok(taken.object.clone()))?;
-    let mut response = answer(StatusCode::OK, ctx, accept, &stored.value);
+    let mut response = answer_stored(StatusCode::OK, ctx, accept, &stored);
     for warning in &taken.warnings {
         warn(&mut response, warning);
     }
@@ -107,7 +107,8 @@ fn prepare_metadata(ctx: &Context, old: &Value, new: &mut Value) -> Result<(), A
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    let old_meta = old["metadata"].as_object().cloned().unwrap_or_default();
+    let nothing = serde_json::Map::new();
+    let old_meta = old["metadata"].as_object().unwrap_or(&nothing);
     let meta = object::meta_mut(new);
     let kept = [
         "name",

@@ -96,7 +96,7 @@ pub(crate) struct E2eArgs {
     /// fast: short probe delays and node timeout; default: the chart's own values.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) profile: ProfileArg,
-    /// How many trials run at a time [default: twice the processors].
+    /// How many trials run at a time [default: four times the processors].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: Option<u16>,
     /// Leave the cluster and every namespace behind, and say how to reach them.

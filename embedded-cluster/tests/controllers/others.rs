@@ -188,6 +188,37 @@ async fn what_cannot_be_scheduled_says_why_and_budgets_count() {
     );
 }
 
+/// However many come at once: the scheduler remembers whom it has just bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_pods_that_repel_each_other_a_node_gets_one() {
+    let cluster = Cluster::start().await;
+    let apart = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"labelSelector": {"matchLabels": {"app": "alone"}}, "topologyKey": "kubernetes.io/hostname"}]}});
+    let names: Vec<String> = (0..8).map(|ordinal| format!("alone-{ordinal}")).collect();
+    let created = names.iter().map(|name| {
+        let metadata = json!({"name": name, "labels": {"app": "alone"}});
+        cluster.create::<Pod>(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+            "spec": {"affinity": apart, "containers": [container()]}}))
+    });
+    futures::future::join_all(created).await;
+    let is_bound = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    let mut bound = 0;
+    for name in &names {
+        let decided = cluster.until(name, |pod: &Pod| {
+            let conditions = pod
+                .status
+                .iter()
+                .flat_map(|status| status.conditions.iter().flatten());
+            let refused = conditions
+                .into_iter()
+                .any(|condition| condition.reason.as_deref() == Some("Unschedulable"));
+            is_bound(pod) || refused
+        });
+        bound += usize::from(is_bound(&decided.await));
+    }
+    assert_eq!(bound, 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_namespace_is_emptied_first() {
     let cluster = Cluster::start().await;

@@ -133,6 +133,23 @@ async fn a_rolling_update_replaces_every_pod_and_a_roll_back_reuses_the_revision
     assert_eq!(revisions.len(), 2, "rolling back makes no third revision");
 }
 
+/// A set that rests is told so by what its controller remembers; a pod that lost its owner must not rest with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resting_set_adopts_a_pod_that_lost_its_owner() {
+    let cluster = Cluster::start().await;
+    cluster
+        .create::<StatefulSet>(stateful_set("valkey", 2, "Parallel"))
+        .await;
+    let set = cluster.until("valkey", settled(2)).await;
+    cluster
+        .patch::<Pod>("valkey-1", json!({"metadata": {"ownerReferences": null}}))
+        .await;
+    let owner = |pod: &Pod| pod.owner_references().first().map(|owner| owner.uid.clone());
+    cluster
+        .until("valkey-1", |pod: &Pod| owner(pod) == set.uid())
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleting_a_set_takes_its_pods_and_revisions_along() {
     let cluster = Cluster::start().await;

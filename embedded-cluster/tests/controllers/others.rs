@@ -188,7 +188,7 @@ async fn what_cannot_be_scheduled_says_why_and_budgets_count() {
     );
 }
 
-/// However many come at once: the scheduler remembers whom it has just bound.
+/// However many come at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_pods_that_repel_each_other_a_node_gets_one() {
     let cluster = Cluster::start().await;

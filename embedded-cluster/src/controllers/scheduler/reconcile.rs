@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::response::Status;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use serde_json::json;
 
 use super::filter::misfit;
@@ -53,7 +53,7 @@ struct Work {
 impl Work {
     async fn run(&self, assumed: &mut Vec<Arc<Pod>>) -> Result<(), ControllerError> {
         let nodes = self.hub.nodes.state();
-        let pods = self.other_pods(assumed);
+        let pods = with_assumed(&self.hub.pods, assumed);
         let misfits: Vec<_> = nodes
             .iter()
             .map(|node| misfit(&self.pod, node, pods.iter().map(AsRef::as_ref)))
@@ -77,18 +77,6 @@ impl Work {
                 self.unschedulable(&message).await
             }
         }
-    }
-
-    /// Every pod there is, with those that were bound a moment ago as they are now, whatever the store still shows.
-    fn other_pods(&self, assumed: &mut Vec<Arc<Pod>>) -> Vec<Arc<Pod>> {
-        let store = &self.hub.pods;
-        assumed.retain(|pod| {
-            let shown = store.get(&ObjectRef::from_obj(pod.as_ref()));
-            shown.is_some_and(|shown| shown.metadata.uid == pod.metadata.uid && waits(&shown))
-        });
-        let mut pods = store.state();
-        pods.extend(assumed.iter().cloned());
-        pods
     }
 
     /// Names the node on the pod's unbound claims, which has their volumes made there. A claim that gets bound is
@@ -179,6 +167,18 @@ impl Work {
     }
 }
 
+/// Every pod there is, with those that were bound a moment ago as they are now, whatever the store still shows. Forgets those
+/// that it shows bound, or no more.
+fn with_assumed(store: &Store<Pod>, assumed: &mut Vec<Arc<Pod>>) -> Vec<Arc<Pod>> {
+    assumed.retain(|pod| {
+        let shown = store.get(&ObjectRef::from_obj(pod.as_ref()));
+        shown.is_some_and(|shown| shown.metadata.uid == pod.metadata.uid && waits(&shown))
+    });
+    let mut pods = store.state();
+    pods.extend(assumed.iter().cloned());
+    pods
+}
+
 enum Claims {
     Bound,
     Waiting,
@@ -212,7 +212,36 @@ fn not_helpful(count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::reflector;
+    use kube::runtime::watcher::Event;
+
     use super::*;
+
+    fn pod(uid: &str, node: Option<&str>) -> Pod {
+        let spec = json!({"nodeName": node, "containers": []});
+        let pod = json!({"metadata": {"name": "a", "namespace": "ns", "uid": uid}, "spec": spec});
+        serde_json::from_value(pod).expect("a Pod")
+    }
+
+    #[test]
+    fn what_was_bound_is_remembered_until_the_store_shows_it() {
+        let (store, mut writer) = reflector::store::<Pod>();
+        let is_bound = |pod: &Arc<Pod>| !waits(pod);
+        let mut assumed = vec![Arc::new(pod("1", Some("node")))];
+
+        writer.apply_watcher_event(&Event::Apply(pod("1", None)));
+        assert!(with_assumed(&store, &mut assumed).iter().any(is_bound));
+        assert_eq!(assumed.len(), 1);
+
+        writer.apply_watcher_event(&Event::Apply(pod("1", Some("node"))));
+        assert_eq!(with_assumed(&store, &mut assumed).len(), 1);
+        assert!(assumed.is_empty());
+
+        // Another pod of that name is not bound.
+        assumed.push(Arc::new(pod("1", Some("node"))));
+        writer.apply_watcher_event(&Event::Apply(pod("2", None)));
+        assert!(!with_assumed(&store, &mut assumed).iter().any(is_bound));
+    }
 
     #[test]
     fn the_summary_reads_as_kube_schedulers() {

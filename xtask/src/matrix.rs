@@ -155,7 +155,7 @@ fn job(cluster: &str, version: &str, part: &str, more: &str, trials: &[Trial], c
         kube_version: version.to_owned(),
         arguments: format!("--cluster {cluster}{version_argument}{more}"),
         trials: trials.len(),
-        // Two processors run four trials at a time, which is about twice as fast as one after another.
+        // Two processors run eight trials at a time, which is at least twice as fast as one after another.
         minutes: (OVERHEAD + work / 2).as_secs().div_ceil(60),
     }
 }

@@ -165,6 +165,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ForwardedPort<S> {
         }
         while self.pending.is_empty() {
             match ready!(self.socket.poll_next_unpin(cx)) {
+                // Announced; that the connection is closed too may take a while.
+                Some(Ok(Message::Close(_))) => return Poll::Ready(Ok(())),
                 Some(Ok(message)) => self.take(message)?,
                 // The end of the stream, whether or not it was announced: a pod that is killed says nothing.
                 None
@@ -245,7 +247,7 @@ mod tests {
         let mut answer = [0; 7];
         port.read_exact(&mut answer).await.expect("an answer");
         assert_eq!(&answer, b"+PONG\r\n");
-        node.close(None).await.expect("it closes");
+        node.send(Message::Close(None)).await.expect("it fits");
         assert_eq!(port.read(&mut answer).await.expect("the end"), 0);
     }
 

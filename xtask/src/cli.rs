@@ -19,6 +19,9 @@ use crate::report::ReportCommand;
 use crate::sweep::SweepArgs;
 use crate::{bench, cluster, compare, doctor, e2e, manifests, matrix, report, sweep};
 
+/// The most trials that can be asked to run at a time.
+pub(crate) const MOST_JOBS: u16 = 64;
+
 /// End-to-end tests for the Percona Valkey Helm chart.
 ///
 /// Exit codes: 0 qualified, 1 a check failed, 2 usage, 3 the environment is at fault, 130 interrupted.
@@ -96,8 +99,8 @@ pub(crate) struct E2eArgs {
     /// fast: short probe delays and node timeout; default: the chart's own values.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) profile: ProfileArg,
-    /// How many trials run at a time [default: four times the processors].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// How many trials run at a time [default: four times the processors, 64 at most].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_JOBS)))]
     pub(crate) jobs: Option<u16>,
     /// Leave the cluster and every namespace behind, and say how to reach them.
     #[arg(long)]
@@ -378,5 +381,16 @@ mod tests {
             "formation",
         ];
         assert_eq!(rows(&some), [BenchRow::ClusterReady, BenchRow::Formation]);
+    }
+
+    #[test]
+    fn as_many_trials_as_may_run_at_a_time_have_room_on_the_embedded_node() {
+        // The largest has ten servers and a Job. Those that watch for a minute at their end do so beside the others.
+        let (largest, watching) = (11, 5);
+        let most = (u32::from(MOST_JOBS) + watching) * largest;
+        assert!(
+            most <= embedded_cluster::node::MAX_PODS,
+            "{MOST_JOBS} trials at a time are up to {most} pods"
+        );
     }
 }

@@ -24,14 +24,15 @@ use scenarios::shard::Costs;
 use tokio_util::sync::CancellationToken;
 
 use crate::chart;
-use crate::cli::E2eArgs;
+use crate::cli::{E2eArgs, MOST_JOBS};
 use crate::exit::{self, UsageError};
 
 /// The folder of reports, beneath the current one.
 const REPORTS_FOLDER: &str = "reports";
 
 /// How many trials run at a time, per processor: they wait for servers half of the time, and more of them only make each
-/// other's servers late. On two processors a run took 122 s with six in all, 115 s with seven, and 110 s with eight and with ten.
+/// other's servers late. On two processors a run took 122 s with six in all, 115 s with seven, and 110 s with eight and
+/// with ten.
 const JOBS_PER_PROCESSOR: usize = 4;
 
 /// What was typed, resolved to what it means here.
@@ -109,7 +110,8 @@ impl Plan {
         let cluster = args.cluster.resolve()?;
         let placement = args.placement.resolve(&cluster, args.profile).await?;
         let namespace = |trial: &Trial| trial.id.namespace(&placement.namespace_prefix, &run);
-        let jobs = args.jobs.map_or(processors * JOBS_PER_PROCESSOR, usize::from);
+        let most = (processors * JOBS_PER_PROCESSOR).min(usize::from(MOST_JOBS));
+        let jobs = args.jobs.map_or(most, usize::from);
         Ok(Self {
             baseline: args.baseline.as_deref().map(file::read).transpose()?,
             session: SessionOptions {

@@ -52,8 +52,8 @@ fn keep_little_memory() {
 }
 
 fn main() -> ExitCode {
-    keep_little_memory();
     // First of all, before any thread exists: an embedded cluster is made of further copies of this executable.
+    keep_little_memory();
     embedded_cluster::supervisor::reexec();
     let arguments = cli::Arguments::parse();
     match arguments.command.run() {
@@ -62,5 +62,16 @@ fn main() -> ExitCode {
             eprintln!("error: {}", harness::trial::run::format_error(&error));
             exit::code_of(&error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[expect(unsafe_code, reason = "options are read through the allocator's C interface")]
+    fn the_number_of_the_option_is_that_of_the_purge_delay() {
+        // SAFETY: reads a number.
+        let default = unsafe { libmimalloc_sys::mi_option_get(super::PURGE_DELAY) };
+        assert_eq!(default, 1000, "no other option is 1000 unless it is set");
     }
 }

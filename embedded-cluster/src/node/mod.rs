@@ -39,6 +39,7 @@ mod volumes;
 pub use helper::{HELPER_ARGUMENT, helper_main};
 pub use kubelet::{Node, NodeConfig, NodeError};
 pub use reaper::{Child, Exit, Reaper};
+pub use registration::MAX_PODS;
 pub use volumes::PERSISTENT_VOLUMES;
 
 /// An error with its causes, for event texts.

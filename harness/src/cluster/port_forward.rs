@@ -207,6 +207,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ForwardedPort<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
@@ -219,6 +221,12 @@ mod tests {
             say(&mut node, channel, &6379u16.to_le_bytes()).await;
         }
         (ForwardedPort::over(ours).await, node)
+    }
+
+    /// What does not come is a failure and no endless test.
+    async fn soon<T>(what: impl Future<Output = T>) -> T {
+        let came = tokio::time::timeout(Duration::from_secs(10), what).await;
+        came.expect("it comes within ten seconds")
     }
 
     async fn say(node: &mut WebSocketStream<DuplexStream>, channel: u8, bytes: &[u8]) {
@@ -234,7 +242,11 @@ mod tests {
         port.flush().await.expect("it is sent");
         let mut came = Vec::new();
         while came.len() < long.len() {
-            let message = node.next().await.expect("more").expect("a message").into_data();
+            let message = soon(node.next())
+                .await
+                .expect("more")
+                .expect("a message")
+                .into_data();
             assert_eq!(message[0], DATA);
             assert!(message.len() <= LONGEST_MESSAGE + 1, "{}", message.len());
             came.extend_from_slice(&message[1..]);
@@ -245,10 +257,10 @@ mod tests {
         say(&mut node, DATA, b"").await;
         say(&mut node, DATA, b"NG\r\n").await;
         let mut answer = [0; 7];
-        port.read_exact(&mut answer).await.expect("an answer");
+        soon(port.read_exact(&mut answer)).await.expect("an answer");
         assert_eq!(&answer, b"+PONG\r\n");
         node.send(Message::Close(None)).await.expect("it fits");
-        assert_eq!(port.read(&mut answer).await.expect("the end"), 0);
+        assert_eq!(soon(port.read(&mut answer)).await.expect("the end"), 0);
     }
 
     #[tokio::test]
@@ -261,19 +273,20 @@ mod tests {
             for channel in [DATA, ERRORS] {
                 say(&mut node, channel, &6379u16.to_le_bytes()).await;
             }
-            let asked = node.next().await.expect("a question").expect("whole").into_data();
+            let asked = soon(node.next())
+                .await
+                .expect("a question")
+                .expect("whole")
+                .into_data();
             say(&mut node, DATA, &asked[1..]).await;
         };
         let ask = async {
             port.write_all(&question).await.expect("it is taken");
             let mut answer = [0; 100];
-            port.read_exact(&mut answer).await.expect("an answer");
+            soon(port.read_exact(&mut answer)).await.expect("an answer");
             assert_eq!(answer, question);
         };
-        let both = async { tokio::join!(echo, ask) };
-        tokio::time::timeout(std::time::Duration::from_secs(10), both)
-            .await
-            .expect("the question arrives");
+        tokio::join!(echo, ask);
     }
 
     #[tokio::test]
@@ -285,7 +298,7 @@ mod tests {
             b"error forwarding port 6379 to pod vk-0: Connection refused (os error 111)",
         )
         .await;
-        let error = port.read(&mut [0; 8]).await.expect_err("it is refused");
+        let error = soon(port.read(&mut [0; 8])).await.expect_err("it is refused");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert!(
             error.to_string().contains("forwarding port 6379 to pod vk-0"),
@@ -294,7 +307,7 @@ mod tests {
 
         let (mut port, mut node) = forwarded().await;
         say(&mut node, ERRORS, b"error forwarding port 6379: no such pod").await;
-        let error = port.read(&mut [0; 8]).await.expect_err("there is no pod");
+        let error = soon(port.read(&mut [0; 8])).await.expect_err("there is no pod");
         assert_eq!(
             (error.kind(), error.to_string().as_str()),
             (io::ErrorKind::Other, "error forwarding port 6379: no such pod")
@@ -305,11 +318,11 @@ mod tests {
     async fn a_node_that_is_gone_is_the_end_and_what_nobody_speaks_is_refused() {
         let (mut port, node) = forwarded().await;
         drop(node);
-        assert_eq!(port.read(&mut [0; 8]).await.expect("the end"), 0);
+        assert_eq!(soon(port.read(&mut [0; 8])).await.expect("the end"), 0);
 
         let (mut port, mut node) = forwarded().await;
         say(&mut node, 9, b"x").await;
-        let error = port.read(&mut [0; 8]).await.expect_err("no such channel");
+        let error = soon(port.read(&mut [0; 8])).await.expect_err("no such channel");
         assert_eq!(
             error.to_string(),
             "port-forward: unexpected a message of channel 9"
@@ -318,9 +331,7 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(1024);
         let mut node = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
         say(&mut node, DATA, b"abc").await;
-        let error = ForwardedPort::over(ours)
-            .await
-            .read(&mut [0; 8])
+        let error = soon(ForwardedPort::over(ours).await.read(&mut [0; 8]))
             .await
             .expect_err("no port");
         assert_eq!(

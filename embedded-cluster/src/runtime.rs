@@ -1,7 +1,9 @@
-//! What the API server asks of the node for a pod's `log`, `exec`, `attach` and `portforward` subresources.
+//! The node's interface for the API server: a pod's `log`, `exec`, `attach` and `portforward`
+//! subresources.
 //!
-//! The API server owns HTTP, WebSocket framing and Kubernetes `Status` objects; the node owns processes and
-//! network namespaces. This trait is the only thing they share: everything else goes through the API.
+//! The API server owns HTTP, WebSocket framing and Kubernetes `Status` objects. The node owns
+//! processes and network namespaces. This trait is their only direct interface: everything else
+//! goes through the API.
 
 use std::io;
 
@@ -11,7 +13,7 @@ use futures::stream::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
-/// One pod instance. The UID tells a pod from its successor of the same name.
+/// One pod instance. The UID distinguishes a pod from its successor of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodKey {
     /// The pod's namespace.
@@ -25,40 +27,40 @@ pub struct PodKey {
 /// Options of `GET …/pods/NAME/log`, after the API server has parsed and checked them.
 #[derive(Clone, Debug, Default)]
 pub struct LogOptions {
-    /// Keep the stream open and send new lines as they are written.
+    /// True to keep the stream open and send new lines as they are written.
     pub follow: bool,
-    /// Read the log of the container's previous instance.
+    /// True to read the log of the container's previous instance.
     pub previous: bool,
-    /// Send only the last N lines.
+    /// Number of last lines to send; `None` sends all.
     pub tail_lines: Option<u64>,
-    /// Send at most this many bytes.
+    /// Maximum number of bytes to send.
     pub limit_bytes: Option<u64>,
-    /// Send only lines written at or after this moment.
+    /// Time of the oldest line to send.
     pub since: Option<jiff::Timestamp>,
-    /// Prefix each line with its RFC 3339 timestamp.
+    /// True to prefix each line with its RFC 3339 timestamp.
     pub timestamps: bool,
 }
 
-/// What to run inside a container, and which streams the client wants.
+/// A command to run inside a container, and the streams that the client wants.
 #[derive(Clone, Debug)]
 pub struct ExecRequest {
-    /// Container name; the API server has resolved the default.
+    /// Name of the container; the API server has resolved the default.
     pub container: String,
     /// The command and its arguments, never empty.
     pub command: Vec<String>,
-    /// The client will send standard input.
+    /// True if the client will send standard input.
     pub stdin: bool,
-    /// The client wants standard output.
+    /// True if the client wants standard output.
     pub stdout: bool,
-    /// The client wants standard error (merged into stdout when `tty`).
+    /// True if the client wants standard error (merged into stdout when `tty`).
     pub stderr: bool,
-    /// Run the command on a pseudo-terminal.
+    /// True to run the command on a pseudo-terminal.
     pub tty: bool,
 }
 
 /// A process running inside a container on a client's behalf. Dropping it kills the process.
 pub struct ExecSession {
-    /// Where standard input goes; `None` unless asked for.
+    /// Writer for standard input; `None` unless the client asked for it.
     pub stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
     /// Standard output; ends when the process and its children have closed it.
     pub stdout: Option<Box<dyn AsyncRead + Send + Unpin>>,
@@ -66,11 +68,12 @@ pub struct ExecSession {
     pub stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
     /// Terminal sizes as (columns, rows); `None` without a terminal.
     pub resize: Option<mpsc::Sender<(u16, u16)>>,
-    /// The process's exit code (128 + signal number when it was killed).
+    /// Exit code of the process (128 + signal number when it was killed).
     pub exit: BoxFuture<'static, Result<i32, RuntimeError>>,
 }
 
-/// Why the node could not do what was asked. The API server turns each into a Kubernetes `Status`.
+/// The reasons why the node cannot serve a request. The API server turns each into a Kubernetes
+/// `Status`.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// The pod or container is not (or no longer) on this node: HTTP 404.
@@ -83,16 +86,17 @@ pub enum RuntimeError {
         /// Name of the container asked for.
         container: String,
     },
-    /// The container exists but is in a state that does not allow it: HTTP 400.
+    /// The state of the container does not allow the request: HTTP 400.
     #[error("{0}")]
     BadRequest(String),
-    /// The command could not be started at all (not found, not executable): the text runc would give.
+    /// The command could not be started (not found, not executable). The text is the message that
+    /// runc would print.
     #[error("{0}")]
     CannotExec(String),
     /// The node itself failed: HTTP 500.
     #[error("node failed to {what}")]
     Io {
-        /// What was being attempted.
+        /// The action.
         what: String,
         /// The cause.
         #[source]
@@ -102,7 +106,7 @@ pub enum RuntimeError {
 
 /// The node, as the API server sees it.
 pub trait PodRuntime: Send + Sync + 'static {
-    /// The log of one container, from the beginning unless `options` say otherwise.
+    /// Streams the log of one container, from the beginning unless `options` say otherwise.
     fn logs(
         &self,
         pod: PodKey,
@@ -113,6 +117,7 @@ pub trait PodRuntime: Send + Sync + 'static {
     /// Starts a command inside a running container.
     fn exec(&self, pod: PodKey, request: ExecRequest) -> BoxFuture<'_, Result<ExecSession, RuntimeError>>;
 
-    /// Connects to `localhost:port` inside the pod's network namespace, as `kubectl port-forward` does.
+    /// Connects to `localhost:port` inside the pod's network namespace, as `kubectl port-forward`
+    /// does.
     fn connect(&self, pod: PodKey, port: u16) -> BoxFuture<'_, Result<tokio::net::TcpStream, RuntimeError>>;
 }

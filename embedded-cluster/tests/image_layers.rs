@@ -1,4 +1,5 @@
-//! Layers become root file systems: what a good one looks like afterwards, and that a bad one stays inside.
+//! Tests of unpacking layers into root file systems: results of valid layers, and confinement of
+//! malicious ones.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,7 +10,8 @@ use embedded_cluster::images::{Image, ImageError, ImageStore, LayerBuilder, NewI
 use oci_spec::image::ImageConfiguration;
 use tar::{EntryType, Header};
 
-/// A tar archive out of `(type, path, content or link target)`, with paths exactly as given, however bad.
+/// Builds a tar archive from `(type, path, content or link target)`, with paths exactly as given,
+/// even invalid ones.
 fn layer(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (kind, path, content) in entries {
@@ -45,7 +47,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Type, path, and content or link target.
+/// Entries as (type, path, content or link target).
 type Entries<'a> = Vec<(EntryType, &'a str, &'a str)>;
 
 const FILE: EntryType = EntryType::Regular;
@@ -104,7 +106,7 @@ fn whiteouts_remove_what_lower_layers_have_and_nothing_else() {
             layer(&[
                 (FILE, ".wh.gone", ""),
                 (FILE, "folder/.wh.gone", ""),
-                // Written before the opaque marker of the same layer, and after it: both stay.
+                // The layer has one entry before its opaque marker and one after. Both stay.
                 (FILE, "opaque/sub/upper", "2"),
                 (FILE, "opaque/.wh..wh..opq", ""),
                 (FILE, "opaque/upper", "2"),
@@ -181,7 +183,7 @@ fn no_entry_leaves_the_root() {
     ];
     for (name, entries) in attacks {
         let dir = tempfile::tempdir().unwrap();
-        // Refused or done harmlessly inside: both are fine.
+        // Two outcomes are correct: an error, or a harmless result inside the root.
         let result = unpack(dir.path(), vec![layer(entries)]);
         println!(
             "{name}: {:?}",

@@ -1,4 +1,4 @@
-//! Pulling from a registry: a small one of the test's own, on loopback.
+//! Tests of pulls from a registry. A small registry in this test listens on loopback.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,10 +18,10 @@ use serde_json::json;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// What the registry has, and what it was asked for.
+/// The content of the registry, and the requests that it received.
 #[derive(Default)]
 struct Registry {
-    /// By tag or digest: media type and content.
+    /// Manifests by tag or digest: media type and content.
     manifests: Mutex<BTreeMap<String, (&'static str, Vec<u8>)>>,
     blobs: Mutex<BTreeMap<String, Vec<u8>>>,
     blobs_served: AtomicUsize,
@@ -29,7 +29,7 @@ struct Registry {
 }
 
 impl Registry {
-    /// Starts it, and returns its host and port.
+    /// Starts the registry and returns its host and port.
     async fn start(self: Arc<Self>) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -78,7 +78,7 @@ async fn manifest(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    // "me:secret"
+    // The Base64 encoding of "me:secret".
     if registry.locked
         && headers
             .get(header::AUTHORIZATION)
@@ -267,17 +267,69 @@ async fn a_locked_registry_opens_to_who_has_logged_in() {
     assert!(matches!(error, PullError::Unauthorized { .. }), "{error}");
 
     let config = json!({ "auths": { host: { "auth": "bWU6c2VjcmV0" } } }).to_string();
-    let credentials = Credentials::parse(config.as_bytes()).unwrap();
+    let credentials = Credentials::of_docker_config(config.as_bytes());
     assert_eq!(
         store.pull(&name, &credentials).await.unwrap().digest,
         original.digest
     );
 }
 
+/// Variable that marks the child process of [`a_credential_helper_is_asked`]. The test needs a
+/// child, because PATH, where helpers are found, applies to a whole process.
+const HELPED: &str = "IMAGE_PULL_TEST_HELPED";
+
+#[tokio::test]
+async fn a_credential_helper_is_asked() {
+    if std::env::var_os(HELPED).is_some() {
+        return pull_with_helper().await;
+    }
+    let programs = tempfile::tempdir().unwrap();
+    let helper = programs.path().join("docker-credential-test");
+    std::fs::write(
+        &helper,
+        "#!/bin/sh\nread -r _\necho '{\"Username\": \"me\", \"Secret\": \"secret\"}'\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!(
+        "{}:{}",
+        programs.path().display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let output = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_credential_helper_is_asked", "--nocapture"])
+        .env("PATH", path)
+        .env(HELPED, "1")
+        .output()
+        .await
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+async fn pull_with_helper() {
+    let (_origin_dir, origin) = store();
+    let registry = Arc::new(Registry {
+        locked: true,
+        ..Registry::default()
+    });
+    let original = origin.add("a/b:1", &image(Arch::default(), "secret")).unwrap();
+    registry.publish(&origin, &original.digest, "1");
+    let host = registry.start().await;
+    let (_dir, store) = store();
+    let config = json!({ "credHelpers": { &host: "test" } }).to_string();
+    let credentials = Credentials::of_docker_config(config.as_bytes());
+    let pulled = store.pull(&format!("{host}/a/b:1"), &credentials).await.unwrap();
+    assert_eq!(pulled.digest, original.digest);
+}
+
 #[tokio::test]
 async fn no_network_is_known_within_seconds() {
     let (_dir, store) = store();
-    // Nobody listens there; a host that no DNS has; an address that answers nothing (TEST-NET-1).
+    // A port without a listener, an unknown host, and an address that never answers (TEST-NET-1).
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()

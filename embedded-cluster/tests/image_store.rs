@@ -1,4 +1,4 @@
-//! The store: names, damage, processes that come and go, and archives in and out.
+//! Tests of the store: names, damage, concurrent processes, import and export of archives.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -124,7 +124,7 @@ fn two_processes_at_once_lose_nothing() {
             let dir = store.dir();
             scope.spawn(move || {
                 for round in 0..5 {
-                    // Each opens the store itself, as another process would.
+                    // Each thread opens the store itself, as another process would.
                     let store = ImageStore::open(dir).unwrap();
                     let name = format!("a/b:{worker}-{round}");
                     assert_eq!(content(&store.add(&name, &image(&name)).unwrap()), name);

@@ -1,7 +1,7 @@
-//! A cluster starts, serves, ends, and leaves nothing behind, however it ends.
+//! Tests that a cluster starts, serves, ends, and leaves nothing behind after any kind of end.
 //!
-//! A test binary of its own (`harness = false`), since a cluster is made of copies of the executable that starts
-//! it, which must first ask [`reexec`] what it is.
+//! This is a separate test binary (`harness = false`). A cluster is made of copies of the
+//! executable that starts it. That executable must first call [`reexec`] to find its role.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -13,9 +13,11 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use libtest_mimic::{Arguments, Trial};
 
-/// Argument with which this binary starts a cluster, says where, and waits to be killed.
+/// Argument with which this binary starts a cluster, prints its process ID, and waits to be killed.
 const HOLD: &str = "__hold-a-cluster";
-/// How long the kernel may take to remove a killed cluster's processes.
+/// The deadline for noticing a death. It usually takes milliseconds, and longer on a busy machine.
+const NOTICED: Duration = Duration::from_secs(5);
+/// The deadline for the kernel to remove a killed cluster's processes.
 const REMOVAL: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
@@ -41,6 +43,18 @@ fn main() -> ExitCode {
         trial(
             "a_killed_lasting_cluster_is_noticed",
             a_killed_lasting_cluster_is_noticed,
+        ),
+        trial(
+            "whatever_part_is_killed_the_death_is_noticed_at_once",
+            whatever_part_is_killed_the_death_is_noticed_at_once,
+        ),
+        trial(
+            "a_node_without_descriptors_blames_the_node",
+            a_node_without_descriptors_blames_the_node,
+        ),
+        trial(
+            "the_limit_of_open_files_is_raised_or_named",
+            the_limit_of_open_files_is_raised_or_named,
         ),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -82,8 +96,11 @@ fn starts_serves_and_stops(images: &Path) {
             Some("default")
         );
         assert!(!descendants(pid).is_empty());
+        let died = cluster.died();
         cluster.stop().await;
         assert_eq!(descendants(pid), Vec::<u32>::new());
+        // A requested end is not a death.
+        assert!(tokio::time::timeout(NOTICED / 10, died).await.is_err());
     });
 }
 
@@ -182,16 +199,115 @@ fn a_killed_lasting_cluster_is_noticed(images: &Path) {
     let directory = tempfile::tempdir().expect("a directory");
     let cluster = LastingCluster::named("kept", directory.path());
     let options = Options::new("kept", images);
-    cluster.up(&options).expect("up");
-    let pid = nix::unistd::Pid::from_raw(cluster.pid().expect("it runs"));
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
-    // This process is its parent: until reaped, the dead supervisor still has its process ID.
-    nix::sys::wait::waitpid(pid, None).expect("reaped");
+    let vital = cluster.up(&options).expect("up");
+    kill(u32::try_from(cluster.pid().expect("it runs")).expect("positive"));
+    let death = runtime().block_on(async { tokio::time::timeout(NOTICED, vital.died()).await });
+    assert_eq!(death.expect("noticed").cause, "was killed by SIGKILL");
     assert_eq!(cluster.pid(), None);
     cluster
         .up(&options)
         .expect("up again over what the dead one left");
     cluster.down().expect("down");
+}
+
+/// Kills the supervisor, its first process, and the process that starts containers, one at a time.
+fn whatever_part_is_killed_the_death_is_noticed_at_once(images: &Path) {
+    let first = |supervisor: u32| descendants(supervisor)[0];
+    let helper = |supervisor: u32| {
+        let is_helper = |pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.contains("__embedded-cluster-container"))
+        };
+        descendants(supervisor)
+            .into_iter()
+            .find(is_helper)
+            .expect("a helper")
+    };
+    let parts: [(&str, &dyn Fn(u32) -> u32); 3] = [
+        ("supervisor", &|supervisor| supervisor),
+        ("first process", &first),
+        ("container helper", &helper),
+    ];
+    for (part, victim) in parts {
+        runtime().block_on(async {
+            let cluster = start("mortal", images).await;
+            let all = descendants(cluster.pid());
+            kill(victim(cluster.pid()));
+            let death = tokio::time::timeout(NOTICED, cluster.died()).await;
+            let death = death.unwrap_or_else(|_| panic!("the death of the {part} was not noticed"));
+            assert_eq!(
+                (death.part.as_str(), death.cause.as_str()),
+                (part, "was killed by SIGKILL")
+            );
+            assert!(
+                !all.into_iter().any(alive),
+                "something lives on without the {part}"
+            );
+        });
+    }
+}
+
+/// Checks that a lack of descriptors is reported as a fault of the node, not of the pod or chart.
+fn a_node_without_descriptors_blames_the_node(images: &Path) {
+    runtime().block_on(async {
+        let cluster = start("exhausted", images).await;
+        let first = descendants(cluster.pid())[0];
+        let pods = Api::<k8s_openapi::api::core::v1::Pod>::default_namespaced(cluster.client());
+        // Opens the connection now: later, the API has no descriptor left to accept one.
+        pods.list(&Default::default()).await.expect("listed");
+        let status = Command::new("prlimit")
+            .args([&format!("--pid={first}"), "--nofile=8:8"])
+            .status();
+        assert!(status.expect("prlimit is part of util-linux").success());
+        let pod = serde_json::json!({"metadata": {"name": "p"}, "spec": {"nodeName": "embedded-node",
+            "containers": [{"name": "c", "image": "example.com/none:1"}]}});
+        let pod = serde_json::from_value(pod).expect("plain");
+        pods.create(&Default::default(), &pod).await.expect("created");
+        let death = tokio::time::timeout(NOTICED, cluster.died())
+            .await
+            .expect("noticed");
+        assert_eq!(death.part, "node", "{death}");
+        assert!(death.cause.contains("ran out of file descriptors"), "{death}");
+    });
+}
+
+fn the_limit_of_open_files_is_raised_or_named(images: &Path) {
+    let own = std::env::current_exe().expect("this binary");
+    let holder = |limit: &str| {
+        let mut holder = Command::new("sh");
+        holder.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"]);
+        holder.arg(&own).arg(HOLD).arg(images);
+        holder.stdout(Stdio::piped()).stderr(Stdio::piped());
+        holder.spawn().expect("spawned")
+    };
+    let mut few = holder("-S -n 64");
+    let mut line = String::new();
+    BufReader::new(few.stdout.take().expect("piped"))
+        .read_line(&mut line)
+        .expect("a line");
+    let supervisor: u32 = line.trim().parse().expect("its process ID");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", descendants(supervisor)[0]));
+    let limits = limits.expect("it runs");
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .expect("listed");
+    let numbers: Vec<&str> = files
+        .split_whitespace()
+        .filter(|word| word.parse::<u64>().is_ok())
+        .collect();
+    assert_eq!(numbers[0], numbers[1], "{files}");
+    few.kill().expect("killed");
+    few.wait().expect("reaped");
+
+    let output = holder("-n 20").wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("Files { allowed: 20, needed: 256 }"), "{said}");
+}
+
+fn kill(pid: u32) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process ID fits a pid_t"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
 }
 
 /// Starts a cluster, prints its supervisor's process ID, and waits for the end.
@@ -205,7 +321,7 @@ fn hold() -> ! {
     unreachable!("pending never ends")
 }
 
-/// All processes below `pid`, by the kernel's list of children.
+/// Returns all processes below `pid`, by the kernel's list of children.
 fn descendants(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     let mut open = vec![pid];
@@ -226,7 +342,7 @@ fn descendants(pid: u32) -> Vec<u32> {
     found
 }
 
-/// Whether the process exists and is more than a zombie.
+/// Returns true if the process exists and is not a zombie.
 fn alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
         !stat
@@ -235,7 +351,7 @@ fn alive(pid: u32) -> bool {
     })
 }
 
-/// Names of the host's network interfaces.
+/// Returns the names of the host's network interfaces.
 fn interfaces() -> Vec<String> {
     let text = std::fs::read_to_string("/proc/net/dev").expect("readable");
     text.lines()

@@ -1,6 +1,8 @@
-//! The network on real interfaces, each trial in a network namespace of its own, so that the host sees nothing.
+//! Tests of the network on real interfaces. Each trial runs in a separate network namespace, so
+//! that it does not affect the host.
 //!
-//! Needs root or user namespaces. Not a unit test: what is asserted is what the kernel then does.
+//! Needs root or user namespaces. These are not unit tests: the assertions check the kernel's
+//! behaviour.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -24,12 +26,14 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
-/// A connection on one bridge takes microseconds; this only bounds a failing test.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The deadline of every wait. It only bounds failing tests: a connection on one bridge takes
+/// microseconds.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    // A user namespace must be entered while there is a single thread, so before any trial starts one.
+    // A process can enter a user namespace only while it has a single thread, so this comes before
+    // all trials.
     if !nix::unistd::geteuid().is_root()
         && let Err(error) = enter_user_namespace()
     {
@@ -92,7 +96,7 @@ async fn pods_reach_each_other() -> Result<(), Failed> {
     expect_reply(&server, || {
         second.connect(SocketAddr::from((first.address.ip, 6379)))
     })?;
-    // The host end answers too: port-forwards and the Services' proxies dial pods from there.
+    // The host must reach the pod too: port-forwards and the Services' proxies dial from the host.
     expect_reply(&server, || Ok(TcpStream::connect((first.address.ip, 6379))?))?;
     let gateway = TcpListener::bind((first.address.gateway, 7000))?;
     expect_reply(&gateway, || {
@@ -164,7 +168,7 @@ async fn disconnected_pod_is_silent() -> Result<(), Failed> {
     let cut = TcpStream::connect_timeout(&address, Duration::from_millis(100));
     check(cut.is_err(), "a disconnected pod still answers")?;
     network.set_connected(&pod.key, true).await?;
-    expect_reply(&server, || Ok(TcpStream::connect_timeout(&address, PATIENCE)?))
+    expect_reply(&server, || Ok(TcpStream::connect_timeout(&address, DEADLINE)?))
 }
 
 async fn unused_cluster_ip_refuses() -> Result<(), Failed> {
@@ -185,7 +189,7 @@ async fn dns_and_proxies() -> Result<(), Failed> {
     let (serving, stop) = (network.clone(), CancellationToken::new());
     let running = tokio::spawn({
         let (client, stop) = (client.clone(), stop.clone());
-        async move { serving.run(client, stop).await }
+        async move { serving.run(client, Duration::ZERO, stop).await }
     });
     let created = |service: Value| create::<Service>(&client, service);
     created(json!({"metadata": {"name": "valkey"}, "spec": {"clusterIP": "10.96.9.9", "ports": [{"name": "v", "port": 80}]}})).await?;
@@ -246,7 +250,8 @@ async fn dns_and_proxies() -> Result<(), Failed> {
     let other = Pod::attach(&network, "client").await?;
     let address: SocketAddr = "10.96.9.9:80".parse()?;
     let connected = eventually(|| async { other.connect(address).ok() }).await?;
-    // The proxy runs on this thread's runtime: let it carry the bytes while other threads play both ends.
+    // The proxy runs on this thread's runtime, so another thread must serve both ends of the
+    // connection.
     tokio::task::spawn_blocking(move || expect_reply(&server, || Ok(connected))).await??;
     let slices = Api::<EndpointSlice>::namespaced(client.clone(), "default");
     slices.delete("valkey", &DeleteParams::default()).await?;
@@ -277,11 +282,11 @@ fn slice(service: &str, ip: std::net::Ipv4Addr) -> Value {
         "endpoints": [{"addresses": [ip.to_string()], "hostname": "valkey-0", "conditions": {"ready": true}}]})
 }
 
-/// Tries until something comes, at most as long as patience lasts. Names and listeners are the kernel's and the
-/// server's: nothing announces them, so asking again is the only way to see them.
+/// Retries until the attempt returns a value, at most until the deadline. Polling is necessary: the
+/// kernel and the server do not announce names and listeners.
 async fn eventually<T, F: Future<Output = Option<T>>>(attempt: impl Fn() -> F) -> Result<T, Failed> {
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    while begun.elapsed() < DEADLINE {
         if let Some(found) = attempt().await {
             return Ok(found);
         }
@@ -290,7 +295,7 @@ async fn eventually<T, F: Future<Output = Option<T>>>(attempt: impl Fn() -> F) -
     Err("nothing came in time".into())
 }
 
-/// One DNS question, asked from inside a pod.
+/// Sends one DNS question from inside a pod and returns the answer.
 async fn ask(pod: &Pod, name: &str, kind: RecordType, over_tcp: bool) -> Result<Message, Failed> {
     let mut message = Message::query();
     message.add_query(Query::query(Name::from_ascii(name)?, kind));
@@ -335,7 +340,7 @@ impl Pod {
         Ok(Self { key, netns, address })
     }
 
-    /// Runs something on a thread inside the pod. Sockets made there stay there.
+    /// Runs `body` on a thread inside the pod. Sockets created there stay in the pod's namespace.
     fn inside<T, E>(&self, body: impl FnOnce() -> Result<T, E> + Send) -> Result<T, Failed>
     where
         T: Send,
@@ -358,7 +363,7 @@ impl Pod {
     }
 
     fn connect(&self, to: SocketAddr) -> Result<TcpStream, Failed> {
-        self.inside(|| TcpStream::connect_timeout(&to, PATIENCE))
+        self.inside(|| TcpStream::connect_timeout(&to, DEADLINE))
     }
 }
 
@@ -370,7 +375,7 @@ fn key(name: &str) -> PodKey {
     }
 }
 
-/// A fresh network namespace, held by its descriptor only.
+/// Creates a network namespace that lives as long as its descriptor.
 fn new_namespace() -> Result<OwnedFd, Failed> {
     let made = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET)?;
@@ -387,7 +392,7 @@ fn expect_reply(
     let (mut accepted, _) = server.accept()?;
     accepted.write_all(b"PONG")?;
     let mut reply = [0; 4];
-    client.set_read_timeout(Some(PATIENCE))?;
+    client.set_read_timeout(Some(DEADLINE))?;
     client.read_exact(&mut reply)?;
     check(&reply == b"PONG", format!("got {reply:?}"))
 }

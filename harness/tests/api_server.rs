@@ -1,5 +1,5 @@
-//! An API server that throttles, forgets, refuses and goes away, as those of real clusters do, and what a run does then.
-//! The server is a script: it answers each request by its number and what was asked.
+//! Behaviour of a run against an API server that throttles, forgets, refuses and goes away. The
+//! server is a script: it answers each request by its number and its content.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// What the server says, and whether it keeps the connection open as for a watch that goes on.
+/// The server's answer, and whether the connection stays open, as for a continuing watch.
 struct Answer {
     status: u16,
     headers: &'static str,
@@ -33,7 +33,7 @@ fn json(status: u16, body: impl Into<String>) -> Answer {
     }
 }
 
-/// Lines of a watch that goes on after them.
+/// Returns the lines of a watch that stays open after them.
 fn watch(lines: &[String]) -> Answer {
     Answer {
         open: true,
@@ -66,7 +66,7 @@ fn event(kind: &str, object: &str) -> String {
     format!(r#"{{"type":"{kind}","object":{object}}}"#)
 }
 
-/// The script, and what it was asked: method, path and query.
+/// The scripted server, and the requests it got: method, path and query.
 struct Server {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
@@ -124,7 +124,7 @@ async fn serve(
         }
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    // An answer before the request has been read would break the connection.
+    // An answer before the whole request has been read would break the connection.
     let length = head
         .to_lowercase()
         .split("content-length: ")
@@ -154,13 +154,13 @@ async fn serve(
         body,
         open,
     } = script(number, &what);
-    // Without a length, the body ends with the connection.
+    // Without a length, the end of the connection ends the body.
     let answer = format!(
         "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nConnection: close\r\n{headers}\r\n{body}"
     );
     let _ = stream.write_all(answer.as_bytes()).await;
     if open {
-        // Until the client, or the server as a whole, ends it.
+        // The connection stays open until the client or the server ends it.
         let _ = stream.read_u8().await;
     }
 }
@@ -214,7 +214,7 @@ async fn a_throttled_request_waits_as_long_as_it_was_told_to() {
 async fn a_watch_that_ends_goes_on_from_where_it_was() {
     let server = Server::start(|number, _| match number {
         1 => json(200, list(10, &object(7, "old"))),
-        // The server ends it, as it does every few minutes, after a bookmark.
+        // The server ends the watch after a bookmark, as API servers do every few minutes.
         2 => json(200, format!("{}\n", event("BOOKMARK", &object(12, "")))),
         _ => watch(&[event("MODIFIED", &object(13, "new"))]),
     })
@@ -240,10 +240,10 @@ async fn a_version_that_is_gone_is_answered_with_a_new_list() {
         let number = if watching { &watches } else { &lists }.fetch_add(1, Ordering::SeqCst);
         match (watching, number) {
             (false, 0) => json(200, list(10, &object(7, "old"))),
-            // In the stream, as an API server says it whose memory does not reach back so far.
+            // An error event in the stream: the API server's history does not reach back so far.
             (true, 0) => json(200, format!("{}\n", event("ERROR", &gone))),
             (false, 1) => json(200, list(9000, &object(8999, "old"))),
-            // And as a refusal, for as long as it is asked for that version.
+            // A refusal, as long as the request asks for that version.
             (true, _) if what.contains("resourceVersion=9000") => json(410, gone.clone()),
             (false, _) => json(200, list(9100, &object(9050, "new"))),
             (true, _) => watch(&[]),
@@ -277,7 +277,8 @@ async fn a_refusal_to_watch_ends_the_wait_at_once_and_is_told() {
     assert!(source.to_string().contains("cannot watch resource"), "{source}");
 }
 
-/// Connections break, for seconds nothing listens, and what is listening then knows nothing of the watch.
+/// Connections break, and for seconds nothing listens. The server that then listens does not know
+/// the watch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_outlives_a_server_that_is_away_for_ten_seconds() {
     let before = Server::start(|number, _| match number {
@@ -301,7 +302,7 @@ async fn a_wait_outlives_a_server_that_is_away_for_ten_seconds() {
     .await
     .expect("it does");
     drop(before);
-    // How long it is away is the point.
+    // The length of the absence is the point of this test.
     tokio::time::sleep_until(Instant::now() + Duration::from_secs(10)).await;
     assert!(!waiting.is_finished(), "it gave up");
     let back = Instant::now();

@@ -1,10 +1,11 @@
-//! `--image-source`: which image a run gets, and what it says about it.
+//! `--image-source`: the image that a run gets, and its report about it.
 
 use embedded_cluster::images::ImageStore;
 use harness::images::{ImageSource, Origin, PrepareError, pins, prepare};
+use needs::needs;
 
-/// A repository that has stand-ins, at a registry that cannot be reached, cannot be told apart from Docker Hub
-/// without a network; so these tests ask Docker Hub only where the answer does not matter.
+/// A repository with stand-ins. Without a network, Docker Hub and an unreachable registry look
+/// alike. The tests therefore ask Docker Hub only where its answer does not matter.
 const RPM: &str = "perconalab/valkey:9.0.3";
 const HARDENED: &str = "perconalab/valkey:9.0.3-hardened";
 
@@ -14,22 +15,9 @@ fn store() -> (tempfile::TempDir, ImageStore) {
     (dir, store)
 }
 
-/// True, with a printed reason, when this machine cannot have valkey binaries.
-fn no_binaries() -> bool {
-    match harness::images::host_binaries() {
-        Ok(_) => false,
-        Err(error) => {
-            println!("skipped: no valkey binaries: {error}");
-            true
-        }
-    }
-}
-
+#[needs(valkey)]
 #[tokio::test]
 async fn a_stand_in_says_what_it_is() {
-    if no_binaries() {
-        return;
-    }
     let (_dir, store) = store();
     let images = prepare(&store, &ImageSource::StandIn, &[RPM, HARDENED])
         .await
@@ -54,11 +42,9 @@ async fn a_stand_in_says_what_it_is() {
     );
 }
 
+#[needs(valkey)]
 #[tokio::test]
 async fn an_archive_is_used_and_a_stand_in_never_takes_its_name() {
-    if no_binaries() {
-        return;
-    }
     let (dir, origin) = store();
     let real = origin.add(RPM, &real_image()).unwrap();
     let archive = dir.path().join("real.tar");
@@ -70,13 +56,13 @@ async fn an_archive_is_used_and_a_stand_in_never_takes_its_name() {
     assert_eq!((images[0].source, images[0].stand_in), (Origin::Archive, false));
     assert_eq!(images[0].digest, real.digest);
 
-    // A run on a stand-in leaves the image its name, and is pinned to its own.
+    // A run on a stand-in keeps the name on the real image, and is pinned to the stand-in's digest.
     let stand_in = prepare(&store, &ImageSource::StandIn, &[RPM]).await.unwrap();
     assert_eq!(store.get(RPM).unwrap().unwrap().digest, real.digest);
     let pinned = store.clone().pinned(pins(&stand_in));
     assert_eq!(pinned.get(RPM).unwrap().unwrap().digest, stand_in[0].digest);
 
-    // What the store has is used without asking a registry.
+    // An image in the store is used without asking a registry.
     let images = prepare(&store, &ImageSource::Auto, &[RPM]).await.unwrap();
     assert_eq!(
         (images[0].source, &images[0].digest),
@@ -101,8 +87,9 @@ async fn what_has_no_stand_in_is_said() {
 }
 
 #[tokio::test]
-async fn without_a_registry_a_run_falls_back_by_itself_and_a_pull_does_not() {
-    // Nobody listens there, and it is no repository with a stand-in: the fallback is tried, and says so.
+async fn without_a_registry_auto_falls_back_and_pull_fails() {
+    // Nobody listens there, and it is no repository with a stand-in: the fallback is tried, and
+    // says so.
     let closed = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -122,11 +109,9 @@ async fn without_a_registry_a_run_falls_back_by_itself_and_a_pull_does_not() {
     assert!(after.contains("no network"), "{after}");
 }
 
+#[needs(valkey)]
 #[tokio::test]
 async fn the_charts_own_image_is_had_one_way_or_the_other() {
-    if no_binaries() {
-        return;
-    }
     let (_dir, store) = store();
     let start = std::time::Instant::now();
     match prepare(&store, &ImageSource::Auto, &[RPM, HARDENED]).await {
@@ -136,7 +121,7 @@ async fn the_charts_own_image_is_had_one_way_or_the_other() {
                 assert!(image.reason.as_ref().unwrap().contains("docker.io"), "{image:?}");
             }
         }
-        // A registry that answers something else is no reason for a stand-in.
+        // Another answer of the registry is no reason for a stand-in.
         Err(error) => assert!(matches!(error, PrepareError::Pull { .. }), "{error:?}"),
     }
 }

@@ -1,5 +1,6 @@
-//! `junit.xml` has nothing that the schema of Jenkins' xUnit plugin (`junit-10.xsd`, to which Surefire, pytest's `xunit2` and the
-//! importers of GitLab and GitHub's actions agree) does not have, and its counts are right.
+//! `junit.xml` conforms to the schema of Jenkins' xUnit plugin (`junit-10.xsd`), and its counts are
+//! right. Surefire, pytest's `xunit2`, and the importers of GitLab and GitHub's actions follow that
+//! schema.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +9,7 @@ use harness::report::{Outcome, RunReport, file, junit};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-/// What an element may have.
+/// The attributes and children that an element may have.
 struct Rule {
     name: &'static str,
     required: &'static [&'static str],
@@ -105,14 +106,14 @@ const RULES: [Rule; 9] = [
     },
 ];
 
-/// An open element: its name, its attributes, and how many children of each name it has had.
+/// An open element: its name, its attributes, and its number of children by name.
 struct Open {
     name: String,
     attributes: BTreeMap<String, String>,
     seen: BTreeMap<String, usize>,
 }
 
-/// Everything in `xml` that the schema does not allow.
+/// Returns everything in `xml` that the schema does not allow.
 fn problems(xml: &str) -> Vec<String> {
     let mut reader = Reader::from_str(xml);
     let mut open: Vec<Open> = Vec::new();
@@ -153,7 +154,7 @@ fn rule(name: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.name == name)
 }
 
-/// Reads a tag, and notes it with its parent.
+/// Reads a tag, and records it in its parent.
 fn element(tag: &BytesStart<'_>, open: &mut [Open], found: &mut Vec<String>) -> Open {
     let name = String::from_utf8_lossy(tag.name().as_ref()).into_owned();
     let attributes: BTreeMap<String, String> = tag
@@ -216,14 +217,14 @@ fn wrong_attributes(name: &str, attributes: &BTreeMap<String, String>) -> Vec<St
     found
 }
 
-/// Surefire's time: seconds with at most three decimals.
+/// Returns true for Surefire's time format: seconds with at most three decimals.
 fn is_time(value: &str) -> bool {
     let (seconds, rest) = value.split_once('.').unwrap_or((value, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     digits(seconds) && digits(rest) && rest.len() <= 3
 }
 
-/// Whether a suite has as many tests as it says.
+/// Returns the difference between a suite's counts and its tests, if any.
 fn counts(element: &Open) -> Option<String> {
     let said: usize = element.attributes.get("tests")?.parse().ok()?;
     let seen = element.seen.get("testcase").copied().unwrap_or(0);

@@ -1,21 +1,22 @@
-//! The HTML report in a real browser: it loads without a word on the console, filters and folds work, it needs nothing from
-//! elsewhere, and it is small enough to be mailed.
+//! The HTML report in a real browser. It logs nothing to the console, and its filters and folds
+//! work. It loads nothing from elsewhere, and is small enough to be mailed.
 //!
-//! Skipped, with the reason printed, where Chromium is missing.
+//! Ignored, with the reason, if Chromium is missing.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use harness::report::{RunReport, file, html};
+use needs::needs;
 use serde_json::Value;
 
-/// How many trials the suite has, or soon will.
+/// Number of trials that the suite has, or soon will have.
 const TRIALS: usize = 80;
 
-/// The most that a page of the whole matrix may have.
+/// Maximum size of a page of the whole matrix.
 const LIMIT: usize = 2 * 1024 * 1024;
 
-/// What is asked of the page, after it has loaded. Each answer is the state that a person would see.
+/// Queries to the loaded page. Each answer is the state that a person would see.
 const PROBE: &str = r##"<script>addEventListener("load", () => {
   const visible = () => [...document.querySelectorAll(".trial")].filter((trial) => !trial.hidden).length;
   const click = (selector) => document.querySelector(selector).click();
@@ -35,8 +36,9 @@ const PROBE: &str = r##"<script>addEventListener("load", () => {
   const pre = document.createElement("pre"); pre.id = "answers"; pre.textContent = JSON.stringify(answers); document.body.append(pre);
 });</script></body>"##;
 
-/// What is too faint to read, by WCAG 2.2's contrast minimum (1.4.3: 4.5 to 1, large text 3 to 1), and what a keyboard
-/// cannot reach or a screen reader cannot name. All trials are unfolded for it.
+/// Finds text with too little contrast by WCAG 2.2 (1.4.3: 4.5 to 1, large text 3 to 1). Finds
+/// elements that a keyboard cannot reach or a screen reader cannot name. All trials are unfolded
+/// first.
 const ACCESS_PROBE: &str = r##"<script>addEventListener("load", () => {
   for (const fold of document.querySelectorAll("details")) fold.open = true;
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
@@ -70,7 +72,7 @@ const ACCESS_PROBE: &str = r##"<script>addEventListener("load", () => {
   const pre = document.createElement("pre"); pre.id = "answers"; pre.textContent = JSON.stringify(answers); document.body.append(pre);
 });</script></body>"##;
 
-/// The browser's switch for what the reader's system prefers.
+/// The browser's switch for the preferred colour scheme of the reader's system.
 const DARK: &str = "--blink-settings=preferredColorScheme=0";
 const LIGHT: &str = "--blink-settings=preferredColorScheme=1";
 
@@ -85,18 +87,16 @@ fn page(report: &RunReport) -> String {
     String::from_utf8(out).expect("text")
 }
 
-fn chromium() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path)
+/// Returns the path of the browser. A test that calls this has `#[needs(chromium)]`.
+fn chromium() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
         .flat_map(|folder| [folder.join("chromium"), folder.join("google-chrome")])
-        .find(|program| program.is_file());
-    if found.is_none() {
-        eprintln!("skipped: neither chromium nor google-chrome is on PATH");
-    }
-    found
+        .find(|program| program.is_file())
+        .expect("this test needs chromium or google-chrome on PATH")
 }
 
-/// What a probe in `document` answered.
+/// Returns the answers of a probe in `document`.
 fn answers(document: &str) -> Value {
     let answers = document.split("<pre id=\"answers\">").nth(1);
     let answers = answers.and_then(|rest| rest.split('<').next());
@@ -107,7 +107,7 @@ fn answers(document: &str) -> Value {
     serde_json::from_str(&answers).expect("JSON")
 }
 
-/// Loads `page`, and returns the document afterwards and what was said on the console.
+/// Loads `page`, and returns the resulting document and the console's messages.
 fn load(chromium: &Path, page: &str, width: u32, scheme: &str) -> (String, Vec<String>) {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("report.html");
@@ -142,9 +142,10 @@ fn load(chromium: &Path, page: &str, width: u32, scheme: &str) -> (String, Vec<S
     (String::from_utf8_lossy(&stdout).into_owned(), console.collect())
 }
 
+#[needs(chromium)]
 #[test]
 fn filters_and_folds_work_and_nothing_is_said_on_the_console() {
-    let Some(chromium) = chromium() else { return };
+    let chromium = chromium();
     let report = report();
     let page = page(&report).replace("</body>", PROBE);
     let (document, console) = load(&chromium, &page, 1280, LIGHT);
@@ -176,9 +177,10 @@ fn filters_and_folds_work_and_nothing_is_said_on_the_console() {
     );
 }
 
+#[needs(chromium)]
 #[test]
-fn every_text_can_be_read_and_everything_can_be_reached_without_a_mouse() {
-    let Some(chromium) = chromium() else { return };
+fn every_text_is_legible_and_every_control_has_keyboard_access() {
+    let chromium = chromium();
     let report = report();
     for (scheme, dark) in [(LIGHT, false), (DARK, true)] {
         for width in [1280, 390] {
@@ -194,9 +196,10 @@ fn every_text_can_be_read_and_everything_can_be_reached_without_a_mouse() {
     }
 }
 
+#[needs(chromium)]
 #[test]
 fn a_text_that_is_too_faint_would_be_noticed() {
-    let Some(chromium) = chromium() else { return };
+    let chromium = chromium();
     let page = "<!DOCTYPE html><body style='background:#fff'><p style='color:#999'>faint</p><p>black</p><a href='#x'></a></body>";
     let (document, _) = load(&chromium, &page.replace("</body>", ACCESS_PROBE), 400, LIGHT);
     let answers = answers(&document);
@@ -207,9 +210,10 @@ fn a_text_that_is_too_faint_would_be_noticed() {
     assert_eq!(answers["unnamed"].as_array().map(Vec::len), Some(1));
 }
 
+#[needs(chromium)]
 #[test]
 fn a_console_that_says_something_would_be_noticed() {
-    let Some(chromium) = chromium() else { return };
+    let chromium = chromium();
     let page = "<!DOCTYPE html><script>console.error('trouble'); missing();</script>";
     let (_, console) = load(&chromium, page, 400, LIGHT);
     assert_eq!(console.len(), 2, "{console:?}");
@@ -220,7 +224,7 @@ fn a_page_of_the_whole_matrix_stays_below_two_mebibytes() {
     let mut report = report();
     let some = std::mem::take(&mut report.trials);
     let failed = some.iter().filter(|trial| trial.outcome.is_failure());
-    // The worst case: every trial has failed, with all that is told of it.
+    // The worst case: every trial has failed, with full details.
     report.trials = failed.cycle().take(TRIALS).cloned().collect();
     for (number, trial) in report.trials.iter_mut().enumerate() {
         trial.name = format!("{}-{number}", trial.name);

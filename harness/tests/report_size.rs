@@ -1,6 +1,7 @@
-//! A thousand trials: every format is written as it is made, and none is larger than its trials explain.
+//! Reports of a thousand trials. Every format is streamed, and its size is proportional to its
+//! trials.
 //!
-//! How long it takes is a row of `cargo xtask bench`: a busy machine must not fail a test.
+//! Speed is a row of `cargo xtask bench`, because a busy machine must not fail a test.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,11 +20,12 @@ const FORMATS: [(&str, Format); 5] = [
     ("release note", markdown::write_release_note),
 ];
 
-/// How much more memory the writing of a thousand trials may take, whose JSON alone has some 38 MiB: for one trial, for one suite
-/// of JUnit, for a summary as long as GitHub takes, and for what the allocator keeps beside them.
+/// Additional memory that writing a thousand trials may take. Their JSON alone has some 38 MiB. The
+/// limit covers one trial, one JUnit suite, a summary of GitHub's maximum length, and the
+/// allocator.
 const ROOM: usize = 8 * 1024 * 1024;
 
-/// Held by the test that runs: memory is the process's.
+/// Held by the running test, because memory is measured for the process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Counts what is written.
@@ -41,7 +43,7 @@ impl Write for Counter {
     }
 }
 
-/// A field of this process's status, in bytes.
+/// Returns a field of this process's status, in bytes.
 fn memory(field: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
     let line = status
@@ -55,16 +57,16 @@ fn memory(field: &str) -> usize {
     kibibytes.expect("a number of kB") * 1024
 }
 
-/// How much more memory than before was in use at the worst moment of `act`.
+/// Returns the peak memory during `act`, above the memory before it.
 fn peak(act: impl FnOnce()) -> usize {
-    // Starts the record of the highest use anew (proc_pid_clear_refs(5)).
+    // Resets the peak of memory use (proc_pid_clear_refs(5)).
     std::fs::write("/proc/self/clear_refs", "5").expect("a process may do that to itself");
     let before = memory("VmRSS:");
     act();
     memory("VmHWM:").saturating_sub(before)
 }
 
-/// So many of the trials of a real run with failures, each under a name of its own.
+/// Returns a run with `trials` trials of a real run with failures, each under its own name.
 fn run_of(trials: usize) -> RunReport {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report/broken-run.json");
     let mut report = file::read(&path).expect("a report");
@@ -89,8 +91,8 @@ fn a_report_grows_as_its_trials_do() {
     let (some, many) = (run_of(64), run_of(1024));
     for (name, format) in FORMATS {
         let (some, many) = (written(format, &some), written(format, &many));
-        // Sixteen times the trials; what a page says of the run as a whole is said once, and a page of many trials leaves
-        // logs out.
+        // There are sixteen times the trials. A page has the parts about the whole run only once,
+        // and leaves logs out for many trials.
         assert!(
             many <= some * 17,
             "{name}: {some} bytes for 64 trials, {many} for 1024"

@@ -1,5 +1,6 @@
-//! The stand-ins under a real container engine: `docker load` takes the archive that the store writes, the server
-//! runs as the chart runs it, and what `docker save` writes comes back. Skipped where there is no Docker.
+//! The stand-ins under a real container engine. `docker load` accepts the store's archive, and the
+//! server runs with the chart's settings. A store reads back the output of `docker save`. Ignored
+//! without Docker.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -8,8 +9,9 @@ use std::time::Duration;
 
 use embedded_cluster::images::ImageStore;
 use harness::images::stand_in;
+use needs::needs;
 
-/// How long a container may take until its server serves: an engine on a busy machine needs seconds.
+/// Deadline for a container's server to serve. An engine on a busy machine takes seconds.
 const SERVING: Duration = Duration::from_secs(60);
 
 fn docker(arguments: &[&str]) -> Output {
@@ -26,21 +28,7 @@ fn ok(output: &Output) -> String {
     said
 }
 
-/// Says why there can be no test here.
-fn cannot() -> Option<String> {
-    match Command::new("docker")
-        .args(["version", "--format", "{{.Server.Version}}"])
-        .output()
-    {
-        Ok(output) if output.status.success() => {}
-        _ => return Some("no docker engine answers".to_owned()),
-    }
-    harness::images::host_binaries()
-        .err()
-        .map(|error| format!("no valkey binaries: {error}"))
-}
-
-/// Containers and images that go when the test ends, however it ends.
+/// Containers and images that are removed when the test ends, even if it fails.
 struct CleanUp {
     containers: Vec<String>,
     images: Vec<String>,
@@ -57,16 +45,13 @@ impl Drop for CleanUp {
     }
 }
 
+#[needs(docker, valkey)]
 #[test]
 fn docker_loads_runs_and_saves_the_stand_ins() {
-    if let Some(reason) = cannot() {
-        println!("skipped: {reason}");
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     let store = ImageStore::open(dir.path().join("store")).unwrap();
     let binaries = harness::images::host_binaries().unwrap();
-    // Names of the test's own, so that it never replaces an image that somebody has.
+    // Unique names, so that the test never replaces an existing image.
     let own = uuid::Uuid::new_v4();
     let names = ["rpm", "hardened"].map(|variant| format!("valkey-e2e-test/{own}:{variant}"));
     let [rpm, hardened] = &names;
@@ -86,7 +71,7 @@ fn docker_loads_runs_and_saves_the_stand_ins() {
     store.export_archive(&[rpm, hardened], &archive).unwrap();
 
     ok(&docker(&["load", "--input", archive.to_str().unwrap()]));
-    // Under the chart's settings, and (rpm) as root, as `docker run` starts any image.
+    // Under the chart's settings, and (rpm) as root, which is the default of `docker run`.
     let strict = [
         "--user=999:999",
         "--read-only",
@@ -127,7 +112,7 @@ fn docker_loads_runs_and_saves_the_stand_ins() {
     );
 }
 
-/// Starts a server the way the chart does and asks it, with its client, whether it serves.
+/// Starts a server the way the chart does, and asks its own client for an answer.
 fn serves(image: &str, options: &[&str], clean_up: &mut CleanUp) {
     let mut run = vec!["run", "--detach", "--network=none", "--tmpfs=/data:mode=1777"];
     run.extend(options);
@@ -157,7 +142,7 @@ fn serves(image: &str, options: &[&str], clean_up: &mut CleanUp) {
         "/proc/{}/status",
         ok(&docker(&["inspect", "--format={{.State.Pid}}", &container])).trim()
     ));
-    // Where the engine's processes are not ours to see, the uid stays unchecked.
+    // The uid stays unchecked if the engine's processes are not visible.
     if let Ok(status) = status {
         let uid = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
         assert!(
@@ -167,7 +152,7 @@ fn serves(image: &str, options: &[&str], clean_up: &mut CleanUp) {
     }
 }
 
-/// Follows a container's log until it says something.
+/// Follows a container's log until it contains `expected`.
 fn wait_for_log(container: &str, expected: &str) {
     let mut logs = Command::new("docker")
         .args(["logs", "--follow", container])
@@ -187,7 +172,7 @@ fn wait_for_log(container: &str, expected: &str) {
                 break;
             }
         }
-        // Nobody listens any more when it took too long.
+        // The receiver is gone if this took too long.
         let _ = sender.send(seen);
     });
     let seen = receiver.recv_timeout(SERVING);

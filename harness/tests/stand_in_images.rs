@@ -1,4 +1,4 @@
-//! The stand-in images, built and really run (in a chroot; needs root, and pip or Valkey on PATH).
+//! The stand-in images, built and run in a chroot (needs root, and pip or Valkey on PATH).
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use embedded_cluster::images::{Image, ImageStore};
 use harness::images::stand_in::{self, Binaries};
+use needs::needs;
 
 const RPM: &str = "perconalab/valkey:9.0.3";
 const HARDENED: &str = "perconalab/valkey:9.0.3-hardened";
 
-/// Builds an image into a store of its own, or says why it cannot be built here.
-fn build(reference: &str) -> Option<(tempfile::TempDir, Image)> {
-    let binaries = binaries()?;
+/// Builds an image into a separate store.
+fn build(reference: &str) -> (tempfile::TempDir, Image) {
+    let binaries = binaries();
     let dir = tempfile::tempdir().unwrap();
     let store = ImageStore::open(dir.path()).unwrap();
     let start = Instant::now();
@@ -20,38 +21,22 @@ fn build(reference: &str) -> Option<(tempfile::TempDir, Image)> {
         .add(reference, &stand_in::build(reference, &binaries).unwrap())
         .unwrap();
     println!("{reference}: {} in {:?}", image.digest, start.elapsed());
-    Some((dir, image))
+    (dir, image)
 }
 
-fn binaries() -> Option<Binaries> {
-    match harness::images::host_binaries() {
-        Ok(binaries) => Some(binaries),
-        Err(error) => {
-            println!("skipped: no valkey binaries: {error}");
-            None
-        }
-    }
+fn binaries() -> Binaries {
+    harness::images::host_binaries().expect("this test needs Valkey's programs")
 }
 
-/// Runs a program inside the image; `None`, with a reason, when this user may not.
-fn chroot(root: &Path, command: &[&str]) -> Option<Output> {
-    if !nix_is_root() {
-        println!("skipped: chroot needs root");
-        return None;
-    }
-    Some(
-        Command::new("chroot")
-            .arg(root)
-            .args(command)
-            .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin")
-            .output()
-            .unwrap(),
-    )
-}
-
-fn nix_is_root() -> bool {
-    std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0
+/// Runs a program inside the image. A test that calls this has `#[needs(root)]`.
+fn chroot(root: &Path, command: &[&str]) -> Output {
+    Command::new("chroot")
+        .arg(root)
+        .args(command)
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin")
+        .output()
+        .unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -62,16 +47,13 @@ fn text(output: &Output) -> String {
     )
 }
 
+#[needs(valkey, root)]
 #[test]
 fn both_images_run_their_server_and_client() {
     for reference in [RPM, HARDENED] {
-        let Some((_dir, image)) = build(reference) else {
-            return;
-        };
+        let (_dir, image) = build(reference);
         for (program, expected) in [("valkey-server", "v="), ("valkey-cli", "valkey-cli")] {
-            let Some(output) = chroot(&image.rootfs, &[program, "--version"]) else {
-                return;
-            };
+            let output = chroot(&image.rootfs, &[program, "--version"]);
             assert!(
                 output.status.success() && text(&output).contains(expected),
                 "{}",
@@ -81,25 +63,22 @@ fn both_images_run_their_server_and_client() {
     }
 }
 
+#[needs(valkey, root)]
 #[test]
-fn the_rpm_image_has_a_shell_and_tools_and_the_hardened_one_has_none() {
-    let Some((_dir, image)) = build(RPM) else { return };
-    let Some(output) = chroot(
+fn the_rpm_image_has_a_shell_and_the_hardened_one_none() {
+    let (_dir, image) = build(RPM);
+    let output = chroot(
         &image.rootfs,
         &[
             "sh",
             "-c",
             "echo b a | tr ' ' '\\n' | sort | head -n 1 | grep a && id -u",
         ],
-    ) else {
-        return;
-    };
+    );
     assert_eq!(text(&output), "a\n0\n");
 
-    let Some((_dir, image)) = build(HARDENED) else {
-        return;
-    };
-    let output = chroot(&image.rootfs, &["sh", "-c", "true"]).unwrap();
+    let (_dir, image) = build(HARDENED);
+    let output = chroot(&image.rootfs, &["sh", "-c", "true"]);
     assert_eq!(output.status.code(), Some(127), "{}", text(&output));
     let bin = |folder: &str| {
         let entries = std::fs::read_dir(image.rootfs.join(folder)).unwrap();
@@ -114,15 +93,16 @@ fn the_rpm_image_has_a_shell_and_tools_and_the_hardened_one_has_none() {
     );
 }
 
-/// Arguments, variables, and what the server is to be called with.
+/// Arguments, variables, and the expected arguments of the server.
 type Case = (
     &'static [&'static str],
     &'static [(&'static str, &'static str)],
     &'static [&'static str],
 );
 
-/// The entrypoints of both images, with the same questions: a `valkey-server` of the test's own says what it was
-/// called with, by whom and under which umask, so that what is compared is the contract and nothing else.
+/// Tests the entrypoints of both images with the same cases. A fake `valkey-server` prints its
+/// arguments, user and umask. So the test compares only the contract.
+#[needs(valkey, root)]
 #[test]
 fn both_entrypoints_honour_the_same_contract() {
     let cases: [Case; 5] = [
@@ -164,14 +144,8 @@ fn both_entrypoints_honour_the_same_contract() {
             &["a.conf", "--requirepass", "it's\\x"],
         ),
     ];
-    let (Some((_dir, rpm)), Some((_other, hardened))) = (build(RPM), build(HARDENED)) else {
-        return;
-    };
-    if !nix_is_root() {
-        println!("skipped: chroot needs root");
-        return;
-    }
-    // Both run where there is a shell, so that the server can be a script.
+    let ((_dir, rpm), (_other, hardened)) = (build(RPM), build(HARDENED));
+    // Both run in the image with a shell, so that the server can be a script.
     let bin = rpm.rootfs.join("usr/local/bin");
     std::fs::copy(
         hardened.rootfs.join("usr/local/bin/docker-entrypoint"),
@@ -185,7 +159,7 @@ fn both_entrypoints_honour_the_same_contract() {
     std::fs::set_permissions(bin.join("valkey-server"), executable).unwrap();
     for entrypoint in ["docker-entrypoint.sh", "docker-entrypoint"] {
         for (arguments, variables, expected) in &cases {
-            // As the chart runs it, and as `docker run` does.
+            // The users of the chart and of `docker run`.
             for user in ["999:999", "0:0"] {
                 let mut command = Command::new("chroot");
                 command.arg(format!("--userspec={user}")).arg(&rpm.rootfs);
@@ -209,12 +183,11 @@ fn both_entrypoints_honour_the_same_contract() {
     }
 }
 
+#[needs(valkey)]
 #[test]
 fn the_same_inputs_are_the_same_image() {
     for reference in [RPM, HARDENED] {
-        let (Some((_a, first)), Some((_b, second))) = (build(reference), build(reference)) else {
-            return;
-        };
+        let ((_a, first), (_b, second)) = (build(reference), build(reference));
         assert_eq!(first.digest, second.digest);
     }
 }

@@ -1,5 +1,5 @@
-//! A single Valkey in a container: the connection with its ways to fail, one node's view, the ledger and the load, against
-//! the stand-in image under a container engine. Skipped, with the reason, where none answers.
+//! A single Valkey in a container with the stand-in image: connection failures, one node's view,
+//! the ledger and the load. Ignored, with the reason, without a container engine.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -9,15 +9,15 @@ use std::time::Duration;
 use embedded_cluster::images::ImageStore;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use harness::cluster::k3s::Engine;
 use harness::images::stand_in;
 use harness::secret::Password;
-use harness::valkey::ledger::{Ledger, LedgerSpec, Mix, Target, VerifyOptions, WriteOptions};
+use harness::valkey::ledger::{Ledger, LedgerServers, LedgerSpec, Mix, VerifyOptions, WriteOptions};
 use harness::valkey::load::report::LoadBudget;
 use harness::valkey::load::{Load, LoadOptions};
 use harness::valkey::slots::SLOT_COUNT;
 use harness::valkey::{BoxedStream, ConnectError, Dialer, connect, dial_and_connect, observe_node};
 use jiff::Timestamp;
+use needs::needs;
 use testcontainers::bollard::body_full;
 use testcontainers::bollard::errors::Error as DockerError;
 use testcontainers::bollard::query_parameters::{ImportImageOptions, RemoveImageOptionsBuilder};
@@ -29,29 +29,20 @@ use tokio::net::TcpStream;
 
 const PASSWORD: &str = "container-secret";
 
-/// The name of the one server.
+/// The name of the only server.
 const POD: &str = "valkey-0";
 
 fn password() -> Password {
     Password::new(PASSWORD)
 }
 
-/// Says why there can be no test here.
-async fn cannot() -> Option<String> {
-    if let Err(error) = Engine::find().await {
-        return Some(error.to_string());
-    }
-    let binaries = harness::images::host_binaries();
-    binaries.err().map(|error| format!("no valkey binaries: {error}"))
-}
-
-/// An image of the test's own, in the engine until it is dropped: also when the test fails.
+/// The test's own image in the engine, removed on drop, even if the test fails.
 struct Image(String);
 
 impl Image {
     /// Builds the stand-in and gives it to the engine, as `docker load` does.
     async fn load() -> Self {
-        let binaries = harness::images::host_binaries().expect("it was asked whether they are there");
+        let binaries = harness::images::host_binaries().expect("this test needs Valkey's programs");
         let image = stand_in::build("perconalab/valkey:1", &binaries).expect("the stand-in can be built");
         let name = format!("valkey-e2e-test/{}:rpm", uuid::Uuid::new_v4());
         let folder = tempfile::tempdir().expect("a temporary directory");
@@ -62,7 +53,7 @@ impl Image {
             .export_archive(&[&name], &archive)
             .expect("the store has it");
         let archive = std::fs::read(archive).expect("it was just written");
-        // Before it is there: whatever happens from here on, it goes.
+        // Created before the load, so that the image is removed whatever happens.
         let image = Self(name);
         let docker = docker_client_instance()
             .await
@@ -98,14 +89,15 @@ impl Drop for Image {
     }
 }
 
-/// A server that serves. Fields are dropped in their order: the container before its image.
+/// A running server. Fields drop in order: the container before its image.
 struct Server {
     container: ContainerAsync<GenericImage>,
     image: Image,
 }
 
 impl Server {
-    /// Starts one the way the chart does: its configuration, the password from the environment, a user without rights.
+    /// Starts a server the way the chart does. It has the chart's configuration, the password in
+    /// its environment, and a user without privileges.
     async fn start() -> Self {
         let image = Image::load().await;
         let (name, tag) = image.0.rsplit_once(':').expect("the test's own name has a tag");
@@ -129,8 +121,8 @@ impl Server {
         Published(host.to_string(), port.expect("the port is published"))
     }
 
-    async fn target(&self) -> Target {
-        Target::new(
+    async fn target(&self) -> LedgerServers {
+        LedgerServers::new(
             Arc::new(self.dialer().await),
             Some(password()),
             vec![POD.to_owned()],
@@ -138,7 +130,7 @@ impl Server {
     }
 }
 
-/// Dials the port that the engine has published, on its own machine.
+/// Dials the port that the engine has published on this machine.
 #[derive(Clone)]
 struct Published(String, u16);
 
@@ -151,21 +143,10 @@ impl Dialer for Published {
     }
 }
 
-macro_rules! server_or_skip {
-    () => {
-        match cannot().await {
-            None => Server::start().await,
-            Some(reason) => {
-                println!("skipped: {reason}");
-                return;
-            }
-        }
-    };
-}
-
+#[needs(docker, valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_needs_the_password_and_shows_the_nodes_view() {
-    let server = server_or_skip!();
+    let server = Server::start().await;
     let dialer = server.dialer().await;
     let none = dial_and_connect(&dialer, POD, None).await;
     assert!(matches!(none, Err(ConnectError::NoAuth)), "{:?}", none.err());
@@ -185,7 +166,7 @@ async fn a_connection_needs_the_password_and_shows_the_nodes_view() {
         "a standalone server has no cluster: {view:?}"
     );
 
-    // A server that is stopped is silent; one that is gone refuses.
+    // A paused server is silent; a stopped one refuses connections.
     server.container.pause().await.expect("the engine pauses it");
     let short = Duration::from_millis(500);
     let stream = dialer.dial(POD).await.expect("the kernel still accepts");
@@ -205,9 +186,10 @@ async fn a_connection_needs_the_password_and_shows_the_nodes_view() {
     assert!(matches!(gone, Err(ConnectError::Refused(_))), "{:?}", gone.err());
 }
 
+#[needs(docker, valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ledger_accounts_for_every_key_and_names_the_one_that_was_taken() {
-    let server = server_or_skip!();
+async fn the_ledger_accounts_for_every_key_and_names_a_deleted_one() {
+    let server = Server::start().await;
     let target = server.target().await;
     let folder = tempfile::tempdir().expect("a temporary directory");
     let keys = u64::from(SLOT_COUNT);
@@ -248,19 +230,20 @@ async fn the_ledger_accounts_for_every_key_and_names_the_one_that_was_taken() {
     assert!(violations[0].to_string().contains(&taken), "{}", violations[0]);
 }
 
+#[needs(docker, valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_sees_how_long_the_server_was_silent_and_loses_nothing() {
-    let server = server_or_skip!();
+    let server = Server::start().await;
     let dialer = Arc::new(server.dialer().await);
     let options = LoadOptions {
-        // There is no replica that could confirm anything.
+        // No replica could confirm writes.
         confirming_per_shard: 0,
         ..LoadOptions::default()
     };
     let load = Load::start(dialer, Some(password()), vec![POD.to_owned()], options)
         .await
         .expect("it serves");
-    // Time itself is what a load measures.
+    // The load measures time itself.
     let silence = Duration::from_millis(800);
     let pass = |time: Duration| tokio::time::sleep_until(tokio::time::Instant::now() + time);
     pass(Duration::from_millis(700)).await;
@@ -279,12 +262,9 @@ async fn a_load_sees_how_long_the_server_was_silent_and_loses_nothing() {
     assert_eq!(report.violations(&lenient), []);
 }
 
+#[needs(docker, valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_of_a_test_that_fails() {
-    if let Some(reason) = cannot().await {
-        println!("skipped: {reason}");
-        return;
-    }
     let made = std::sync::Mutex::new(None);
     let failing = async {
         let server = Server::start().await;

@@ -5,7 +5,7 @@
 primaries_wanted=$((REPLICAS / (1 + REPLICAS_PER_PRIMARY)))
 
 # How long to wait for anybody at all. An upgrade may well be the repair of a cluster that does not run.
-PATIENCE_SECONDS=60
+DEADLINE_SECONDS=60
 
 someone_runs() {
   for i in $(ordinals "$REPLICAS"); do
@@ -88,7 +88,7 @@ complete() {
   whole "$REPLICAS"
 }
 
-(wait_for "$PATIENCE_SECONDS" someone_runs) ||
+(wait_for "$DEADLINE_SECONDS" someone_runs) ||
   die "nobody can tell whether slots must be moved; to upgrade all the same, set cluster.drainBeforeScaleDown=false"
 if nothing_departs; then exit 0; fi
 wait_for "$TIMEOUT_SECONDS" answer_all "$REPLICAS"

@@ -92,8 +92,8 @@ drop_departed() {
 $gone_nodes
 EOF
   # Detection and election take node timeouts; only then is it certain that nobody will take over.
-  patience=$((NODE_TIMEOUT_MS * 4 / 1000 + 30))
-  (wait_for "$patience" failed_over) || log "WARNING: no replica took over; the data of these slots is lost"
+  deadline=$((NODE_TIMEOUT_MS * 4 / 1000 + 30))
+  (wait_for "$deadline" failed_over) || log "WARNING: no replica took over; the data of these slots is lost"
   gone_nodes=$(strangers "$REPLICAS") || exit 1
   while read -r id ip slots; do
     [ -n "$id" ] || continue

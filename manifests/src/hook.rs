@@ -1,4 +1,4 @@
-//! Helm hooks as values: which object runs at which event, in which order, and when it is deleted.
+//! Helm hooks as values: the object, its events, its weight, and its deletion.
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -20,7 +20,7 @@ pub enum HookEvent {
 }
 
 impl HookEvent {
-    /// Helm's spelling, as in the `helm.sh/hook` annotation.
+    /// Returns Helm's spelling, as in the `helm.sh/hook` annotation.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -32,17 +32,17 @@ impl HookEvent {
     }
 }
 
-/// When Helm deletes a hook's object.
+/// The moment at which Helm deletes a hook's object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HookDeletePolicy {
-    /// A leftover of an earlier run goes before the new one is created.
+    /// Deletes a leftover of an earlier run before the new object is created.
     BeforeHookCreation,
-    /// The object goes as soon as it succeeded.
+    /// Deletes the object as soon as it has succeeded.
     HookSucceeded,
 }
 
 impl HookDeletePolicy {
-    /// Helm's spelling, as in the `helm.sh/hook-delete-policy` annotation.
+    /// Returns Helm's spelling, as in the `helm.sh/hook-delete-policy` annotation.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,21 +67,21 @@ pub enum HookObject {
     Pod(Box<Pod>),
 }
 
-/// One hook. What the fields say is also in the object's annotations, for Helm itself.
+/// One hook. Its fields are also annotations of the object, for Helm itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hook {
-    /// When it runs.
+    /// The events at which the hook runs.
     pub events: Vec<HookEvent>,
     /// Hooks of one event run by ascending weight; without an annotation Helm takes 0.
     pub weight: i32,
-    /// When it is deleted.
+    /// The moments at which the hook is deleted.
     pub delete_policies: Vec<HookDeletePolicy>,
-    /// What runs.
+    /// The object that runs.
     pub object: HookObject,
 }
 
 impl Hook {
-    /// The object's name.
+    /// Returns the object's name.
     #[must_use]
     pub fn name(&self) -> &str {
         let metadata = match &self.object {
@@ -91,7 +91,7 @@ impl Hook {
         metadata.name.as_deref().expect("every rendered object is named")
     }
 
-    /// The object as JSON, ready for the API server.
+    /// Returns the object as JSON, ready for the API server.
     #[must_use]
     pub fn to_value(&self) -> Value {
         let value = match &self.object {
@@ -102,7 +102,7 @@ impl Hook {
     }
 }
 
-/// Helm's annotations for a hook; no weight means no annotation, as the chart's test Pod has none.
+/// Returns Helm's annotations for a hook. Without a weight it has none, like the chart's test Pod.
 pub(crate) fn annotations(event: HookEvent, weight: Option<i32>) -> StringMap {
     let policies: Vec<_> = DELETE_POLICIES.iter().map(|policy| policy.as_str()).collect();
     let mut annotations = StringMap::from([

@@ -1,15 +1,19 @@
-//! Percona Valkey chart values to Kubernetes objects, as a pure function: no I/O, no clock, no randomness.
+//! Renders values of the Percona Valkey chart to Kubernetes objects. It is a pure function: no I/O,
+//! no clock, no randomness.
 //!
-//! - [`values`]: the chart's `values.yaml` as types, read from files and `--set`, with every error at once.
-//! - [`release`]: what Helm knows about a release (name, namespace, revision) and the names made from it.
-//! - [`password`]: a Valkey password that never prints itself and that the image's entrypoint can carry.
-//! - [`render`]: `(Release, Values) -> Manifests`, one file per kind of object.
+//! - [`values`]: the chart's `values.yaml` as types, read from files and `--set`, with every error
+//!   at once.
+//! - [`release`]: Helm's facts about a release (name, namespace, revision) and the derived names.
+//! - [`password`]: a Valkey password that `Debug` hides and that the image's entrypoint keeps
+//!   intact.
+//! - [`mod@render`]: `(Release, Values) -> Manifests`, one file for each kind of object.
 //! - [`hook`]: Helm hook annotations as values.
 //! - [`examples`]: the README's own values files.
-//! - [`conformance`]: which fields each parameter changes, as a table, and what judges a rendering by it.
-//! - [`manifests`]: what was rendered: typed objects, in Helm's install order, and as YAML.
+//! - [`conformance`]: a table of the fields that each parameter changes, and the check of a
+//!   rendering against it.
+//! - [`manifests`]: the rendered objects: typed, in Helm's install order, and as YAML.
 //!
-//! It does not talk to a cluster and does not do what Helm does with the objects: that is the harness's.
+//! It does not talk to a Kubernetes cluster. The harness applies the objects, as Helm would.
 
 pub mod conformance;
 pub mod examples;

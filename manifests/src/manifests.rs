@@ -1,4 +1,4 @@
-//! What was rendered: typed objects, a list in Helm's install order, the hooks, and a stable YAML of all.
+//! Rendered objects: typed, in Helm's install order, with the hooks, and as stable YAML.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
@@ -25,12 +25,12 @@ pub struct Manifests {
     pub headless_service: Service,
     /// The servers.
     pub stateful_set: StatefulSet,
-    /// What Helm runs at its events, by event and weight.
+    /// Hooks that Helm runs at its events, by event and weight.
     pub hooks: Vec<Hook>,
 }
 
 impl Manifests {
-    /// The objects that belong to the release, without hooks, in Helm's install order.
+    /// Returns the objects of the release, without hooks, in Helm's install order.
     #[must_use]
     pub fn objects(&self) -> Vec<Value> {
         let mut objects = Vec::new();
@@ -44,7 +44,7 @@ impl Manifests {
         objects
     }
 
-    /// The hooks of one event, in the order in which Helm runs them: by weight, then by name.
+    /// Returns the hooks of one event in Helm's order: by weight, then by name.
     #[must_use]
     pub fn hooks_for(&self, event: HookEvent) -> Vec<&Hook> {
         let mut hooks: Vec<_> = self
@@ -56,7 +56,7 @@ impl Manifests {
         hooks
     }
 
-    /// All objects and then all hooks as YAML documents. The same manifests give the same bytes.
+    /// Returns all objects and then all hooks as YAML documents. Equal manifests give equal bytes.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         let hooks = self.hooks.iter().map(Hook::to_value);
@@ -68,7 +68,7 @@ impl Manifests {
     }
 }
 
-/// One object as a YAML document.
+/// Returns one object as a YAML document.
 pub(crate) fn yaml(object: &impl Serialize) -> String {
     serde_yaml::to_string(object).expect("Kubernetes objects are plain YAML")
 }

@@ -1,27 +1,29 @@
-//! A Valkey password: redacted in `Debug`, and checked against what the image's entrypoint can carry.
+//! A Valkey password that `Debug` redacts and that the image's entrypoint keeps intact.
 //!
-//! The documented entrypoint appends `--requirepass $VALKEY_PASSWORD` to `VALKEY_EXTRA_FLAGS` and expands the
-//! result *unquoted*, so word splitting and globbing apply to it. A password that this would change is
-//! refused here with the reason: the alternative is a server with another password than the Secret's.
+//! The documented entrypoint appends `--requirepass $VALKEY_PASSWORD` to `VALKEY_EXTRA_FLAGS`. It
+//! expands the result *unquoted*, with word splitting and globbing. A password that this would
+//! change is refused here with the reason. Otherwise the server's password would differ from the
+//! Secret's.
 
 use std::fmt;
 
-/// Length of a generated password, as documented by the chart (`auth.password`: "auto-generated 16-char").
+/// Length of a generated password, as documented by the chart (`auth.password`: "auto-generated
+/// 16-char").
 pub const GENERATED_LENGTH: usize = 16;
 
 const ALPHANUMERIC: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// A password that the server, started by the image's entrypoint, will hold unchanged.
+/// A password that reaches the server unchanged through the image's entrypoint.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 
-/// Why a text cannot be a password of this chart. The text itself is never part of the message.
+/// The reason that a text cannot be a password of this chart. Messages never contain the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
     /// An empty password is "no password" to Valkey.
     #[error("password is empty")]
     Empty,
-    /// White space would be split into several arguments.
+    /// The entrypoint would split a text with white space into several arguments.
     #[error("password contains white space, at which the image's entrypoint would split it")]
     Whitespace,
     /// `*`, `?`, `[` and `\` are patterns to the shell that expands the flags unquoted.
@@ -36,18 +38,18 @@ pub enum PasswordError {
 }
 
 impl Password {
-    /// Accepts `text` if the entrypoint carries it unchanged.
+    /// Accepts `text` if the entrypoint passes it on unchanged.
     ///
     /// # Errors
-    /// The first property of `text` that the entrypoint or the server would trip over.
+    /// Returns the first property of `text` that the entrypoint or the server cannot handle.
     pub fn parse(text: impl Into<String>) -> Result<Self, PasswordError> {
         let text = text.into();
         check(&text)?;
         Ok(Self(text))
     }
 
-    /// A 16-character alphanumeric password made from `entropy`, which the caller draws from a secure source:
-    /// two bytes a character, so that the modulo's bias is below a tenth of a percent.
+    /// Makes a 16-character alphanumeric password from `entropy`, which must come from a secure
+    /// source. Two bytes for each character keep the modulo's bias below 0.1 %.
     #[must_use]
     pub fn from_entropy(entropy: &[u8; 2 * GENERATED_LENGTH]) -> Self {
         let character = |pair: &[u8]| {
@@ -57,7 +59,8 @@ impl Password {
         Self(entropy.chunks_exact(2).map(character).collect())
     }
 
-    /// The password itself, for a Secret's data or an `AUTH`; never for a log or a command line.
+    /// Returns the password itself, for a Secret's data or an `AUTH`; never for a log or a command
+    /// line.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -130,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn generated_passwords_are_sixteen_alphanumerics_and_follow_the_entropy() {
+    fn generated_passwords_follow_the_entropy() {
         let one = Password::from_entropy(&[7; 32]);
         let other = Password::from_entropy(&[8; 32]);
         assert_eq!(one.reveal().len(), GENERATED_LENGTH);

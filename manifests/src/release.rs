@@ -1,4 +1,4 @@
-//! What Helm knows about a release, and the names and labels that the chart's helpers make from it.
+//! Helm's facts about a release, and the names and labels that the chart's helpers make from it.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,20 @@ use crate::values::{Mode, Values, is_label_value};
 pub const CHART_NAME: &str = "percona-valkey";
 /// The chart's own version, part of the `helm.sh/chart` label.
 pub const CHART_VERSION: &str = "0.1.0";
-/// The version of Valkey that the chart ships: the default image tag and `app.kubernetes.io/version`.
+/// The version of Valkey that the chart ships: the default image tag and
+/// `app.kubernetes.io/version`.
 pub const APP_VERSION: &str = "9.0.3";
-/// The key of the Secret that holds the password; fixed, also in an existing Secret.
+/// The key of the password in the Secret; it is fixed, also in an existing Secret.
 pub const PASSWORD_KEY: &str = "valkey-password";
-/// Valkey's client port inside the pod: fixed by the chart's `valkey.conf`, whatever `service.port` is.
+/// Valkey's client port in the pod. The chart's `valkey.conf` fixes it, whatever `service.port` is.
 pub const CLIENT_PORT: u16 = 6379;
-/// The label that tells servers from tools: Services, PDB and StatefulSet select on it, Job pods differ in it.
+/// The label that distinguishes servers from tools. Services, PDB and StatefulSet select by it, and
+/// Job pods have another value.
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// The value of [`COMPONENT_LABEL`] on the StatefulSet's pods.
 pub const SERVER_COMPONENT: &str = "server";
 
-/// Kubernetes' limit for label values and DNS labels, and the length to which the chart cuts its names.
+/// Kubernetes' limit for label values and DNS labels, and the chart's limit for its names.
 const LABEL_LIMIT: usize = 63;
 
 /// Labels or annotations, in a stable order.
@@ -33,17 +35,18 @@ pub struct Release {
     pub name: String,
     /// The namespace that every object goes to.
     pub namespace: String,
-    /// What rendered the chart; `Helm` for Helm itself and for us, who do what Helm does.
+    /// The program that rendered the chart. It is `Helm` for our rendering too, which replaces
+    /// Helm's.
     pub service: String,
-    /// 1 on install, then one more with each upgrade or rollback.
+    /// 1 on install; each upgrade or rollback adds 1.
     pub revision: u32,
-    /// The password for the Secret when `auth.password` is empty: the one found in the release's existing
-    /// Secret, or, failing that, a generated one. It comes from outside because rendering is pure.
+    /// The password for the Secret when `auth.password` is empty. It is the one in the release's
+    /// existing Secret, or else a generated one. The caller provides it, because rendering is pure.
     pub password: Option<Password>,
 }
 
 impl Release {
-    /// The first revision of `name` in `namespace`, without a password from outside.
+    /// Returns the first revision of `name` in `namespace`, without a password from outside.
     #[must_use]
     pub fn install(name: impl Into<String>, namespace: impl Into<String>) -> Self {
         Self {
@@ -55,7 +58,7 @@ impl Release {
         }
     }
 
-    /// The revision after this one.
+    /// Returns the next revision.
     #[must_use]
     pub fn upgraded(&self) -> Self {
         Self {
@@ -64,20 +67,14 @@ impl Release {
         }
     }
 
-    /// The same revision with the password that was found or generated.
+    /// Returns this revision with the password that was found or generated.
     #[must_use]
     pub fn with_password(mut self, password: Password) -> Self {
         self.password = Some(password);
         self
     }
 
-    /// Whether this revision is the one that `helm install` makes.
-    #[must_use]
-    pub fn is_install(&self) -> bool {
-        self.revision == 1
-    }
-
-    /// The chart's `name` helper: `nameOverride` or the chart's name, cut to 63 characters.
+    /// Returns the chart's `name` helper: `nameOverride` or the chart's name, cut to 63 characters.
     #[must_use]
     pub fn chart_name(&self, values: &Values) -> String {
         let given = if values.name_override.is_empty() {
@@ -88,7 +85,8 @@ impl Release {
         cut(given)
     }
 
-    /// The chart's `fullname` helper: the name of the StatefulSet, the client Service and most other objects.
+    /// Returns the chart's `fullname` helper: the name of the StatefulSet, the client Service and
+    /// most other objects.
     #[must_use]
     pub fn fullname(&self, values: &Values) -> String {
         if !values.fullname_override.is_empty() {
@@ -106,19 +104,20 @@ impl Release {
         }
     }
 
-    /// The headless Service, which gives each pod its DNS name.
+    /// Returns the name of the headless Service, which gives each pod its DNS name.
     #[must_use]
     pub fn headless_name(&self, values: &Values) -> String {
         format!("{}-headless", self.fullname(values))
     }
 
-    /// The pod with this ordinal.
+    /// Returns the name of the pod with this ordinal.
     #[must_use]
     pub fn pod_name(&self, values: &Values, ordinal: u32) -> String {
         format!("{}-{ordinal}", self.fullname(values))
     }
 
-    /// What follows a pod's name in its DNS name, with the leading dot. The cluster domain is fixed, as in the chart.
+    /// Returns a pod's DNS name after the pod's own name, with the leading dot. The cluster domain
+    /// is fixed, as in the chart.
     #[must_use]
     pub fn pod_dns_suffix(&self, values: &Values) -> String {
         format!(
@@ -128,7 +127,7 @@ impl Release {
         )
     }
 
-    /// The Secret that holds the password: the user's or the release's own.
+    /// Returns the name of the Secret with the password: the user's or the release's own.
     #[must_use]
     pub fn secret_name(&self, values: &Values) -> String {
         if values.auth.existing_secret.is_empty() {
@@ -138,7 +137,7 @@ impl Release {
         }
     }
 
-    /// The ServiceAccount of every pod of the release.
+    /// Returns the name of the ServiceAccount of every pod of the release.
     #[must_use]
     pub fn service_account_name(&self, values: &Values) -> String {
         match (
@@ -151,7 +150,8 @@ impl Release {
         }
     }
 
-    /// Name and instance: what `kubectl get -l` finds everything of the release by, tools included.
+    /// Returns the labels that select all objects of the release, tools included: name and
+    /// instance.
     #[must_use]
     pub fn selector_labels(&self, values: &Values) -> StringMap {
         StringMap::from([
@@ -160,7 +160,7 @@ impl Release {
         ])
     }
 
-    /// The selector labels of a pod with a role of its own, such as `server` or `cluster-init`.
+    /// Returns the selector labels of a pod with a role, such as `server` or `cluster-init`.
     #[must_use]
     pub fn component_labels(&self, values: &Values, component: &str) -> StringMap {
         let mut labels = self.selector_labels(values);
@@ -168,7 +168,7 @@ impl Release {
         labels
     }
 
-    /// The labels on the metadata of every object.
+    /// Returns the labels that every object carries.
     #[must_use]
     pub fn common_labels(&self, values: &Values) -> StringMap {
         let mut labels = self.selector_labels(values);
@@ -179,12 +179,16 @@ impl Release {
         labels
     }
 
-    /// Derived names and labels that Kubernetes would refuse: what each is the name of, itself, and why.
+    /// Returns derived names and labels that Kubernetes would refuse: the purpose, the name and the
+    /// reason.
     ///
-    /// The chart cuts its full name to 63 characters and only then adds suffixes, so a long release name renders
-    /// a Service that the API server refuses. The limits: a Service name is a DNS label that begins with a letter
-    /// (RFC 1035); a Job's name and a StatefulSet's name with its revision hash become label values; a pod's name
-    /// becomes its host name. And of what is left by a cut, only one trailing dash is taken away.
+    /// The chart cuts its full name to 63 characters before it adds suffixes. A long release name
+    /// can therefore make the API server refuse a Service. The limits:
+    /// - A Service name is a DNS label that begins with a letter (RFC 1035).
+    /// - A Job's name becomes a label value, and so does a StatefulSet's name with its revision
+    ///   hash.
+    /// - A pod's name becomes its host name.
+    /// - A cut removes only one trailing dash.
     pub(crate) fn refused_names(&self, values: &Values) -> Vec<(&'static str, String, &'static str)> {
         let fullname = self.fullname(values);
         let last_pod = self.pod_name(values, values.replicas().saturating_sub(1));
@@ -220,7 +224,7 @@ impl Release {
     }
 }
 
-/// Helm's `trunc 63 | trimSuffix "-"`: one trailing dash is removed, not all.
+/// Applies Helm's `trunc 63 | trimSuffix "-"`, which removes one trailing dash, not all.
 fn cut(name: &str) -> String {
     let end = name
         .char_indices()

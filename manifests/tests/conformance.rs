@@ -1,4 +1,5 @@
-//! Every parameter, and exactly what it changes: one trial a parameter, from the table `src/conformance/parameters.yaml`.
+//! Every parameter changes exactly what the table `src/conformance/parameters.yaml` lists. Each
+//! parameter is one trial.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// The table covers the README, our own extension, and nothing that does not exist.
+/// Checks that the table covers the README and our own extension, and nothing else.
 fn every_parameter_has_a_case(covered: &BTreeSet<String>) -> Result<(), Failed> {
     let needed = PARAMETERS
         .iter()
@@ -67,8 +68,8 @@ fn changes_exactly(case: &Case) -> Result<(), Failed> {
     }
 }
 
-/// A rendering that ignores the parameter fails its case, unless the parameter changes nothing; and one that changes
-/// any object of the chart besides fails it too.
+/// Checks that a rendering fails the case if it ignores a parameter that has an effect. It must
+/// also fail if it changes another object.
 fn notices_what_is_wrong(case: &Case) -> Result<(), Failed> {
     let (before, after) = case.values()?;
     let (old, new) = (objects(&before)?, objects(&after)?);

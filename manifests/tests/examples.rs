@@ -1,4 +1,4 @@
-//! The example values files of the chart's README are what it shows, and render.
+//! The example values files match the chart's README, and render.
 
 use manifests::examples::{ALL, CLUSTER, CUSTOM, HARDENED, STANDALONE};
 use manifests::{Manifests, Mode, Password, Release, Variant, render};

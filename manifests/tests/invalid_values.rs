@@ -1,11 +1,12 @@
-//! Each way in which each parameter can be wrong is refused: which parameter, what was given, what is allowed.
+//! Each wrong value of each parameter is refused. The message has the parameter, the given value
+//! and the allowed values.
 
 use std::collections::BTreeSet;
 
-use manifests::values::{Kind, PARAMETERS, ValueError};
+use manifests::values::{PARAMETERS, ValueError, ValueKind};
 use manifests::{ValuesError, ValuesInput};
 
-/// A parameter, wrong values as YAML, and what the message must say besides the parameter and the value.
+/// A parameter, wrong values as YAML, and a text that the message must contain.
 type Row = (&'static str, &'static [&'static str], &'static str);
 
 const WHOLE: &[&str] = &["-1", "ten", "1.5", "true", "\"5\"", "[]", "99999999999", "null"];
@@ -323,7 +324,7 @@ fn problems(parameter: &str, value: &str) -> Vec<ValueError> {
 }
 
 #[test]
-fn each_wrong_value_is_refused_with_the_parameter_and_what_is_allowed() {
+fn each_wrong_value_is_refused_with_what_is_allowed() {
     let mut wrong = Vec::new();
     for (parameter, values, allowed) in ROWS {
         for value in *values {
@@ -390,12 +391,12 @@ fn near_misses_get_a_hint() {
     }
 }
 
-/// Of every parameter that takes certain words, each word with a slip of the finger is told with what was meant.
+/// A word with a typo gets a hint at the intended word, for every parameter with a list of words.
 #[test]
 fn every_word_with_a_slip_gets_a_hint() {
     let mut words = 0;
     for parameter in PARAMETERS {
-        let (Kind::Word(allowed) | Kind::OptionalWord(allowed)) = parameter.kind else {
+        let (ValueKind::Word(allowed) | ValueKind::OptionalWord(allowed)) = parameter.kind else {
             continue;
         };
         for word in allowed {
@@ -442,14 +443,14 @@ fn all_that_is_wrong_in_a_file_is_told_at_once() {
     assert_eq!(paths.len(), 6);
 }
 
-/// A misspelt key is told with its nearest neighbour, at every level and for every parameter.
+/// A misspelt key is reported with the nearest key, at every level and for every parameter.
 #[test]
 fn a_misspelt_parameter_is_told_with_the_one_that_was_meant() {
     for parameter in PARAMETERS
         .iter()
         .filter(|parameter| parameter.in_readme && parameter.path != "mode")
     {
-        // Free tables and the API's own types have no keys of ours to miss.
+        // Free tables and the API's own types have no such keys.
         let misspelt = format!("{}x", parameter.path);
         let told = problems(&misspelt, "1")
             .iter()

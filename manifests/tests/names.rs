@@ -1,13 +1,13 @@
-//! Every name and label that is rendered is one that Kubernetes takes, whatever the release is called; or nothing is
-//! rendered, and the error says which name is in the way.
+//! Every rendered name and label is valid in Kubernetes, whatever the release's name. Otherwise
+//! nothing is rendered, and the error names the invalid one.
 
 use manifests::{Hook, Password, Release, RenderError, Values, ValuesInput, render};
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// Kubernetes' limit for label values, DNS labels and so for most names.
+/// Kubernetes' limit for label values and DNS labels, and therefore for most names.
 const LIMIT: usize = 63;
-/// What a StatefulSet's pods carry after its name, as a label: a dash and the hash of their revision.
+/// Length of the suffix in the label of a StatefulSet's pods: a dash and the revision's hash.
 const REVISION_SUFFIX: usize = 11;
 
 fn is_dns_label(name: &str) -> bool {
@@ -27,7 +27,7 @@ fn is_label_value(text: &str) -> bool {
             && text.ends_with(inner))
 }
 
-/// What is wrong with the names and labels of an object.
+/// Returns the invalid name or label of an object, if any.
 fn refused(object: &Value) -> Option<String> {
     let name = object["metadata"]["name"].as_str().expect("a name");
     let kind = object["kind"].as_str().expect("a kind");
@@ -105,8 +105,8 @@ proptest! {
     }
 }
 
-/// At each length the full name either renders or is refused, and the border is where Kubernetes draws it: the revision
-/// label in standalone mode, the name of the scale Job in cluster mode.
+/// A full name is refused from the length at which Kubernetes would refuse it. In standalone mode
+/// the revision label sets the limit, in cluster mode the scale Job's name.
 #[test]
 fn every_length_of_a_full_name_is_decided_as_kubernetes_would() {
     for (mode, longest) in [("standalone", 52), ("cluster", 49)] {

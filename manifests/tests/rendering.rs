@@ -1,4 +1,4 @@
-//! What is rendered for the four combinations and for single parameters, by field.
+//! Fields of the rendered objects, for the four combinations and for single parameters.
 
 use std::collections::BTreeSet;
 
@@ -426,7 +426,7 @@ fn files_and_sets_win_in_helms_order() {
     assert_eq!(values.tolerations[0].key.as_deref(), Some("dedicated"));
 }
 
-/// A script is several files in one: a function defined twice would be replaced without a word.
+/// A script is built from several files, so a second definition of a function would silently win.
 #[test]
 fn no_script_defines_a_function_twice() {
     fn scripts(value: &serde_json::Value, found: &mut Vec<String>) {

@@ -1,5 +1,6 @@
-//! What the Jobs' scripts make of the pods' answers, without any server: each promise is broken in one answer, and the
-//! first line that names it is expected. How the scripts act on real servers is tested where the servers are.
+//! Functions of the Jobs' scripts on the pods' answers, without any server. Each case breaks one
+//! promise in one answer, and expects the first line that names it. Other tests run the scripts on
+//! real servers.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -15,7 +16,7 @@ const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 const C: &str = "cccccccccccccccccccccccccccccccccccccccc";
 
-/// What three pods say of which two are primaries and the third is a replica of the second.
+/// Returns the answers of three pods, two primaries and a replica of the second.
 fn answers() -> String {
     let flags = |own: usize, node: usize| {
         let role = if node == 2 { "slave" } else { "master" };
@@ -47,7 +48,7 @@ fn answers() -> String {
     (0..3).map(pod).collect()
 }
 
-/// The answers, with what pod `ordinal` says changed.
+/// Returns the answers, with that of pod `ordinal` changed.
 fn changed(ordinal: usize, change: impl Fn(&str) -> String) -> String {
     let all = answers();
     let mut parts: Vec<String> = all.split_inclusive("message\n\n").map(str::to_owned).collect();
@@ -61,7 +62,7 @@ fn replaced(ordinal: usize, from: &str, to: &str) -> String {
     answers
 }
 
-/// Runs a function of the library on `input`; whether it succeeded, and what it printed.
+/// Runs a function of the library on `input`. Returns true if it succeeded, and its output.
 fn run(call: &str, input: &str) -> (bool, String) {
     let mut shell = Command::new("sh")
         .args(["-c", &format!("{LIBRARY}\n{call}")])
@@ -70,7 +71,7 @@ fn run(call: &str, input: &str) -> (bool, String) {
         .spawn()
         .expect("there is a shell");
     let mut stdin = shell.stdin.take().expect("stdin is piped");
-    // A function that has heard enough closes its end.
+    // A function that has read enough closes its input.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     let output = shell.wait_with_output().expect("the shell ends");
@@ -173,7 +174,7 @@ fn another_password_is_an_answer_but_no_pong() {
     assert_eq!(run("judge 3 answers", &answers), (false, expected.to_owned()));
 }
 
-/// `ask_all` that answers from a variable, for functions that ask by themselves.
+/// Runs a function with an `ask_all` that returns `answers`.
 fn asked(call: &str, answers: &str) -> (bool, String) {
     run(
         &format!("answers=$(cat)\nask_all() {{ printf '%s\\n' \"$answers\"; }}\n{call}"),
@@ -218,7 +219,7 @@ fn a_pod_that_comes_back_with_its_memory_is_not_the_seed() {
     );
 }
 
-/// A round of answers says whether there is anything to do at all.
+/// A round of answers shows whether there is anything to do.
 #[rstest]
 #[case::as_it_is(answers(), "2", true)]
 #[case::another_number_of_primaries(answers(), "1", false)]
@@ -234,7 +235,7 @@ fn nothing_is_to_be_done_only_where_everything_is_as_wanted(
     assert_eq!(asked(&call, &answers), (wanted, String::new()));
 }
 
-/// Of the replicas, those beyond what each primary needs can become primaries: the highest pods first.
+/// Replicas beyond each primary's need can become primaries, the highest pods first.
 #[rstest]
 #[case::none("1", "2", "")]
 #[case::one("0", "1", "4")]

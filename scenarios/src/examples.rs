@@ -1,6 +1,7 @@
-//! The example values files of the chart's README, deployed as they are: what people copy first.
+//! The example values files of the chart's README, deployed unchanged: users copy these first.
 
 use anyhow::{Context as _, Result};
+use harness::trial::TrialError;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -31,15 +32,15 @@ pub const SUITE: Suite = Suite {
 
 /// One server with limits and an eviction policy.
 async fn standalone(context: &mut Context) -> Result<()> {
-    let values = values(context, &STANDALONE)?;
+    let values = values(context, &STANDALONE);
     deploy(context, values).await
 }
 
-/// Nine nodes on volumes of a class of their own.
+/// Nine nodes on volumes of a special class.
 async fn cluster(context: &mut Context) -> Result<()> {
-    let mut values = values(context, &CLUSTER)?;
-    // Nine times half a processor is more than a laptop has, and it would only be found that nine pods do not fit. What
-    // the file asks for is rendered, and held to the file, in the tests of `manifests`.
+    let mut values = values(context, &CLUSTER);
+    // A laptop has less than nine times half a processor, so the nine pods would not fit. The tests
+    // of `manifests` check that the file's own requests are rendered.
     for (name, amount) in [("cpu", "10m"), ("memory", "32Mi")] {
         values
             .resources
@@ -52,12 +53,12 @@ async fn cluster(context: &mut Context) -> Result<()> {
     deployed
 }
 
-/// The hardened image, with a Secret that was there before.
+/// The hardened image, with a Secret that existed before the release.
 async fn hardened(context: &mut Context) -> Result<()> {
-    let mut values = values(context, &HARDENED)?;
+    let mut values = values(context, &HARDENED);
     values.auth.password = String::new();
     let secrets: Api<Secret> = Api::namespaced(context.client(), context.namespace());
-    let password = ByteString(context.password().expose().as_bytes().to_vec());
+    let password = ByteString(context.credentials.current().expose().as_bytes().to_vec());
     let secret = Secret {
         metadata: ObjectMeta {
             name: Some(values.auth.existing_secret.clone()),
@@ -73,9 +74,9 @@ async fn hardened(context: &mut Context) -> Result<()> {
     deploy(context, values).await
 }
 
-/// Directives of the user's own.
+/// Configuration directives of the user.
 async fn custom(context: &mut Context) -> Result<()> {
-    let values = values(context, &CUSTOM)?;
+    let values = values(context, &CUSTOM);
     deploy(context, values).await
 }
 
@@ -87,18 +88,23 @@ async fn deploy(context: &mut Context, values: Values) -> Result<()> {
     Ok(())
 }
 
-/// The file's values under the run's profile, with the trial's own password in place of the one that everybody can read.
-fn values(context: &Context, example: &Example) -> Result<Values> {
-    let mut values = example.values().context(example.file)?;
-    let own = values.config.custom_config.clone();
-    context.environment().profile.apply(&mut values);
-    context.environment().placement.apply(&mut values);
-    values.config.custom_config = format!("{own}{}", values.config.custom_config);
-    context.password().expose().clone_into(&mut values.auth.password);
-    Ok(values)
+/// Returns the file's values on top of the run's values. The trial's own password replaces the
+/// public password of the example.
+fn values(context: &Context, example: &Example) -> Values {
+    let mut values = context.values();
+    let of_the_run = std::mem::take(&mut values.config.custom_config);
+    let mut values = example.over(&values);
+    values.config.custom_config.push_str(&of_the_run);
+    context
+        .credentials
+        .current()
+        .expose()
+        .clone_into(&mut values.auth.password);
+    values
 }
 
-/// A storage class that is there for a while, unless the cluster has it anyway: the default one under another name.
+/// A storage class for the time of one trial: a copy of the default class under another name.
+/// Nothing is made if the cluster already has a class of this name.
 struct Class {
     classes: Api<StorageClass>,
     made: Option<String>,
@@ -118,6 +124,13 @@ impl Class {
             .any(|class| class.metadata.name.as_deref() == Some(name))
         {
             return Ok(Self { classes, made: None });
+        }
+        if context.environment().borrowed {
+            let reason = format!(
+                "the example names the storage class {name}, which the cluster does not have, and a run makes nothing \
+                 outside of its namespaces on a cluster of others"
+            );
+            return Err(TrialError::NotJudged(reason).into());
         }
         let is_default = |class: &&StorageClass| {
             let annotations = class.metadata.annotations.as_ref();

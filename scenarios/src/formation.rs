@@ -1,4 +1,4 @@
-//! A deployment comes up, and stays as it is.
+//! A deployment becomes healthy, and stays unchanged when its init Job runs again.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use harness::valkey::slots::SlotSet;
 
 use crate::Context;
 use crate::scenario;
-use crate::scenario::{Suite, cluster_only, everywhere};
+use crate::scenario::{Suite, cluster_only, everywhere, once_per_mode};
 
 /// The scenarios of this file.
 pub const SUITE: Suite = Suite {
@@ -18,10 +18,12 @@ pub const SUITE: Suite = Suite {
         scenario!(forms, everywhere),
         scenario!(init_job_is_idempotent, cluster_only),
         scenario!(nine_nodes_two_replicas_each, cluster_only),
+        scenario!(a_lost_shard_kills_no_healthy_server, cluster_only),
+        scenario!(names_follow_the_release, once_per_mode),
     ],
 };
 
-/// Installed with the profile's values, every promise holds from every node's point of view.
+/// Every promise holds from every node's view after an install with the profile's values.
 async fn forms(context: &mut Context) -> Result<()> {
     context.install(context.values()).await?;
     context.healthy().await?;
@@ -67,5 +69,20 @@ async fn nine_nodes_two_replicas_each(context: &mut Context) -> Result<()> {
     values.cluster.replicas_per_primary = 2;
     context.install(values).await?;
     context.healthy().await?;
+    Ok(())
+}
+
+/// While slots of another shard are lost, the liveness probe of a healthy server still succeeds.
+async fn a_lost_shard_kills_no_healthy_server(context: &mut Context) -> Result<()> {
+    context.install(context.values()).await?;
+    context.healthy().await?;
+    context.verify_liveness_without_a_shard().await?;
+    Ok(())
+}
+
+/// Pods find each other under a full name that the user gives, and under the longest release name.
+/// Nothing is deployed: only the rendering is checked.
+async fn names_follow_the_release(context: &mut Context) -> Result<()> {
+    context.verify_names().await?;
     Ok(())
 }

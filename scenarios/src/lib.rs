@@ -1,22 +1,23 @@
-//! The suites: one file each, and what lists, selects and runs their trials.
+//! The suites: one file each, and the modules that list, select and run their trials.
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`formation`] | a deployment comes up, and stays as it is |
-//! | [`connection`] | clients get in, with the password and only with it |
+//! | [`formation`] | a deployment becomes healthy |
+//! | [`connection`] | clients connect with the password, and only with the password |
 //! | [`security`] | containers run as declared |
 //! | [`persistence`] | data outlives pods |
-//! | [`scaling`] | pods come and go, every key stays |
+//! | [`faults`] | servers fail, and the guarantees of Valkey hold |
+//! | [`scaling`] | pods are added and removed, every key stays |
 //! | [`rotation`] | passwords change, every key stays |
-//! | [`upgrades`] | a release goes forward and back |
+//! | [`upgrades`] | a release is upgraded and rolled back |
 //! | [`examples`] | the README's own values files, deployed |
 //! | [`conformance`] | a chart on disk: every parameter changes what it should, and nothing else |
-//! | [`scenario`] | what a scenario is, and how one is registered |
-//! | [`registry`] | every suite, and the trials that follow from them |
-//! | [`selection`] | which trials a person asked for |
+//! | [`mod@scenario`] | the definition of a scenario, and its registration |
+//! | [`registry`] | every suite, and its trials |
+//! | [`selection`] | the trials that the command line selects |
 //! | [`shard`] | a run in several parts |
 //! | [`session`] | images and cluster for a run or a test process |
-//! | [`shared`] | one session for all tests of a process |
+//! | [`test_session`] | one session for all tests of a process |
 //! | [`runner`] | trials in parallel, the report, Ctrl-C |
 //!
 //! A new scenario is an async function over a [`Context`] and one line in its file's `SUITE`.
@@ -24,6 +25,7 @@
 pub mod conformance;
 pub mod connection;
 pub mod examples;
+pub mod faults;
 pub mod formation;
 pub mod persistence;
 pub mod registry;
@@ -35,7 +37,7 @@ pub mod security;
 pub mod selection;
 pub mod session;
 pub mod shard;
-pub mod shared;
+pub mod test_session;
 pub mod upgrades;
 
 pub use harness::trial::Context;

@@ -1,6 +1,7 @@
 //! Data outlives pods.
 
 use anyhow::Result;
+use harness::trial::TrialError;
 use harness::valkey::{ClusterObservation, PodFacts};
 use manifests::{Mode, Variant};
 
@@ -18,9 +19,11 @@ pub const SUITE: Suite = Suite {
     ],
 };
 
-/// A key in every slot survives when all pods of one shard are deleted at once: no replica is left to have the data, so it
-/// comes back from the append-only files on the pods' claims, although the pods come back under other addresses.
+/// A key in every slot survives when all pods of one shard are deleted at once. No replica is left,
+/// so the data comes back from the append-only files on the pods' claims. The pods come back under
+/// other addresses.
 async fn data_survives_pod_deletion(context: &mut Context) -> Result<()> {
+    needs_volumes(context)?;
     context.install(context.values()).await?;
     let before = context.healthy().await?;
     context.write_data().await?;
@@ -31,9 +34,10 @@ async fn data_survives_pod_deletion(context: &mut Context) -> Result<()> {
     Ok(())
 }
 
-/// Every pod is deleted at once, so that every address that anybody remembers is stale: the servers find each other again,
-/// with every key, and stay together.
+/// Every pod is deleted at once, so that every address that a server remembers is stale. The
+/// servers find each other again, keep every key, and stay connected.
 async fn full_restart(context: &mut Context) -> Result<()> {
+    needs_volumes(context)?;
     context.install(context.values()).await?;
     let before = context.healthy().await?;
     context.write_data().await?;
@@ -47,7 +51,16 @@ async fn full_restart(context: &mut Context) -> Result<()> {
     Ok(())
 }
 
-/// The first pod, and every pod of its shard.
+/// Skips the trial if the pods have no volumes: then no data outlives its pod.
+pub(crate) fn needs_volumes(context: &Context) -> Result<()> {
+    if context.values().persistence.enabled {
+        return Ok(());
+    }
+    let reason = "persistence.enabled is false: neither data nor the identity of a node outlives its pod";
+    Err(TrialError::NotJudged(reason.to_owned()).into())
+}
+
+/// Returns the first pod, and every pod of its shard.
 fn shard_of_first_pod(seen: &ClusterObservation) -> Vec<String> {
     let Some(first) = seen.pods.first() else {
         return Vec::new();

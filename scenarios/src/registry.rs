@@ -1,17 +1,21 @@
-//! Every suite, and the trials that follow from them: one per scenario and combination that it fits.
+//! Every suite, and its trials: one for each scenario and each combination that the scenario fits.
 
+use harness::lifecycle::Body;
 use harness::trial::TrialId;
 use manifests::{Mode, Variant};
 
-use crate::scenario::{Scenario, Suite};
-use crate::{connection, examples, formation, persistence, rotation, scaling, security, upgrades};
+use crate::scenario::{Start, Suite};
+use crate::{
+    conformance, connection, examples, faults, formation, persistence, rotation, scaling, security, upgrades,
+};
 
 /// Every suite, in the order in which the report shows them.
-pub const SUITES: [&Suite; 8] = [
+pub const SUITES: [&Suite; 9] = [
     &formation::SUITE,
     &connection::SUITE,
     &security::SUITE,
     &persistence::SUITE,
+    &faults::SUITE,
     &scaling::SUITE,
     &rotation::SUITE,
     &upgrades::SUITE,
@@ -21,16 +25,29 @@ pub const SUITES: [&Suite; 8] = [
 /// A scenario in one combination.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// Which one it is.
+    /// The identity of the trial.
     pub id: TrialId,
-    /// What it does.
-    pub scenario: Scenario,
+    /// The place of the trial in the order of starts.
+    pub start: Start,
+    /// The act.
+    pub body: Body,
 }
 
-/// Every trial there is.
+/// Returns the trials that every subject has.
 pub fn trials() -> Vec<Trial> {
+    of_suites(&SUITES)
+}
+
+/// Returns the additional trials of a chart on disk.
+pub fn trials_of_charts() -> Vec<Trial> {
+    let mut trials = of_suites(&[&upgrades::OF_CHARTS]);
+    trials.extend(conformance::trials());
+    trials
+}
+
+fn of_suites(suites: &[&Suite]) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for suite in SUITES {
+    for suite in suites {
         for scenario in suite.scenarios {
             for mode in Mode::ALL {
                 let variants = Variant::ALL
@@ -39,11 +56,12 @@ pub fn trials() -> Vec<Trial> {
                 trials.extend(variants.map(|variant| Trial {
                     id: TrialId {
                         suite: suite.name,
-                        scenario: scenario.name,
+                        scenario: scenario.name.into(),
                         mode,
                         variant,
                     },
-                    scenario: *scenario,
+                    start: scenario.start,
+                    body: Body::new(scenario.body),
                 }));
             }
         }
@@ -59,7 +77,8 @@ mod tests {
 
     #[test]
     fn every_trial_has_a_name_of_its_own() {
-        let names: Vec<String> = trials().iter().map(|trial| trial.id.to_string()).collect();
+        let all = trials().into_iter().chain(trials_of_charts());
+        let names: Vec<String> = all.map(|trial| trial.id.to_string()).collect();
         let distinct: BTreeSet<&String> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
     }

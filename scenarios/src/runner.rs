@@ -1,44 +1,57 @@
-//! A run: trials in parallel, each told to the reporters, and the report of it all. A run can be interrupted at any moment:
-//! trials under way are dropped, and what is known by then is reported.
+//! A run: trials in parallel, their events for the reporters, and the final report. A run can end
+//! early at any moment. Trials under way are then cut off, and clean up if the cluster outlives the
+//! run. The report has all results up to that moment.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use harness::cluster::Provenance;
+use harness::lifecycle;
 use harness::report::deployment::{ChartSource, Deployment};
+use harness::report::known::KnownFindings;
 use harness::report::model::SCHEMA_VERSION;
-use harness::report::verdict::verdict;
+use harness::report::verdict::conclude;
 use harness::report::{Event, RunReport, RunVerdict, TrialReport};
-use harness::trial::{Environment, run};
+use harness::trial::Environment;
 use manifests::Mode;
-use tokio_util::sync::CancellationToken;
 
 use crate::registry::{self, Trial};
 use crate::session::SessionOptions;
 
-/// Runs `trials`, as many at a time as the environment has turns, until all have ended or `stop` is cancelled. The result
-/// is in the order of `trials`; one that had not ended by then is skipped, with that reason.
-pub async fn run_trials(
-    trials: &[Trial],
-    environment: &Environment,
-    stop: &CancellationToken,
-) -> Vec<TrialReport> {
+/// Time that cut-off trials may take to clean up. A healthy cluster deletes a namespace in 5 to 30
+/// s; `sweep` removes a namespace that takes longer.
+const CLEAN_UP: Duration = Duration::from_secs(90);
+
+/// Time that the collection of evidence may take when the cluster ends with the run.
+const LAST_EVIDENCE: Duration = Duration::from_secs(10);
+
+/// Runs `trials` in parallel, as the environment has turns, until all have ended. The environment's
+/// `halt` ends the run early. The result is in the order of `trials`.
+pub async fn run_trials(trials: &[Trial], environment: &Environment) -> Vec<TrialReport> {
     let mut ended: BTreeMap<usize, TrialReport> = BTreeMap::new();
-    // All ask for a turn at once, in this order.
+    // All trials ask for a turn at once, in this order.
     let running: FuturesUnordered<_> = starting_order(trials)
         .into_iter()
         .map(|index| async move { (index, run_one(&trials[index], environment).await) })
         .collect();
-    let running = running.take_until(stop.cancelled());
+    let limit = if environment.borrowed {
+        CLEAN_UP
+    } else {
+        LAST_EVIDENCE
+    };
+    let over = async {
+        environment.halt.halted().await;
+        let _ = tokio::time::timeout(limit, std::future::pending::<()>()).await;
+    };
+    let running = running.take_until(over);
     let mut running = std::pin::pin!(running);
     while let Some((index, report)) = running.next().await {
         ended.insert(index, report);
     }
-    let unfinished =
-        |trial: &Trial| run::skipped(&trial.id, "the run was interrupted before its end".to_owned());
+    let unfinished = |trial: &Trial| lifecycle::left_behind(&trial.id, environment, limit);
     trials
         .iter()
         .enumerate()
@@ -46,25 +59,26 @@ pub async fn run_trials(
         .collect()
 }
 
-/// The places in `trials`, those that take longest first: one that starts last would be waited for alone.
+/// Returns the indices of `trials`, longest trials first. A long trial that starts last would run
+/// alone at the end.
 fn starting_order(trials: &[Trial]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..trials.len()).collect();
     order.sort_by_key(|index| {
         let trial = &trials[*index];
-        (trial.scenario.start, Reverse(trial.id.mode == Mode::Cluster))
+        (trial.start, Reverse(trial.id.mode == Mode::Cluster))
     });
     order
 }
 
-/// Runs one trial, unless it needs what the cluster does not have.
+/// Runs one trial, or skips it if the cluster lacks something that it needs.
 pub async fn run_one(trial: &Trial, environment: &Environment) -> TrialReport {
-    let capabilities = &environment.capabilities;
-    // Every deployment of the chart has claims, unless told otherwise.
-    let lacks = capabilities.no_storage.clone();
-    match lacks.or_else(|| (trial.scenario.lacks)(capabilities)) {
-        None => run::run(&trial.id, environment, trial.scenario.body).await,
+    // Every deployment of the chart has claims by default.
+    let no_storage = environment.capabilities.no_storage.clone();
+    let excluded = || environment.subject.excludes(trial.id.mode, trial.id.variant);
+    match no_storage.or_else(excluded) {
+        None => lifecycle::run(&trial.id, environment, &trial.body).await,
         Some(reason) => {
-            let report = run::skipped(&trial.id, reason);
+            let report = lifecycle::skipped(&trial.id, reason);
             environment.events.send(Event::TrialFinished {
                 report: Box::new(report.clone()),
             });
@@ -73,7 +87,7 @@ pub async fn run_one(trial: &Trial, environment: &Environment) -> TrialReport {
     }
 }
 
-/// When a run began.
+/// The start time of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Started {
     at: jiff::Timestamp,
@@ -81,7 +95,7 @@ pub struct Started {
 }
 
 impl Started {
-    /// It begins now.
+    /// Returns the current time.
     pub fn now() -> Self {
         Self {
             at: jiff::Timestamp::now(),
@@ -90,7 +104,7 @@ impl Started {
     }
 }
 
-/// The report of a run that begins: without trials, and inconclusive.
+/// Returns the report of a run at its start: without trials, and inconclusive.
 pub fn begun(started: Started, options: &SessionOptions) -> RunReport {
     RunReport {
         schema: SCHEMA_VERSION,
@@ -103,10 +117,7 @@ pub fn begun(started: Started, options: &SessionOptions) -> RunReport {
         seed: options.seed,
         provenance: Provenance::default(),
         deployment: Deployment {
-            chart: options
-                .chart
-                .as_ref()
-                .map(|chart| ChartSource::of_folder(chart.folder())),
+            chart: options.chart.as_ref().map(ChartSource::of_chart_file),
             ..Deployment::of_project(options.profile)
         },
         catalogue: registry::trials()
@@ -114,30 +125,32 @@ pub fn begun(started: Started, options: &SessionOptions) -> RunReport {
             .map(|trial| trial.id.to_string())
             .collect(),
         merged: Vec::new(),
+        findings: Vec::new(),
+        known: Vec::new(),
         baseline: None,
         trials: Vec::new(),
         interrupted: false,
     }
 }
 
-/// The report of the same run at its end.
+/// Returns the report of the run at its end, and accepts the `known` findings.
 pub fn ended(
     begun: RunReport,
     started: Started,
     provenance: Provenance,
     trials: Vec<TrialReport>,
     interrupted: bool,
+    known: Option<&KnownFindings>,
 ) -> RunReport {
-    let (verdict, because) = verdict(trials.iter().map(|trial| &trial.outcome), interrupted);
-    RunReport {
+    let mut report = RunReport {
         duration_ms: u64::try_from(started.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
-        verdict,
-        because,
         provenance,
         trials,
         interrupted,
         ..begun
-    }
+    };
+    conclude(&mut report, known, jiff::Zoned::now().date());
+    report
 }
 
 #[cfg(test)]
@@ -146,15 +159,15 @@ mod tests {
     use crate::scenario::Start;
 
     #[test]
-    fn what_watches_for_a_minute_starts_first_and_what_is_short_last() {
+    fn trials_that_watch_longest_start_first_and_short_ones_last() {
         let trials = registry::trials();
         let order = starting_order(&trials);
-        let starts: Vec<Start> = order.iter().map(|index| trials[*index].scenario.start).collect();
+        let starts: Vec<Start> = order.iter().map(|index| trials[*index].start).collect();
         assert!(starts.is_sorted(), "{starts:?}");
         let first: Vec<&str> = order
             .iter()
             .take(8)
-            .map(|index| trials[*index].id.scenario)
+            .map(|index| trials[*index].id.scenario.as_ref())
             .collect();
         for scenario in [
             "full_restart",

@@ -1,41 +1,41 @@
-//! What a scenario is: a name, the combinations it fits, what it needs of a cluster, and an async function.
+//! The definition of a scenario: a name, the combinations that it fits, its start, and an async
+//! function.
 
-use harness::cluster::Capabilities;
-use harness::trial::run::Body;
+use harness::lifecycle::PlainBody;
 use manifests::{Mode, Variant};
 
-/// Scenarios of one theme. Its file's `SUITE` constant is where a scenario is registered.
+/// Scenarios of one theme. A scenario is registered in the `SUITE` constant of its file.
 #[derive(Debug)]
 pub struct Suite {
-    /// Its name: the first part of a trial's name.
+    /// The first part of a trial's name.
     pub name: &'static str,
-    /// Its scenarios, in the order of their stories.
+    /// The scenarios, in the order of the report.
     pub scenarios: &'static [Scenario],
 }
 
-/// One story, told on every combination that it fits.
+/// One test body, run on every combination that it fits.
 #[derive(Clone, Copy)]
 pub struct Scenario {
-    /// Its name: the second part of a trial's name.
+    /// The second part of a trial's name.
     pub name: &'static str,
-    /// Which combinations it fits. On others it does not exist: it is not listed, and not skipped.
+    /// Combinations that the scenario fits. On other combinations it is neither listed nor skipped.
     pub fits: fn(Mode, Variant) -> bool,
-    /// What it needs that this cluster does not have, if anything: then it is skipped, with this reason.
-    pub lacks: fn(&Capabilities) -> Option<String>,
-    /// When it starts: one that starts last would be waited for alone.
+    /// The place of the scenario in the order of starts.
     pub start: Start,
-    /// The story.
-    pub body: Body,
+    /// The test body.
+    pub body: PlainBody,
 }
 
-/// When a scenario starts among the others of its run.
+/// The place of a scenario in the starting order of a run. Long trials start first, because a long
+/// trial that starts last would run alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Start {
-    /// Before all others: it watches for a minute at its end, while others use the machine.
+    /// Before all others: the scenario watches for a minute at its end, while others use the
+    /// machine.
     First,
-    /// Before most others, because it takes long.
+    /// Before most others: the scenario takes long.
     Early,
-    /// After these.
+    /// After all others.
     Whenever,
 }
 
@@ -47,8 +47,9 @@ impl std::fmt::Debug for Scenario {
     }
 }
 
-/// Makes a [`Scenario`] of an async function over `&mut Context`, for the combinations that the second argument accepts.
-/// A third argument says that it is `long`, or that it `holds`, watching for a minute at its end ([`Start`]).
+/// Makes a [`Scenario`] of an async function over `&mut Context`. The second argument selects the
+/// combinations. The third is optional: `long`, or `holds` for a scenario that watches for a minute
+/// at its end ([`Start`]).
 #[macro_export]
 macro_rules! scenario {
     ($function:ident, $fits:expr) => {
@@ -64,24 +65,23 @@ macro_rules! scenario {
         $crate::scenario::Scenario {
             name: stringify!($function),
             fits: $fits,
-            lacks: $crate::scenario::nothing,
             start: $crate::scenario::Start::$start,
             body: |context| Box::pin($function(context)),
         }
     };
 }
 
-/// For a scenario that fits every mode and variant.
+/// Fits every mode and variant.
 pub fn everywhere(_: Mode, _: Variant) -> bool {
     true
 }
 
-/// For a scenario about Valkey clusters.
+/// Fits Valkey clusters only.
 pub fn cluster_only(mode: Mode, _: Variant) -> bool {
     mode == Mode::Cluster
 }
 
-/// For a scenario that any cluster can run.
-pub fn nothing(_: &Capabilities) -> Option<String> {
-    None
+/// Fits each mode once, for a result that does not depend on the image.
+pub fn once_per_mode(_: Mode, variant: Variant) -> bool {
+    variant == Variant::Rpm
 }

@@ -1,33 +1,34 @@
-//! Which trials a person asked for. A request that nothing answers is an error with suggestions, never an empty run.
+//! The selection of trials that a user asked for. A request that matches no trial is an error with
+//! suggestions, never an empty run.
 
 use manifests::{Mode, Variant};
 
 use crate::registry::Trial;
 
-/// How many suggestions an error makes.
+/// Number of suggestions in an error.
 const SUGGESTIONS: usize = 3;
 
-/// How alike a suggestion must be to what was typed, from 0 (not at all) to 1 (the same).
+/// Likeness of a suggestion to the typed pattern that is required, from 0 (unlike) to 1 (equal).
 const LIKENESS: f64 = 0.6;
 
-/// What was asked for; empty lists ask for everything.
+/// The requested selection; an empty list selects everything.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// These modes only.
+    /// Only these modes.
     pub modes: Vec<Mode>,
-    /// These variants only.
+    /// Only these variants.
     pub variants: Vec<Variant>,
-    /// Trials whose name contains one of these.
+    /// Only trials with one of these patterns in their name.
     pub patterns: Vec<String>,
 }
 
-/// Why a selection selects nothing.
+/// The reason why a selection selects nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
     /// No trial's name contains the pattern.
     #[error("no scenario matches {pattern:?}{}", suggestions(near))]
     Unknown {
-        /// What was asked for.
+        /// The requested pattern.
         pattern: String,
         /// The nearest names.
         near: Vec<String>,
@@ -35,9 +36,9 @@ pub enum SelectionError {
     /// Trials match each part of the request, but none matches all of it.
     #[error("no trial is left: {pattern:?} fits only {}", fits.join(", "))]
     Excluded {
-        /// What was asked for.
+        /// The requested pattern.
         pattern: String,
-        /// The combinations it fits.
+        /// The combinations that the pattern fits.
         fits: Vec<String>,
     },
 }
@@ -81,7 +82,7 @@ fn matches(trial: &Trial, pattern: &str) -> bool {
     !pattern.is_empty() && trial.id.to_string().contains(pattern)
 }
 
-/// The names nearest to what was typed: of suites, scenarios and `suite::scenario`.
+/// Returns the names nearest to the typed pattern: of suites, scenarios and `suite::scenario`.
 fn near(all: &[Trial], pattern: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for trial in all {

@@ -1,4 +1,5 @@
-//! A run in several parts, on machines that do not know of each other: each works out the same division for itself.
+//! A run in several parts, on machines that do not communicate. Each machine computes the same
+//! division for itself.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use manifests::Mode;
 
 use crate::registry::Trial;
 
-/// What a trial costs that no report tells of.
+/// The assumed cost of a trial that no report has.
 const CLUSTER_TRIAL: Duration = Duration::from_secs(20);
 const STANDALONE_TRIAL: Duration = Duration::from_secs(4);
 
@@ -22,19 +23,20 @@ pub struct Shard {
     count: usize,
 }
 
-/// A text that is no shard.
+/// The error for a text that is not a shard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a shard is I/N, such as 1/4, with I from 1 to N")]
 pub struct ShardError;
 
 impl Shard {
-    /// Every part of `count`.
+    /// Returns all parts of `count`.
     pub fn all(count: usize) -> impl Iterator<Item = Self> {
         (1..=count).map(move |index| Self { index, count })
     }
 
-    /// The trials of this part, in the order in which they were given. All parts of one division together have every trial
-    /// once, and each about as much to do: the longest first, each to the part with the least so far.
+    /// Returns the trials of this part, in the order of `trials`. Each trial is in exactly one
+    /// part, and all parts take about the same time. The division goes through the trials, longest
+    /// first. Each trial goes to the part with the least time so far.
     pub fn of(self, trials: Vec<Trial>, costs: &Costs) -> Vec<Trial> {
         let mut order: Vec<usize> = (0..trials.len()).collect();
         order.sort_by_key(|at| (Reverse(costs.of(&trials[*at])), trials[*at].id.to_string()));
@@ -74,12 +76,12 @@ impl FromStr for Shard {
     }
 }
 
-/// How long each trial takes: as an earlier report says, or else by its mode.
+/// The duration of each trial: taken from an earlier report, or else assumed by its mode.
 #[derive(Debug, Clone, Default)]
 pub struct Costs(BTreeMap<String, Duration>);
 
 impl Costs {
-    /// What this report says.
+    /// Reads the costs from a report.
     pub fn measured(report: &RunReport) -> Self {
         let trials = report.trials.iter().filter(|trial| trial.duration_ms > 0);
         Self(
@@ -89,7 +91,7 @@ impl Costs {
         )
     }
 
-    /// What this trial takes.
+    /// Returns the duration of a trial.
     pub fn of(&self, trial: &Trial) -> Duration {
         let by_mode = match trial.id.mode {
             Mode::Cluster => CLUSTER_TRIAL,

@@ -1,7 +1,8 @@
 //! Every trial as a test, under `cargo test` and under `cargo nextest`.
 //!
-//! The cluster starts with the first trial that runs and serves all trials of the process: one cluster for `cargo test`, and
-//! one per trial for nextest, which runs each in a process of its own. The suite as a person runs it is `cargo xtask e2e`.
+//! The cluster starts with the first trial that runs, and serves all trials of the process. `cargo
+//! test` uses one cluster. nextest runs each trial in a separate process, with a separate cluster.
+//! Users run the suite with `cargo xtask e2e`.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use harness::report::Outcome;
 use libtest_mimic::{Arguments, Completion, Failed};
 use scenarios::registry::{self, Trial};
-use scenarios::shared::{SharedSession, THREADS};
+use scenarios::test_session::{SharedSession, THREADS};
 
 fn main() -> ExitCode {
     embedded_cluster::supervisor::reexec();
@@ -44,6 +45,9 @@ fn run(shared: &SharedSession, trial: &Trial) -> Result<Completion, Failed> {
                 .unwrap_or_default();
             Err(format!("{cause}{message}").into())
         }
-        Outcome::Invalid { reason } | Outcome::Broken { reason } => Err(reason.into()),
+        Outcome::Blocked { reason, .. }
+        | Outcome::Invalid { reason }
+        | Outcome::Broken { reason }
+        | Outcome::Interrupted { reason } => Err(reason.into()),
     }
 }

@@ -1,50 +1,60 @@
-//! A chart on disk, as typed on the command line: opened, with the values for it, and described for the run's first lines.
+//! A chart on disk from the command line. Opens it with its values, and describes it for the run's
+//! first lines.
 
-use std::fs;
-
-use ::manifests::values::Overrides;
-use ::manifests::{Mode, Values, ValuesInput, Variant};
+use ::manifests::Mode;
+use ::manifests::Variant;
+use ::manifests::values::chart_values::{leaves, undocumented};
 use anyhow::Context as _;
-use harness::release::Chart;
 use harness::release::chart::Helm;
-use harness::trial::Profile;
+use harness::release::{Chart, ChartError};
 
 use crate::cli::ChartArgs;
+use crate::exit::UsageError;
 
-/// The chart that was asked for, if any was. `helm` is looked for only then.
+/// Opens the requested chart, if there is one. Only then is `helm` needed.
 pub(crate) fn open(args: &ChartArgs) -> anyhow::Result<Option<Chart>> {
-    let Some(folder) = &args.chart else {
+    let Some(path) = &args.chart else {
         return Ok(None);
     };
-    Chart::check_folder(folder)?;
-    let mut input = ValuesInput::new();
-    for path in &args.values {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("read values file {}", path.display()))?;
-        input = input.file(path.display().to_string(), text);
-    }
-    let input = args.set.iter().fold(input, ValuesInput::set);
-    let overrides = Overrides::new(&input)?;
-    let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
-    let helm = runtime.block_on(Helm::find())?;
-    Ok(Some(Chart::open(folder, helm, overrides)?))
+    Chart::check_path(path)?;
+    args.from_chart.as_deref().map(Chart::check_path).transpose()?;
+    let runtime = tokio::runtime::Runtime::new().context("failed to start the async runtime")?;
+    let chart = runtime.block_on(async {
+        let helm = Helm::find().await?;
+        let chart = Chart::open(path, helm.clone(), args.user_values()).await?;
+        let Some(previous) = &args.from_chart else {
+            return Ok::<_, ChartError>(chart);
+        };
+        let previous = Chart::open(previous, helm, args.user_values()).await?;
+        Ok(chart.with_previous(previous))
+    })?;
+    Ok(Some(chart))
 }
 
-/// What was set must fit every combination, before anything is started.
-pub(crate) fn check_overrides(chart: &Chart, profile: Profile) -> anyhow::Result<()> {
-    for mode in Mode::ALL {
-        for variant in Variant::ALL {
-            let mut values = Values::combination(mode, variant);
-            profile.apply(&mut values);
-            chart.overrides().apply(&values)?;
+/// Fails for values that fix a combination without a trial.
+pub(crate) fn check_combination(chart: &Chart) -> anyhow::Result<()> {
+    let modes: Vec<&str> = Mode::ALL.iter().map(|mode| mode.as_str()).collect();
+    let variants: Vec<&str> = Variant::ALL.iter().map(|variant| variant.as_str()).collect();
+    let given = chart.given();
+    for (parameter, value, known) in [
+        ("mode", &given["mode"], modes),
+        ("image.variant", &given["image"]["variant"], variants),
+    ] {
+        if let Some(value) = value.as_str().filter(|value| !known.contains(value)) {
+            let known = known.join(", ");
+            return Err(UsageError(format!(
+                "the values set {parameter} to {value:?}, for which there is no trial: {parameter} can be {known}"
+            ))
+            .into());
         }
     }
     Ok(())
 }
 
-/// What is under test, in one line.
+/// Describes the subject under test, in one line.
 pub(crate) fn describe(chart: &Chart) -> String {
-    let others = chart.overrides().others();
+    let others = leaves(&undocumented(chart.given()));
+    let others: Vec<String> = others.iter().map(|leaf| leaf.keys.join(".")).collect();
     let others = if others.is_empty() {
         String::new()
     } else {
@@ -55,12 +65,19 @@ pub(crate) fn describe(chart: &Chart) -> String {
     };
     format!(
         "the manifests are those of the chart {}, through helm {}{others}",
-        chart.folder().display(),
+        chart.path().display(),
         chart.helm().version()
     )
 }
 
-/// What it has beyond the README, in one line, if it has anything.
+/// Returns a line for each setting that our own manifests would refuse. The chart may accept it.
+pub(crate) fn warnings(chart: &Chart) -> Vec<String> {
+    let warning =
+        |misfit: &dyn std::fmt::Display| format!("the README does not describe this value: {misfit}");
+    chart.misfits().iter().map(|misfit| warning(misfit)).collect()
+}
+
+/// Describes the parts of the chart beyond the README, in one line, if there are any.
 pub(crate) async fn describe_extensions(chart: &Chart) -> Option<String> {
     let words = chart.beyond_readme().await.words()?;
     Some(format!("the chart has beyond the README, not judged: {words}"))

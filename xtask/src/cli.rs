@@ -1,4 +1,4 @@
-//! What can be typed. What it means is resolved once, in each command's own file.
+//! The grammar of the command line. Each command's own file resolves its arguments once.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,8 +7,10 @@ use ::manifests::values::without_secrets;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use embedded_cluster::api::Denial;
 use harness::images::ImageSource;
+use harness::release::chart::UserValues;
 use harness::secret::REDACTED;
-use harness::trial::Profile;
+use harness::settings::Profile;
+use harness::settings::program;
 use scenarios::shard::Shard;
 
 use crate::cluster_args::{ClusterArgs, PlacementArgs};
@@ -16,19 +18,22 @@ use crate::compare::CompareArgs;
 use crate::manifests::ManifestsArgs;
 use crate::matrix::MatrixArgs;
 use crate::report::ReportCommand;
+use crate::storm::StormArgs;
 use crate::sweep::SweepArgs;
-use crate::{bench, cluster, compare, doctor, e2e, manifests, matrix, report, sweep};
+use crate::tidy::TidyArgs;
+use crate::{bench, cluster, compare, doctor, e2e, manifests, matrix, report, storm, sweep, tidy};
 
-/// The most trials that can be asked to run at a time.
+/// The largest number of concurrent trials.
 pub(crate) const MOST_JOBS: u16 = 64;
 
 /// End-to-end tests for the Percona Valkey Helm chart.
 ///
-/// Exit codes: 0 qualified, 1 a check failed, 2 usage, 3 the environment is at fault, 130 interrupted.
+/// Exit codes: 0 qualified, 1 a check failed, 2 usage, 3 the environment is at fault, 130
+/// interrupted.
 #[derive(Debug, Parser)]
 #[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
+    name = program(),
+    bin_name = program(),
     version,
     infer_long_args = false
 )]
@@ -57,8 +62,12 @@ pub(crate) enum Command {
     Doctor,
     /// Remove what killed runs left behind, and say what was done.
     Sweep(SweepArgs),
-    /// Measure how fast the embedded cluster is, beside floors measured in the same run.
+    /// Kill runs at random moments, in every way, and look at what is left of them.
+    Storm(StormArgs),
+    /// Measure how fast the embedded cluster is, next to floors measured in the same run.
     Bench(BenchArgs),
+    /// Check rules about the source tree: layers, docs, words, commands in guides.
+    Tidy(TidyArgs),
 }
 
 impl Command {
@@ -72,7 +81,9 @@ impl Command {
             Self::Matrix(args) => matrix::run(&args),
             Self::Doctor => doctor::run(),
             Self::Sweep(args) => sweep::run(args),
+            Self::Storm(args) => storm::run(&args),
             Self::Bench(args) => bench::run(&args),
+            Self::Tidy(args) => tidy::run(&args),
         }
     }
 }
@@ -90,34 +101,37 @@ pub(crate) struct E2eArgs {
     /// Only this image variant; may be repeated.
     #[arg(long, value_enum)]
     pub(crate) variant: Vec<VariantArg>,
-    /// Only trials whose name (suite::scenario::mode-variant) contains this; may be repeated.
+    /// Only trials with this in their name (suite::scenario::mode-variant); may be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub(crate) scenario: Vec<String>,
-    /// Only this part of the selected trials: the I-th of N that take about as long.
+    /// Only this part of the selected trials: the I-th of N with similar durations.
     #[arg(long, value_name = "I/N")]
     pub(crate) shard: Option<Shard>,
     /// fast: short probe delays and node timeout; default: the chart's own values.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) profile: ProfileArg,
-    /// How many trials run at a time [default: four times the processors, 64 at most].
+    /// Number of concurrent trials [default: four times the processors, 64 at most].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_JOBS)))]
     pub(crate) jobs: Option<u16>,
-    /// Leave the cluster and every namespace behind, and say how to reach them.
+    /// Leave the cluster and every namespace, and print how to reach them.
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Where the report goes [default: reports/RUN].
+    /// The folder of the report [default: reports/RUN].
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
-    /// Mark what got worse since the run of this report.json.
+    /// Mark regressions since the run of this report.json.
     #[arg(long, value_name = "FILE")]
     pub(crate) baseline: Option<PathBuf>,
-    /// Where the images come from: auto, pull, stand-in or archive=PATH.
+    /// Accept the findings that this TOML file lists; `report known` writes a first one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) known: Option<PathBuf>,
+    /// The origin of the images: auto, pull, stand-in or archive=PATH.
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub(crate) image_source: ImageSource,
-    /// The seed of everything random, as an earlier report gives it.
+    /// The seed of everything random, from an earlier report.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Print what would run, and nothing else.
+    /// Print the selected trials without running them.
     #[arg(long)]
     pub(crate) list: bool,
     #[command(flatten)]
@@ -125,40 +139,58 @@ pub(crate) struct E2eArgs {
 }
 
 /// A chart on disk, and values for it.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ChartArgs {
-    /// Take the manifests from this chart directory, through helm, instead of from our own generator.
-    #[arg(long, value_name = "DIR")]
+    /// Take the manifests from this chart directory or package, through helm, instead of our own
+    /// generator.
+    #[arg(long, value_name = "DIR|FILE.tgz")]
     pub(crate) chart: Option<PathBuf>,
+    /// An older version of the chart. Releases upgrade from it and roll back to it
+    /// [default: upgrades go to a copy with a higher version].
+    #[arg(long, value_name = "DIR|FILE.tgz", requires = "chart")]
+    pub(crate) from_chart: Option<PathBuf>,
     /// A values file for the chart; may be repeated, later ones win.
     #[arg(short = 'f', long = "values", value_name = "FILE", requires = "chart")]
     pub(crate) values: Vec<PathBuf>,
     /// Values for the chart in Helm's --set grammar; may be repeated, these win over files.
     #[arg(long, value_name = "KEY=VALUE", requires = "chart")]
     pub(crate) set: Vec<String>,
+    /// As --set, but always a text.
+    #[arg(long, value_name = "KEY=TEXT", requires = "chart")]
+    pub(crate) set_string: Vec<String>,
+    /// As --set, in JSON.
+    #[arg(long, value_name = "KEY=JSON", requires = "chart")]
+    pub(crate) set_json: Vec<String>,
+    /// As --set, with the content of a file as the value.
+    #[arg(long, value_name = "KEY=FILE", requires = "chart")]
+    pub(crate) set_file: Vec<String>,
+    /// As --set, but with the value taken literally.
+    #[arg(long, value_name = "KEY=TEXT", requires = "chart")]
+    pub(crate) set_literal: Vec<String>,
 }
 
 impl E2eArgs {
-    /// The words that a command which repeats one of the trials needs besides the trial's own. Every argument is here by
-    /// its name, so that a new one is not forgotten.
+    /// Returns the words that a command needs to repeat a trial, besides the trial's own. Names
+    /// every argument, so that a new one is not forgotten.
     pub(crate) fn words_to_repeat(&self) -> Vec<String> {
         let Self {
             cluster,
             placement,
             image_source,
             chart,
-            // A trial has its own.
+            // The trial has its own.
             mode: _,
             variant: _,
             scenario: _,
             shard: _,
             profile: _,
             seed: _,
-            // They change nothing of what is seen.
+            // These do not change the results.
             jobs: _,
             keep: _,
             report: _,
             baseline: _,
+            known: _,
             list: _,
         } = self;
         let mut words = cluster.words();
@@ -172,17 +204,54 @@ impl E2eArgs {
 }
 
 impl ChartArgs {
-    /// What was typed, without what could be a secret: reports repeat it.
+    /// Returns the typed words for reports, without those that could be a secret.
     fn words(&self) -> Vec<String> {
-        let Self { chart, values, set } = self;
+        let given = self.user_values();
         let flag = |name: &str, value: String| [name.to_owned(), value];
         let path = |path: &PathBuf| path.display().to_string();
-        let chart = chart.iter().map(|folder| flag("--chart", path(folder)));
-        let files = values.iter().map(|file| flag("-f", path(file)));
-        let sets = set
+        let chart = self.chart.iter().map(|folder| flag("--chart", path(folder)));
+        let from = self
+            .from_chart
             .iter()
-            .map(|set| flag("--set", without_secrets(set, REDACTED)));
-        chart.chain(files).chain(sets).flatten().collect()
+            .map(|folder| flag("--from-chart", path(folder)));
+        let files = given.files.iter().map(|file| flag("-f", path(file)));
+        let settings = given.settings().map(|(name, text)| flag(name, shown(name, text)));
+        chart.chain(from).chain(files).chain(settings).flatten().collect()
+    }
+
+    /// Returns the values to pass to helm unchanged.
+    pub(crate) fn user_values(&self) -> UserValues {
+        // Names every argument, so that a new one is not forgotten.
+        let Self {
+            chart: _,
+            from_chart: _,
+            values,
+            set,
+            set_string,
+            set_json,
+            set_file,
+            set_literal,
+        } = self.clone();
+        UserValues {
+            files: values,
+            set_json,
+            set,
+            set_string,
+            set_file,
+            set_literal,
+        }
+    }
+}
+
+/// Returns a setting without possible secrets. For grammars other than that of `--set`, only the
+/// key is shown.
+fn shown(flag: &str, text: &str) -> String {
+    match (flag, text.split_once('=')) {
+        ("--set" | "--set-string", _) => without_secrets(text, REDACTED),
+        // The name of a file is not a secret.
+        ("--set-file", Some(_)) => text.to_owned(),
+        (_, Some((key, _))) => format!("{key}={REDACTED}"),
+        (_, None) => REDACTED.to_owned(),
     }
 }
 
@@ -218,7 +287,7 @@ impl From<VariantArg> for ::manifests::Variant {
     }
 }
 
-/// Which values and deadlines.
+/// Values and deadlines of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProfileArg {
     #[default]
@@ -245,7 +314,8 @@ pub(crate) enum ClusterCommand {
         /// Where the images come from: auto, pull, stand-in or archive=PATH.
         #[arg(long, value_name = "SOURCE", default_value = "auto")]
         image_source: ImageSource,
-        /// Add a second user, in the context NAME-restricted, who may do everything but this; may be repeated.
+        /// Add a second user, in the context NAME-restricted, who may do everything but this; may
+        /// be repeated.
         #[arg(long, value_name = "VERB:RESOURCE[:NAMESPACE]")]
         deny: Vec<Denial>,
     },
@@ -264,16 +334,16 @@ pub(crate) struct BenchArgs {
     /// Measure each row this many times, and show the run with the middle ratio.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) repeat: u16,
-    /// Write the figures to this file too.
+    /// Also write the figures to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Where the images come from: auto, pull, stand-in or archive=PATH.
+    /// The origin of the images: auto, pull, stand-in or archive=PATH.
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub(crate) image_source: ImageSource,
 }
 
 impl BenchArgs {
-    /// The rows to measure, in their own order, each once.
+    /// Returns the rows to measure, each once, in their fixed order.
     pub(crate) fn rows(&self) -> Vec<BenchRow> {
         let all = BenchRow::value_variants().iter().copied();
         all.filter(|row| self.only.is_empty() || self.only.contains(row))
@@ -281,18 +351,18 @@ impl BenchArgs {
     }
 }
 
-/// What `bench` measures.
+/// The rows of `bench`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BenchRow {
-    /// From nothing to a cluster that serves.
+    /// From nothing to a serving cluster.
     ClusterReady,
     /// From a pod's creation to Running.
     PodRunning,
-    /// From a write to every one of 100 watchers.
+    /// From a write to all 100 watchers.
     WatchDelivery,
-    /// What the supervisor keeps resident.
+    /// Resident memory of the supervisor.
     SupervisorMemory,
-    /// From install to six nodes that say ok.
+    /// From install to six formed nodes.
     Formation,
     /// Scaling up and down, and a rotation of the password.
     Operations,
@@ -300,19 +370,19 @@ pub(crate) enum BenchRow {
     Data,
     /// From values to objects.
     Render,
-    /// From a run of a thousand trials to its report's files.
+    /// From a run of a thousand trials to its report files.
     Report,
 }
 
 impl BenchRow {
-    /// As it is typed.
+    /// Returns the name on the command line.
     pub(crate) fn name(self) -> String {
         self.to_possible_value()
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 }
 
-/// Which cluster.
+/// The name of a cluster.
 #[derive(Debug, Args)]
 pub(crate) struct ClusterName {
     /// The cluster's name.
@@ -332,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_a_trial_is_what_was_typed_without_secrets_and_without_defaults() {
+    fn words_to_repeat_leave_out_secrets_and_defaults() {
         let again = |typed: &str| {
             let words = ["xtask", "e2e"]
                 .into_iter()
@@ -384,8 +454,9 @@ mod tests {
     }
 
     #[test]
-    fn as_many_trials_as_may_run_at_a_time_have_room_on_the_embedded_node() {
-        // The largest has ten servers and a Job. Those that watch for a minute at their end do so beside the others.
+    fn the_embedded_node_has_room_for_the_most_parallel_trials() {
+        // The largest has ten servers and a Job. Those that watch for a minute at their end do so
+        // next to the others.
         let (largest, watching) = (11, 5);
         let most = (u32::from(MOST_JOBS) + watching) * largest;
         assert!(

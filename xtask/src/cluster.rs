@@ -10,6 +10,7 @@ use scenarios::session::{clusters_folder, prepare_images};
 
 use crate::cli::{ClusterCommand, ClusterName};
 use crate::exit::UsageError;
+use crate::limits;
 
 /// Runs the command.
 pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
@@ -20,6 +21,7 @@ pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
             deny,
         } => {
             let cluster = named(&name)?;
+            limits::check(true)?;
             let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
             let (store, images) = runtime.block_on(prepare_images(&image_source))?;
             for image in images.iter().filter(|image| image.stand_in) {
@@ -44,11 +46,11 @@ pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A user who may do everything but what is denied.
+/// Creates a user who may do everything except the denied actions.
 fn restricted(denied: Vec<Denial>) -> Token {
     let random = || uuid::Uuid::new_v4().simple().to_string();
     Token {
-        // Two version 4 UUIDs: 244 random bits, as many as the administrator's token has.
+        // Two version 4 UUIDs: 244 random bits, like the administrator's token.
         secret: random() + &random(),
         identity: Identity {
             user: "restricted".to_owned(),
@@ -68,7 +70,7 @@ fn named(name: &ClusterName) -> anyhow::Result<LastingCluster> {
     Ok(LastingCluster::named(name, &clusters_folder()?))
 }
 
-/// What the user can mend by typing something else, told from what the machine does not allow.
+/// Separates errors in the user's typing from limits of the machine.
 fn explain(error: LastingError) -> anyhow::Error {
     match error {
         LastingError::Running { .. } | LastingError::NotRunning(_) => UsageError(error.to_string()).into(),

@@ -1,12 +1,13 @@
-//! Where trials run, as typed and as meant: the arguments that `e2e`, `sweep` and `doctor` share.
+//! The cluster arguments that `e2e`, `sweep` and `doctor` share, as typed and as resolved.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use harness::cluster::kind::Tools;
 use harness::cluster::{ChosenContext, K3sOptions, KindOptions, KubeVersion, KubeconfigOptions};
-use harness::trial::placement::{NAMESPACE_PREFIX, Placement, PodSecurity, PullSecret};
+use harness::settings::placement::{NAMESPACE_PREFIX, Placement, PodSecurity, PullSecret};
 use scenarios::session::ClusterChoice;
 
 use crate::cli::ProfileArg;
@@ -15,37 +16,39 @@ use crate::exit::UsageError;
 /// The longest prefix that leaves room for a readable name in the 63 characters of a namespace.
 const LONGEST_PREFIX: usize = 20;
 
-/// Which cluster, as typed.
+/// The cluster, as typed.
 #[derive(Debug, Args)]
 pub(crate) struct ClusterArgs {
-    /// Where the trials run.
+    /// The cluster of the trials.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) cluster: ClusterKind,
-    /// kubeconfig: the context; never the current one by accident.
+    /// kubeconfig: the context, always explicit.
     #[arg(long, value_name = "NAME", required_if_eq("cluster", "kubeconfig"))]
     context: Option<String>,
     /// kubeconfig: the file [default: KUBECONFIG, or ~/.kube/config].
     #[arg(long, value_name = "PATH")]
     kubeconfig: Option<PathBuf>,
-    /// kind: single-node, multi-node (three workers in three zones), or the path of a configuration [default: single-node].
+    /// kind: single-node, multi-node (three workers in three zones), or the path of a configuration
+    /// [default: single-node].
     #[arg(long, value_name = "NAME|PATH")]
     kind_config: Option<String>,
-    /// kind, k3s: the Kubernetes version, such as v1.36, or a whole one [default: the one that kind comes with; v1.36].
+    /// kind, k3s: the Kubernetes version, such as v1.36, or a whole one
+    /// [default: the one that kind comes with; v1.36].
     #[arg(long, value_name = "vX.Y")]
     kube_version: Option<KubeVersion>,
-    /// kind: use this cluster, and leave it.
+    /// kind: use this cluster and leave it running.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["kind_config", "kube_version"])]
     reuse: Option<String>,
 }
 
-/// What the site asks of the trials, as typed.
+/// Requirements of the site for the trials, as typed.
 #[derive(Debug, Args)]
 pub(crate) struct PlacementArgs {
-    /// What the name of every namespace begins with.
+    /// The prefix of every namespace's name.
     #[arg(long, value_name = "PREFIX", default_value = NAMESPACE_PREFIX, value_parser = namespace_prefix)]
     pub(crate) namespace_prefix: String,
-    /// The Pod Security level that is enforced in every namespace; restricted adds a seccomp profile to the chart's values
-    /// [default: restricted, and baseline with --profile default].
+    /// The Pod Security level of every namespace. Restricted adds a seccomp profile to the chart's
+    /// values [default: restricted; with --profile default, baseline].
     #[arg(long, value_enum)]
     pod_security: Option<PodSecurityArg>,
     /// The storage class of the claims [default: the cluster's own default].
@@ -54,12 +57,12 @@ pub(crate) struct PlacementArgs {
     /// A label of the nodes that the servers may run on; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     node_selector: Vec<(String, String)>,
-    /// A Secret of the cluster's for pulling the images; it is copied into every namespace.
+    /// A Secret of the cluster for pulling images; it is copied into every namespace.
     #[arg(long, value_name = "[NAMESPACE/]NAME")]
     image_pull_secret: Option<String>,
 }
 
-/// Where trials can run.
+/// Clusters that can run trials.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ClusterKind {
     /// A single-process Kubernetes on this machine.
@@ -74,13 +77,13 @@ pub(crate) enum ClusterKind {
 }
 
 impl ClusterKind {
-    /// As it is typed.
+    /// Returns the name on the command line.
     pub(crate) fn name(self) -> String {
         let value = self.to_possible_value().expect("no kind is hidden");
         value.get_name().to_owned()
     }
 
-    /// Whether a run makes its clusters itself, of the version that it is asked for.
+    /// Returns true if a run makes such clusters itself, of the requested version.
     pub(crate) fn has_versions(self) -> bool {
         matches!(self, Self::Kind | Self::K3s)
     }
@@ -94,7 +97,7 @@ enum PodSecurityArg {
 }
 
 impl ClusterArgs {
-    /// What was typed, as the cluster that it means. A flag of another provider is an error, never ignored.
+    /// Resolves the words to a cluster. A flag of another provider is an error, never ignored.
     pub(crate) fn resolve(self) -> Result<ClusterChoice, UsageError> {
         let Self {
             cluster,
@@ -125,7 +128,7 @@ impl ClusterArgs {
                 config: kind_configuration(kind_config.as_deref().unwrap_or("single-node"))?,
                 kube_version,
                 reuse,
-                tools: Tools::default(),
+                tools: Tools,
             }),
             ClusterKind::K3s => ClusterChoice::K3s(K3sOptions { kube_version }),
             ClusterKind::Kubeconfig => ClusterChoice::Kubeconfig(KubeconfigOptions {
@@ -137,7 +140,7 @@ impl ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// What was typed, as far as it is not the default.
+    /// Returns the typed words that differ from the default.
     pub(crate) fn words(&self) -> Vec<String> {
         let Self {
             cluster,
@@ -161,7 +164,7 @@ impl ClusterArgs {
 }
 
 impl PlacementArgs {
-    /// What was typed, as far as it is not the default.
+    /// Returns the typed words that differ from the default.
     pub(crate) fn words(&self) -> Vec<String> {
         let Self {
             namespace_prefix,
@@ -183,7 +186,8 @@ impl PlacementArgs {
         flags(one.into_iter().chain(nodes).chain(last))
     }
 
-    /// What was typed, as what it means on `cluster`: a Secret without a namespace is in the context's own.
+    /// Resolves the words for `cluster`. A Secret without a namespace is in the context's own
+    /// namespace.
     pub(crate) async fn resolve(
         self,
         cluster: &ClusterChoice,
@@ -211,7 +215,7 @@ impl PlacementArgs {
     }
 }
 
-/// The flags that have a value, each with it.
+/// Returns each flag that has a value, with the value.
 fn flags<'a>(all: impl IntoIterator<Item = (&'a str, Option<String>)>) -> Vec<String> {
     let given = all
         .into_iter()
@@ -219,7 +223,7 @@ fn flags<'a>(all: impl IntoIterator<Item = (&'a str, Option<String>)>) -> Vec<St
     given.flatten().collect()
 }
 
-/// A value as it is typed.
+/// Returns a value as it is typed.
 fn word(value: &impl ValueEnum) -> String {
     let name = value.to_possible_value().expect("no value is hidden");
     name.get_name().to_owned()
@@ -241,18 +245,36 @@ async fn pull_secret(given: &str, cluster: &ClusterChoice) -> anyhow::Result<Pul
     })
 }
 
-/// One of this project's configurations, by its name, or a file.
+/// This project's configurations for kind, by name.
+const KIND_CONFIGURATIONS: [(&str, &str); 2] = [
+    ("single-node", include_str!("../../kind-config/single-node.yaml")),
+    ("multi-node", include_str!("../../kind-config/multi-node.yaml")),
+];
+
+/// Returns the path of a file, or of one of this project's configurations by name.
 fn kind_configuration(given: &str) -> Result<PathBuf, UsageError> {
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kind-config");
-    let named = ours.join(given).with_extension("yaml");
-    [named, PathBuf::from(given)]
-        .into_iter()
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            UsageError(format!(
-                "{given:?} is neither single-node, multi-node, nor a file"
-            ))
-        })
+    if let Some((_, text)) = KIND_CONFIGURATIONS.iter().find(|(name, _)| *name == given) {
+        let folder = harness::images::cache_dir().map_err(|error| UsageError(error.to_string()))?;
+        return written(&folder.join("kind-config"), given, text)
+            .map_err(|error| UsageError(format!("failed to write kind's configuration {given}: {error}")));
+    }
+    let path = PathBuf::from(given);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(UsageError(format!(
+        "{given:?} is neither single-node, multi-node, nor a file"
+    )))
+}
+
+/// Writes one of this project's configurations to a file, because kind reads only files.
+fn written(folder: &Path, name: &str, text: &str) -> std::io::Result<PathBuf> {
+    std::fs::create_dir_all(folder)?;
+    let path = folder.join(name).with_extension("yaml");
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.persist(&path)?;
+    Ok(path)
 }
 
 fn namespace_prefix(text: &str) -> Result<String, String> {
@@ -270,5 +292,20 @@ fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("a label is KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_configurations_are_in_the_program() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, text) in KIND_CONFIGURATIONS {
+            let path = written(folder.path(), name, text).expect("the folder can be written to");
+            let read = std::fs::read_to_string(&path).expect("it was just written");
+            assert!(read.contains("kind: Cluster"), "{read}");
+        }
     }
 }

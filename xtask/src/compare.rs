@@ -1,4 +1,5 @@
-//! `cargo xtask compare`: how a chart's rendering differs from ours, object by object, for a reviewer.
+//! `cargo xtask compare`: the differences between a chart's rendering and ours, object by object,
+//! for a reviewer.
 
 use std::process::ExitCode;
 
@@ -6,19 +7,21 @@ use ::manifests::conformance::{Difference, Objects, differences};
 use ::manifests::{Hook, Mode, Release, Values, Variant, render};
 use anyhow::Context as _;
 use harness::release::Chart;
+use harness::release::chart::UserValues;
 
 use crate::cli::ChartArgs;
 use crate::exit::{QUALIFIED, UsageError};
 use crate::{chart, exit};
 
-/// The release that both sides render, and its password: one that is generated would be a difference of its own.
+/// The release of both renderings, with its password. A generated password would be a difference by
+/// itself.
 const RELEASE: (&str, &str, &str) = ("my-valkey", "default", "placeholder-not-a-secret");
 
-/// How much of a value is shown: a script of a hundred lines hides what else differs.
+/// Maximum characters of a shown value. A script of a hundred lines would hide other differences.
 const SHOWN: usize = 100;
 
-/// Compare a chart's rendering with ours: - what the chart has, + what we have. Without values, in all four combinations
-/// of mode and variant.
+/// Compare a chart's rendering with ours: - what the chart has, + what we have. Without values, in
+/// all four combinations of mode and variant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompareArgs {
     #[command(flatten)]
@@ -28,7 +31,7 @@ pub(crate) struct CompareArgs {
     exit_code: bool,
 }
 
-/// Runs the command. Exit code 1: there are differences, and `--exit-code` was given.
+/// Runs the command. Exits with 1 if there are differences and `--exit-code` was given.
 pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
     let Some(chart) = chart::open(&args.chart)? else {
         return Err(UsageError("--chart DIR is needed: what is to be compared?".to_owned()).into());
@@ -38,8 +41,9 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
         println!("{beyond}");
     }
     let mut found = 0;
-    for (name, values) in sides(&chart, &args.chart)? {
-        let (theirs, ours) = (runtime.block_on(theirs(&chart, &values))?, ours(&values)?);
+    for (name, defaults, wanted) in sides(&chart, &args.chart) {
+        let theirs = runtime.block_on(theirs(&chart, &defaults, &wanted))?;
+        let ours = ours(&wanted)?;
         let mut differing = differences(&theirs, &ours);
         differing.retain(|difference| !is_of_the_text(difference));
         found += differing.len();
@@ -54,29 +58,31 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// What is compared: the values that were given, or else each combination.
-fn sides(chart: &Chart, args: &ChartArgs) -> anyhow::Result<Vec<(String, Values)>> {
-    let combinations: Vec<(String, Values)> = if args.values.is_empty() && args.set.is_empty() {
+/// Returns the sides to compare: the given values, or else each combination. Each side has the
+/// chart's own defaults and the wanted values.
+fn sides(chart: &Chart, args: &ChartArgs) -> Vec<(String, Values, Values)> {
+    let combinations: Vec<(String, Values)> = if args.user_values() == UserValues::default() {
         let all = Mode::ALL
             .into_iter()
             .flat_map(|mode| Variant::ALL.map(|variant| (mode, variant)));
-        all.map(|(mode, variant)| (format!("{mode}-{variant}"), Values::combination(mode, variant)))
+        all.map(|(mode, variant)| (format!("{mode}-{variant}"), chart.combination(mode, variant)))
             .collect()
     } else {
-        vec![("with the given values".to_owned(), Values::default())]
+        vec![("with the given values".to_owned(), chart.own_values().clone())]
     };
-    let settle = |(name, values): (String, Values)| {
-        let mut values = chart.overrides().apply(&values)?;
-        if values.needs_password() {
-            RELEASE.2.clone_into(&mut values.auth.password);
+    let settle = |(name, defaults): (String, Values)| {
+        let mut wanted = chart.settled(&defaults);
+        if wanted.needs_password() {
+            RELEASE.2.clone_into(&mut wanted.auth.password);
         }
-        Ok((name, values))
+        (name, defaults, wanted)
     };
     combinations.into_iter().map(settle).collect()
 }
 
-async fn theirs(chart: &Chart, values: &Values) -> anyhow::Result<Objects> {
-    Ok(Objects::new(chart.objects(RELEASE.0, RELEASE.1, values).await?))
+async fn theirs(chart: &Chart, defaults: &Values, wanted: &Values) -> anyhow::Result<Objects> {
+    let rendered = chart.objects(RELEASE.0, RELEASE.1, defaults, wanted).await?;
+    Ok(Objects::new(rendered))
 }
 
 fn ours(values: &Values) -> anyhow::Result<Objects> {
@@ -89,7 +95,7 @@ fn ours(values: &Values) -> anyhow::Result<Objects> {
     ))
 }
 
-/// A checksum is of the configuration's text: the same directives in another order have another.
+/// A checksum depends on the configuration's text, such as the order of directives.
 fn is_of_the_text(difference: &Difference) -> bool {
     let both = difference.before.is_some() && difference.after.is_some();
     both && difference.path.contains("annotations[checksum/")

@@ -1,4 +1,5 @@
-//! `cargo xtask doctor`: which clusters this machine can run trials on, why not the others, and what would make it so.
+//! `cargo xtask doctor`: the clusters that this machine can run trials on. For any other, it prints
+//! the obstacle and the remedy.
 
 use std::process::ExitCode;
 
@@ -9,20 +10,21 @@ use harness::cluster::embedded::start_error;
 use harness::cluster::k3s::{Engine, K3sOptions};
 use harness::cluster::kind::Tools;
 use harness::images;
-use harness::trial::run::format_error;
+use harness::settings::program;
+use harness::trial::format_error;
 use kube::config::Kubeconfig;
 
 use crate::exit;
 
-/// One line of the screen, and what hangs from it.
+/// One line of the output, with its details.
 struct Finding {
     what: &'static str,
     usable: Result<String, String>,
-    /// What to type: to use it, or to make it usable.
+    /// The command that uses the cluster, or makes it usable.
     command: String,
 }
 
-/// Runs the command. It succeeds when the default provider does.
+/// Runs the command. Succeeds when the default provider is usable.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
     let findings = [
@@ -52,9 +54,9 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     }))
 }
 
-/// Starts one, as a run would: what the kernel allows is known only then.
+/// Starts an embedded cluster like a run. Only that shows what the kernel allows.
 async fn embedded() -> Finding {
-    let command = "cargo xtask e2e".to_owned();
+    let command = format!("{} e2e", program());
     let usable = match images::open_store() {
         Err(error) => Err(format_error(&error.into())),
         Ok(store) => match EmbeddedCluster::start(Options::new("doctor", store.dir())).await {
@@ -77,9 +79,9 @@ async fn embedded() -> Finding {
 }
 
 async fn kind() -> Finding {
-    let checked = Tools::default().check().await;
+    let checked = Tools.check().await;
     let command = match &checked {
-        Ok(_) => "cargo xtask e2e --cluster kind".to_owned(),
+        Ok(_) => format!("{} e2e --cluster kind", program()),
         Err(error) => error.remedy().to_owned(),
     };
     Finding {
@@ -91,7 +93,7 @@ async fn kind() -> Finding {
     }
 }
 
-/// What the engine says of itself. Whether the image can be pulled is known only when it is.
+/// Asks the container engine for its version. Only a pull can show if the image is available.
 async fn k3s() -> Finding {
     let version = K3sOptions::default().version();
     let checked = async {
@@ -103,7 +105,7 @@ async fn k3s() -> Finding {
     Finding {
         what: "k3s",
         command: match &checked {
-            Ok(_) => "cargo xtask e2e --cluster k3s".to_owned(),
+            Ok(_) => format!("{} e2e --cluster k3s", program()),
             Err(error) => error.remedy(),
         },
         usable: checked
@@ -117,7 +119,7 @@ async fn k3s() -> Finding {
     }
 }
 
-/// Contexts are named, and none is tried: what they lead to is somebody's.
+/// Lists the contexts without contacting any, because their clusters belong to somebody.
 fn kubeconfig() -> Finding {
     let contexts = Kubeconfig::read().map(|kubeconfig| {
         kubeconfig
@@ -141,18 +143,18 @@ fn kubeconfig() -> Finding {
     Finding {
         what: "kubeconfig",
         usable,
-        command: format!("cargo xtask e2e --cluster kubeconfig --context {context}{file}"),
+        command: format!("{} e2e --cluster kubeconfig --context {context}{file}", program()),
     }
 }
 
-/// Images are pulled where there is a network; without one, a server on this machine stands in.
+/// Images are pulled where there is a network. Otherwise a server on this machine stands in.
 fn images_at_hand() -> Finding {
     Finding {
         what: "stand-ins",
         usable: images::host_binaries()
             .map(|_| "a Valkey server and client for images without a registry are at hand".to_owned())
             .map_err(|error| format_error(&error.into())),
-        command: "cargo xtask e2e --image-source stand-in".to_owned(),
+        command: format!("{} e2e --image-source stand-in", program()),
     }
 }
 

@@ -1,64 +1,83 @@
 //! `cargo xtask e2e`: select, run, report.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use harness::cluster::{ClusterError, Provenance};
 use harness::images::Origin;
+use harness::lifecycle;
 use harness::report::baseline::Baseline;
 use harness::report::deployment::ChartSource;
 use harness::report::file::ReportFileError;
 use harness::report::journal::Journal;
+use harness::report::known::KnownFindings;
 use harness::report::plain::Plain;
 use harness::report::progress::Progress;
 use harness::report::style::{Stream, Style};
-use harness::report::{Event, EventSink, Reporter, RunReport, RunVerdict, file, history, markdown, outputs};
-use scenarios::conformance;
+use harness::report::{
+    Event, EventSink, Outcome, Reporter, RunReport, RunVerdict, file, history, markdown, outputs,
+};
+use harness::trial::{ClientPod, Halt, HaltReason, Turns};
 use scenarios::registry::{self, Trial};
 use scenarios::runner::{self, Started};
 use scenarios::selection::{Selection, select};
-use scenarios::session::{Session, SessionOptions, new_run_id};
+use scenarios::session::{ClusterChoice, Session, SessionOptions, new_run_id};
 use scenarios::shard::Costs;
-use tokio_util::sync::CancellationToken;
+
+use tokio::task::JoinHandle;
 
 use crate::chart;
 use crate::cli::{E2eArgs, MOST_JOBS};
 use crate::exit::{self, UsageError};
+use crate::{limits, signals};
 
-/// The folder of reports, beneath the current one.
+/// The folder of reports, below the current one.
 const REPORTS_FOLDER: &str = "reports";
 
-/// How many trials run at a time, per processor: they wait for servers half of the time, and more of them only make each
-/// other's servers late. On two processors a run took 122 s with six in all, 115 s with seven, and 110 s with eight and
-/// with ten.
+/// Number of concurrent trials per processor. Trials wait for servers half of the time, and too
+/// many delay each other's servers. On two processors, six trials in all took 122 s, seven took 115
+/// s, eight and ten took 110 s.
 const JOBS_PER_PROCESSOR: usize = 4;
 
-/// What was typed, resolved to what it means here.
+/// Time to wait at the end of a run for work that still blocks.
+const STRAGGLERS: Duration = Duration::from_secs(2);
+
+/// Time to detect the death of a cluster after that of its servers.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The typed words, resolved.
 struct Plan {
     trials: Vec<Trial>,
     folder: PathBuf,
     baseline: Option<RunReport>,
+    /// True if the user gave the number of concurrent trials.
+    jobs_given: bool,
+    known: Option<KnownFindings>,
     session: SessionOptions,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
+    limits::check(false)?;
     let list = args.list;
     let chart = chart::open(&args.chart)?;
     let arguments = args.words_to_repeat();
-    let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+    let runtime = tokio::runtime::Runtime::new().context("failed to start the async runtime")?;
     let mut plan = runtime.block_on(Plan::resolve(args, chart.is_some()))?;
     if list {
         for trial in &plan.trials {
-            // A reader that has seen enough and went away is no failure.
+            // A closed pipe is not a failure.
             let _ = writeln!(std::io::stdout(), "{}", trial.id);
         }
         return Ok(ExitCode::from(exit::QUALIFIED));
     }
+    limits::check(matches!(plan.session.cluster, ClusterChoice::Embedded))?;
     if let Some(chart) = &chart {
-        chart::check_overrides(chart, plan.session.profile)?;
+        chart::check_combination(chart)?;
     }
     plan.session.chart = chart;
     let started = Started::now();
@@ -69,11 +88,12 @@ pub(crate) fn run(args: E2eArgs) -> anyhow::Result<ExitCode> {
     }
     let names: Vec<String> = plan.trials.iter().map(|trial| trial.id.to_string()).collect();
     let journal = Journal::begin(&plan.folder, &begun, &names, Box::new(std::io::stderr()))?;
-    // What is said to have ended is on disk by then.
+    // An event's data is on disk before the event is shown.
     let (events, reporters) = EventSink::start(vec![Box::new(journal), reporter()]);
     let code = runtime.block_on(execute(plan, started, begun, events));
-    // Stragglers of an interrupted run hold clones of the sink; they are dropped with the runtime.
-    drop(runtime);
+    // Stragglers of an interrupted run hold clones of the sink. They are dropped with the runtime.
+    // One may block in a system call on a dead file system, and then stays until the process ends.
+    runtime.shutdown_timeout(STRAGGLERS);
     reporters
         .join()
         .map_err(|_| anyhow::anyhow!("the reporter panicked"))?;
@@ -89,11 +109,11 @@ impl Plan {
         };
         let mut trials = registry::trials();
         if of_chart {
-            trials.extend(conformance::trials());
+            trials.extend(registry::trials_of_charts());
         }
         let mut trials = select(trials, &selection)?;
         if let Some(shard) = args.shard {
-            // The same estimates everywhere: the parts must fit each other.
+            // All parts need the same estimates to fit together.
             trials = shard.of(trials, &Costs::default());
             if trials.is_empty() {
                 return Err(UsageError(format!(
@@ -110,13 +130,16 @@ impl Plan {
         let cluster = args.cluster.resolve()?;
         let placement = args.placement.resolve(&cluster, args.profile).await?;
         let namespace = |trial: &Trial| trial.id.namespace(&placement.namespace_prefix, &run);
+        let client = ClientPod::namespace(&placement.namespace_prefix, &run);
         let most = (processors * JOBS_PER_PROCESSOR).min(usize::from(MOST_JOBS));
         let jobs = args.jobs.map_or(most, usize::from);
         Ok(Self {
+            jobs_given: args.jobs.is_some(),
             baseline: args.baseline.as_deref().map(file::read).transpose()?,
+            known: args.known.as_deref().map(KnownFindings::read).transpose()?,
             session: SessionOptions {
                 cluster,
-                namespaces: trials.iter().map(namespace).collect(),
+                namespaces: trials.iter().map(namespace).chain([client]).collect(),
                 placement,
                 run,
                 image_source: args.image_source,
@@ -133,52 +156,130 @@ impl Plan {
     }
 }
 
-async fn execute(plan: Plan, started: Started, begun: RunReport, events: EventSink) -> anyhow::Result<u8> {
+async fn execute(
+    mut plan: Plan,
+    started: Started,
+    begun: RunReport,
+    events: EventSink,
+) -> anyhow::Result<u8> {
+    // Before the run is announced, because a user may then interrupt it.
+    let halt = Halt::default();
+    signals::halt_on(&halt, &events, plan.session.sweep_command())?;
     events.send(Event::RunStarted {
         run: plan.session.run.clone(),
         trials: plan.trials.len(),
         jobs: plan.session.jobs.min(plan.trials.len()),
         profile: plan.session.profile.name().to_owned(),
     });
-    let stop = stop_on_signal(&events)?;
-    if let Some(chart) = &plan.session.chart {
-        events.send(Event::Note {
-            text: chart::describe(chart),
-        });
-        if let Some(text) = chart::describe_extensions(chart).await {
-            events.send(Event::Note { text });
-        }
-    }
-    let starting = Session::start(plan.session, events.clone());
     let session = tokio::select! {
-        session = starting => session?,
-        () = stop.cancelled() => return Ok(exit::INTERRUPTED),
+        session = start(&plan.session, &events) => Ok(session),
+        why = halt.halted() => Err(why),
     };
-    let trials = runner::run_trials(&plan.trials, &session.environment, &stop).await;
-    let interrupted = stop.is_cancelled();
+    let mut session = match session {
+        Ok(Ok(session)) => session,
+        Err(why) => {
+            let report = without_cluster(&plan, started, begun, &why.outcome("before its cluster was up"));
+            let code = exit::code_of_run(&report);
+            let written = outputs::write_all(&report, &plan.folder);
+            finished(&events, report, plan.folder, None);
+            return Ok(written.map(|()| code)?);
+        }
+        Ok(Err(error)) => {
+            let reason = harness::trial::format_error(&error);
+            let report = without_cluster(&plan, started, begun, &Outcome::Broken { reason });
+            // The original error matters more than a failure to write the report.
+            let _ = outputs::write_all(&report, &plan.folder);
+            return Err(error);
+        }
+    };
+    session.environment.halt = halt.clone();
+    if !plan.jobs_given {
+        follow_capacity(&mut session, plan.session.jobs, &events);
+    }
+    let mut watch = halt_when_it_dies(&session, &halt);
+    let trials = runner::run_trials(&plan.trials, &session.environment).await;
+    if trials.iter().any(|trial| trial.outcome.is_doubtful()) {
+        // A trial may detect the cluster's death first.
+        let _ = tokio::time::timeout(LAST_WORDS, &mut watch).await;
+    }
+    watch.abort();
     let provenance = session.provenance();
     tell_images(&provenance, &events);
-    let mut report = runner::ended(begun, started, provenance, trials, interrupted);
-    report.baseline = match plan.baseline {
+    let mut report = runner::ended(
+        begun,
+        started,
+        provenance,
+        trials,
+        halt.is_interrupted(),
+        plan.known.as_ref(),
+    );
+    if let Some(HaltReason::ClusterLost(last_words)) = halt.reason() {
+        let first = last_words.lines().next().unwrap_or_default();
+        report.because = format!("{}: {first}", report.because);
+    }
+    report.baseline = match plan.baseline.take() {
         Some(before) => Some(Baseline::new(&before, &report, true)),
         None => run_before(&plan.folder, &report).map(|before| Baseline::new(&before, &report, false)),
     };
     let written = outputs::write_all(&report, &plan.folder).and_then(|()| step_summary(&report));
     let logs = match report.verdict {
         RunVerdict::Qualified => Ok(()),
-        RunVerdict::NotQualified | RunVerdict::Inconclusive => save_logs(&session, &plan.folder).await,
+        RunVerdict::QualifiedWithKnownFindings | RunVerdict::NotQualified | RunVerdict::Inconclusive => {
+            save_logs(&session, &plan.folder).await
+        }
     };
     let kept = end(session).await?;
     let code = exit::code_of_run(&report);
-    // Also a verdict that could not be written down is told.
+    // The verdict is shown even if its report could not be written.
     finished(&events, report, plan.folder, kept);
     written?;
-    logs.context("the cluster's logs cannot be put beside the report")?;
+    logs.context("the cluster's logs cannot be written next to the report")?;
     Ok(code)
 }
 
-/// Puts the logs of the cluster beside the report. The provider exports what the containers wrote and knows of no password:
-/// nothing gets to its place before it was searched.
+/// Limits concurrent trials to the room of the cluster and the capacity of this machine.
+fn follow_capacity(session: &mut Session, most: usize, events: &EventSink) {
+    let Some(room) = session.environment.capabilities.room else {
+        return;
+    };
+    let jobs = room.trials().min(most);
+    session.environment.turns = Turns::new(jobs);
+    let text = format!("{jobs} at a time: the cluster has {room} (--jobs N decides otherwise)");
+    events.send(Event::Note { text });
+}
+
+/// Ends the run as soon as its cluster has died.
+fn halt_when_it_dies(session: &Session, halt: &Halt) -> JoinHandle<()> {
+    let (halt, died) = (halt.clone(), session.cluster().died());
+    tokio::spawn(async move { halt.now(HaltReason::ClusterLost(died.await)) })
+}
+
+/// Announces the subject, and starts the cluster.
+async fn start(options: &SessionOptions, events: &EventSink) -> anyhow::Result<Session> {
+    if let Some(chart) = &options.chart {
+        events.send(Event::Note {
+            text: chart::describe(chart),
+        });
+        for text in chart::warnings(chart) {
+            events.send(Event::Note { text });
+        }
+        if let Some(text) = chart::describe_extensions(chart).await {
+            events.send(Event::Note { text });
+        }
+    }
+    Ok(Session::start(options.clone(), events.clone()).await?)
+}
+
+/// Returns the report of a run without a cluster. All trials have the same outcome.
+fn without_cluster(plan: &Plan, started: Started, begun: RunReport, outcome: &Outcome) -> RunReport {
+    let of_trial = |trial: &Trial| lifecycle::not_run(&trial.id, outcome.clone());
+    let trials = plan.trials.iter().map(of_trial).collect();
+    let interrupted = matches!(outcome, Outcome::Interrupted { .. });
+    runner::ended(begun, started, Provenance::default(), trials, interrupted, None)
+}
+
+/// Puts the logs of the cluster next to the report. The provider exports raw container output, so
+/// passwords are redacted before the logs are moved into place.
 async fn save_logs(session: &Session, folder: &Path) -> anyhow::Result<()> {
     let draft = folder.join(".logs.draft");
     std::fs::create_dir_all(&draft)?;
@@ -195,17 +296,29 @@ async fn save_logs(session: &Session, folder: &Path) -> anyhow::Result<()> {
     Ok(std::fs::remove_dir(&draft)?)
 }
 
-/// The newest run of the same kind in the folder that this run's folder is in, if there is one.
+/// Returns the newest comparable run in the parent of this run's folder, if there is one.
 fn run_before(folder: &Path, report: &RunReport) -> Option<RunReport> {
     history::newest(folder.parent()?, |before| {
         before.run != report.run
             && !before.interrupted
             && before.profile == report.profile
             && before.provenance.provider == report.provenance.provider
+            && is_comparable(before, report)
     })
 }
 
-/// Adds the summary to that of the GitHub Actions step that this runs in, if it does.
+/// Returns true if two runs have the same subject and selection. Other differences mean nothing.
+fn is_comparable(before: &RunReport, report: &RunReport) -> bool {
+    let subject = |run: &RunReport| {
+        let chart = run.deployment.chart.as_ref().map(|chart| chart.name.clone());
+        (chart, run.deployment.arguments.clone())
+    };
+    let selection =
+        |run: &RunReport| -> BTreeSet<String> { run.trials.iter().map(|trial| trial.name.clone()).collect() };
+    subject(before) == subject(report) && selection(before) == selection(report)
+}
+
+/// Appends the summary to that of the GitHub Actions step, if this runs in one.
 fn step_summary(report: &RunReport) -> Result<(), ReportFileError> {
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from) else {
         return Ok(());
@@ -223,7 +336,7 @@ fn step_summary(report: &RunReport) -> Result<(), ReportFileError> {
     })
 }
 
-/// Says which images ran on a cluster that got them by itself: it is known only now.
+/// Reports the images of a cluster that obtains them itself: they are known only after the trials.
 fn tell_images(provenance: &Provenance, events: &EventSink) {
     for image in provenance
         .images
@@ -257,29 +370,6 @@ fn finished(events: &EventSink, report: RunReport, folder: PathBuf, kept: Option
     });
 }
 
-/// A token that is cancelled by the first Ctrl-C or SIGTERM. A second one ends the process at once: the cluster goes with it.
-fn stop_on_signal(events: &EventSink) -> anyhow::Result<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let stop = CancellationToken::new();
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be handled")?;
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be handled")?;
-    let (token, events) = (stop.clone(), events.clone());
-    tokio::spawn(async move {
-        for first in [true, false] {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if !first {
-                std::process::exit(i32::from(exit::INTERRUPTED));
-            }
-            events.send(Event::Interrupted);
-            token.cancel();
-        }
-    });
-    Ok(stop)
-}
-
 fn reporter() -> Box<dyn Reporter> {
     let terminal = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
     if terminal {
@@ -288,7 +378,7 @@ fn reporter() -> Box<dyn Reporter> {
     Box::new(Plain::new(std::io::stdout(), Style::of(Stream::Stdout)))
 }
 
-/// A seed for a run that was not given one; the report says which it was.
+/// Returns a seed for a run without a given one. The report contains it.
 fn seed_of_now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::from(since.subsec_nanos()) ^ since.as_secs())

@@ -1,4 +1,5 @@
-//! `cargo xtask manifests`: writes or checks `manifests/rendered/`, or prints the rendering of given values.
+//! `cargo xtask manifests`: writes or checks `manifests/rendered/`, or prints the rendering of
+//! given values.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,19 +9,21 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use manifests::{Mode, Password, Release, RenderError, Values, ValuesError, ValuesInput, Variant, render};
 
-/// What mends a failed `--check`.
+use crate::checkout;
+
+/// The command that updates the files after a failed `--check`.
 const MENDING_COMMAND: &str = "cargo xtask manifests";
-/// Committed renderings need the same password each time; nobody may mistake it for a secret.
+/// Committed renderings need a constant password, which nobody can mistake for a secret.
 const PLACEHOLDER_PASSWORD: &str = "placeholder-not-a-secret";
 /// The release that the committed renderings belong to, as in the chart's README.
 const DEFAULT_RELEASE: &str = "my-valkey";
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// Render the chart's objects. Without arguments, the four combinations of mode and variant are written to
-/// manifests/rendered/; with values, mode, variant or release, that one rendering is printed.
+/// Render the chart's objects. Without arguments, the four combinations of mode and variant are
+/// written to manifests/rendered/. With values, mode, variant or release, one rendering is printed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ManifestsArgs {
-    /// Check that the committed files are what would be written, and change nothing.
+    /// Check that the committed files are up to date, and change nothing.
     #[arg(long, conflicts_with_all = ["values", "set", "mode", "variant", "release", "namespace"])]
     check: bool,
     /// A values file; may be repeated, later ones win.
@@ -43,31 +46,24 @@ pub(crate) struct ManifestsArgs {
     namespace: Option<String>,
 }
 
-/// Runs the command. Exit code 1: `--check` found differences; 2: the values or names cannot be rendered.
+/// Runs the command. Exits with 1 if `--check` found differences, with 2 if the values or names
+/// cannot be rendered.
 pub(crate) fn run(args: &ManifestsArgs) -> anyhow::Result<ExitCode> {
     if args.check {
-        return check(&rendered_dir());
+        return check(&rendered_dir()?);
     }
     if args.is_default_rendering() {
-        return write(&rendered_dir());
+        return write(&rendered_dir()?);
     }
     match args.rendering() {
         Ok(yaml) => print!("{yaml}"),
         Err(error) if error.is::<ValuesError>() || error.is::<RenderError>() => {
-            eprintln!("error: {}", chain(&error));
+            eprintln!("error: {}", error_text::chain(error.as_ref()));
             return Ok(ExitCode::from(2));
         }
         Err(error) => return Err(error),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn chain(error: &anyhow::Error) -> String {
-    error
-        .chain()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 impl ManifestsArgs {
@@ -105,7 +101,7 @@ impl ManifestsArgs {
     }
 }
 
-/// The committed files: name and content of each combination.
+/// Returns name and content of the committed file of each combination.
 fn combinations() -> anyhow::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for mode in Mode::ALL {
@@ -125,7 +121,8 @@ fn combinations() -> anyhow::Result<Vec<(String, String)>> {
     Ok(files)
 }
 
-/// Without a cluster there is no Secret to keep a password from, so an empty `auth.password` renders the placeholder.
+/// Renders the objects, with the placeholder for an empty `auth.password`. Without a cluster there
+/// is no Secret to keep a password from.
 fn rendering(release: &str, namespace: &str, values: &Values) -> anyhow::Result<String> {
     let password = Password::parse(PLACEHOLDER_PASSWORD).expect("the placeholder is a valid password");
     let release = Release::install(release, namespace).with_password(password);
@@ -178,8 +175,9 @@ fn first_difference(committed: &str, expected: &str) -> String {
     }
 }
 
-fn rendered_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/rendered")
+/// Returns the folder of the committed files.
+fn rendered_dir() -> anyhow::Result<PathBuf> {
+    Ok(checkout::root()?.join("manifests/rendered"))
 }
 
 #[cfg(test)]
@@ -202,7 +200,7 @@ mod tests {
     #[test]
     fn the_committed_renderings_are_up_to_date() {
         assert_eq!(
-            check(&rendered_dir()).expect("check"),
+            check(&rendered_dir().expect("a checkout")).expect("check"),
             ExitCode::SUCCESS,
             "{MENDING_COMMAND}"
         );

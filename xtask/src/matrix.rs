@@ -1,4 +1,5 @@
-//! `cargo xtask matrix`: the jobs of a CI pipeline, with the arguments of `cargo xtask e2e` for each.
+//! `cargo xtask matrix`: the jobs of a CI pipeline, with the arguments of `cargo xtask e2e` for
+//! each.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,25 +15,26 @@ use serde_json::{Value, json};
 
 use crate::cluster_args::ClusterKind;
 
-/// What a job takes beside its trials: checking out, building from a cache, starting a cluster.
+/// Time of a job outside of its trials: checkout, build from a cache, cluster start.
 const OVERHEAD: Duration = Duration::from_secs(180);
 
 /// The arguments of `matrix`, as typed.
 #[derive(Debug, Args)]
 pub(crate) struct MatrixArgs {
-    /// For which program.
+    /// The CI program.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// So many jobs of about the same length for each cluster and version, instead of one for each mode, variant and suite.
+    /// Number of jobs of similar length for each cluster and version. The default is one job for
+    /// each mode, variant and suite.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     shards: Option<u16>,
-    /// Where trials run; may be repeated [default: embedded].
+    /// The cluster of the trials; may be repeated [default: embedded].
     #[arg(long, value_enum)]
     cluster: Vec<ClusterKind>,
     /// kind, k3s: a Kubernetes version, such as v1.36; may be repeated.
     #[arg(long, value_name = "vX.Y")]
     kube_version: Vec<KubeVersion>,
-    /// The report.json of an earlier run: how long each trial takes.
+    /// The report.json of an earlier run, for the duration of each trial.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
@@ -53,11 +55,11 @@ enum Format {
 /// One job.
 #[derive(Debug)]
 struct Job {
-    /// For people, and unique.
+    /// The name for people, which is unique.
     name: String,
-    /// What its report can be merged with: the jobs on the same cluster and version.
+    /// The group of reports that can be merged: jobs with the same cluster and version.
     group: String,
-    /// What its report is uploaded as.
+    /// The name of its uploaded report.
     artifact: String,
     cluster: String,
     kube_version: String,
@@ -104,7 +106,8 @@ fn jobs(args: &MatrixArgs, costs: &Costs) -> Vec<Job> {
             match args.shards {
                 Some(count) => jobs.extend(Shard::all(usize::from(count)).map(|shard| {
                     let part = format!("shard {shard}");
-                    // `e2e --shard` divides by the same estimates; a report only tells how long each part takes.
+                    // `e2e --shard` divides by the same estimates. A report gives only the
+                    // durations of the parts.
                     make(
                         &part,
                         &format!(" --shard {shard}"),
@@ -121,7 +124,7 @@ fn jobs(args: &MatrixArgs, costs: &Costs) -> Vec<Job> {
     jobs
 }
 
-/// Every mode, variant and suite that has trials.
+/// Returns every mode, variant and suite that has trials.
 fn combinations() -> impl Iterator<Item = (Mode, Variant, &'static str, Vec<Trial>)> {
     let pairs = Mode::ALL
         .into_iter()
@@ -155,7 +158,8 @@ fn job(cluster: &str, version: &str, part: &str, more: &str, trials: &[Trial], c
         kube_version: version.to_owned(),
         arguments: format!("--cluster {cluster}{version_argument}{more}"),
         trials: trials.len(),
-        // Two processors run eight trials at a time, which is at least twice as fast as one after another.
+        // Two processors run eight trials concurrently, which is at least twice as fast as one by
+        // one.
         minutes: (OVERHEAD + work / 2).as_secs().div_ceil(60),
     }
 }
@@ -167,7 +171,7 @@ fn to_json(job: &Job) -> Value {
     })
 }
 
-/// JSON is YAML, which GitLab takes for a child pipeline.
+/// Renders JSON, which is YAML and so a child pipeline for GitLab.
 fn gitlab(jobs: &[Job]) -> Value {
     let of = |job: &Job| {
         let script = json!([format!("cargo xtask e2e {} --report report", job.arguments)]);
@@ -196,7 +200,7 @@ fn table(jobs: &[Job]) -> String {
     jobs.iter().map(line).collect()
 }
 
-/// What a workflow can use of a job, as `${{ matrix.KEY }}`.
+/// Returns the keys of a job that a workflow can use, as `${{ matrix.KEY }}`.
 #[cfg(test)]
 pub(crate) fn keys() -> Vec<String> {
     let job = job("embedded", "", "shard 1/1", "", &[], &Costs::default());
@@ -206,7 +210,7 @@ pub(crate) fn keys() -> Vec<String> {
     keys.into_iter().map(|(key, _)| key).collect()
 }
 
-/// The arguments of every job that a matrix can have, for the test of the workflows.
+/// Returns the arguments of every possible job of a matrix, for the test of the workflows.
 #[cfg(test)]
 pub(crate) fn every_argument() -> Vec<String> {
     let args = |shards| MatrixArgs {
@@ -239,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn without_shards_there_is_a_job_for_each_mode_variant_and_suite_and_none_is_forgotten() {
+    fn without_shards_the_jobs_cover_every_trial_by_suite() {
         let jobs = matrix("");
         assert_eq!(
             jobs.iter().map(|job| job.trials).sum::<usize>(),
@@ -259,7 +263,7 @@ mod tests {
         assert_eq!(arguments[1], "--cluster embedded --shard 2/2");
         assert_eq!(arguments[5], "--cluster kind --kube-version v1.36.4 --shard 2/2");
         assert_eq!(arguments[6], "--cluster k3s --kube-version v1.35 --shard 1/2");
-        // Reports of one group can be merged; artifacts have names of their own.
+        // Reports of one group can be merged; artifacts have their own names.
         let groups: BTreeSet<&str> = jobs.iter().map(|job| job.group.as_str()).collect();
         let expected = [
             "embedded",

@@ -1,4 +1,4 @@
-//! `cargo xtask report`: what can be done with reports once they are written.
+//! `cargo xtask report`: commands for finished reports.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,49 +7,57 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use harness::report::file::{self, ReportFileError};
 use harness::report::journal::RecoverError;
+use harness::report::known::{self, KnownError};
 use harness::report::merge::MergeError;
 use harness::report::schema::{SCHEMA_FILE, schema};
 use harness::report::style::{Stream, Style};
 use harness::report::{RunReport, baseline, history, html, journal, merge, outputs, summary};
 
-use crate::exit;
+use crate::{checkout, exit};
 
-/// The commands of `report`. A REPORT is a `report.json` or the folder that it is in.
+/// The commands of `report`. A REPORT is a `report.json` or its folder.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReportCommand {
-    /// Put the reports of shards together; exits as the run would have that ran all of them.
+    /// Merge the reports of shards; exits like a run of all shards.
     Merge(MergeArgs),
-    /// What is different in AFTER; exits with 1 when a trial fails that did not before.
+    /// Compare two runs; exits with 1 on a new failure, with 3 on a missing trial.
     Diff {
         /// The earlier run's report.
         before: PathBuf,
         /// The later run's report.
         after: PathBuf,
     },
-    /// Print a report as its run did at its end.
+    /// Print a first file of known findings for `e2e --known`, with an entry for each finding of a
+    /// report.
+    Known {
+        /// The report.
+        report: PathBuf,
+    },
+    /// Print a report's summary, as at the end of its run.
     Show {
         /// The report.
         report: PathBuf,
     },
-    /// Open a report's page in the browser ($BROWSER, or xdg-open); prints its path where there is none.
+    /// Open a report's page in the browser ($BROWSER, or xdg-open); without a browser, print its
+    /// path.
     Open {
         /// The report.
         report: PathBuf,
     },
     /// Pass rates, flakes and durations over many runs, as a table and as a page with plots.
     History {
-        /// The folder that the runs' folders are in.
+        /// The folder that contains the runs' folders.
         #[arg(default_value = "reports")]
         reports: PathBuf,
     },
-    /// Make a partial, inconclusive report of a run that was killed.
+    /// Make a partial, inconclusive report of a killed run.
     Recover {
-        /// The folder of its report.
+        /// The folder of the run's report.
         folder: PathBuf,
     },
     /// Write the JSON Schema of report.json to its file in the project.
     Schema {
-        /// Only compare the file with what would be written.
+        /// Only compare the file with the current schema.
         #[arg(long)]
         check: bool,
     },
@@ -71,6 +79,7 @@ pub(crate) fn run(command: ReportCommand) -> anyhow::Result<ExitCode> {
     let code = match command {
         ReportCommand::Merge(args) => merge_reports(&args)?,
         ReportCommand::Diff { before, after } => diff(&before, &after)?,
+        ReportCommand::Known { report } => write_known(&report)?,
         ReportCommand::Show { report } => show(&report)?,
         ReportCommand::Open { report } => open(&report)?,
         ReportCommand::History { reports } => write_history(&reports)?,
@@ -80,7 +89,8 @@ pub(crate) fn run(command: ReportCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// Whether an error is about what was typed: files that are no reports, or that do not belong together.
+/// Returns true if the user typed the wrong files: not reports, or reports that do not belong
+/// together.
 pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
     let unreadable = matches!(
         error.downcast_ref(),
@@ -88,14 +98,15 @@ pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
             ReportFileError::Truncated { .. }
                 | ReportFileError::Newer { .. }
                 | ReportFileError::Content { .. }
+                | ReportFileError::InUse { .. }
         )
     );
-    // A report that is not there was misspelt; one that may not be read is another matter.
+    // An absent report is a typing error; an unreadable one is not.
     let absent = matches!(
         error.downcast_ref(),
         Some(ReportFileError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound
     );
-    unreadable || absent || error.is::<MergeError>() || error.is::<RecoverError>()
+    unreadable || absent || error.is::<MergeError>() || error.is::<RecoverError>() || error.is::<KnownError>()
 }
 
 fn merge_reports(args: &MergeArgs) -> anyhow::Result<u8> {
@@ -121,7 +132,14 @@ fn show(path: &Path) -> anyhow::Result<u8> {
     Ok(exit::QUALIFIED)
 }
 
-/// Writes the page anew, since it may be from an earlier version or from elsewhere without one, and opens it.
+/// Prints an entry for each finding. The reasons are left for a person to write.
+fn write_known(path: &Path) -> anyhow::Result<u8> {
+    let report = file::read(path)?;
+    say(known::first_file(&report, jiff::Zoned::now().date()).trim_end());
+    Ok(exit::QUALIFIED)
+}
+
+/// Writes the page again and opens it. An existing page may be from an earlier version, or missing.
 fn open(path: &Path) -> anyhow::Result<u8> {
     let report = file::read(path)?;
     let folder = if path.is_dir() {
@@ -167,20 +185,19 @@ fn diff(before: &Path, after: &Path) -> anyhow::Result<u8> {
     let (before, mut after) = (file::read(before)?, file::read(after)?);
     let baseline = baseline::Baseline::new(&before, &after, true);
     let regressed = baseline.changes.regressed();
+    let vanished = !baseline.changes.removed.is_empty();
     after.baseline = Some(baseline);
     say(summary::compared(&after, Style::of(Stream::Stdout)).trim_end());
-    Ok(if regressed {
-        exit::NOT_QUALIFIED
-    } else {
-        exit::QUALIFIED
+    Ok(match (regressed, vanished) {
+        (true, _) => exit::NOT_QUALIFIED,
+        // A trial that did not run proves nothing.
+        (false, true) => exit::ENVIRONMENT,
+        (false, false) => exit::QUALIFIED,
     })
 }
 
 fn write_schema(check: bool) -> anyhow::Result<u8> {
-    let project = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the command line is a folder of the project");
-    let path = project.join(SCHEMA_FILE);
+    let path = checkout::root()?.join(SCHEMA_FILE);
     if !check {
         file::write_whole(&path, |out| out.write_all(schema().as_bytes()))?;
         say(SCHEMA_FILE);
@@ -199,7 +216,7 @@ fn print(report: &RunReport, folder: &Path) {
     say(&summary::render(report, folder, None, Style::of(Stream::Stdout)));
 }
 
-/// Writes `text` and the end of its line. A reader that has seen enough and went away (`head`) is no failure.
+/// Writes `text` and a line break. A closed pipe (`head`) is not a failure.
 fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask sweep`: finds what killed runs left behind, removes it, and says what it did.
+//! `cargo xtask sweep`: finds the left-overs of killed runs, removes them, and reports them.
 
 use std::process::ExitCode;
 
@@ -14,18 +14,22 @@ use scenarios::session::{ClusterChoice, clusters_folder};
 use crate::cluster_args::ClusterArgs;
 use crate::exit;
 
+/// The age beyond which no run is still going.
+const SAFE_AGE: SignedDuration = SignedDuration::from_hours(2);
+
 /// The arguments of `sweep`, as typed.
 #[derive(Debug, Args)]
 pub(crate) struct SweepArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Only what is at least this old, such as 90m or 2h: a younger run may still be going.
-    #[arg(long, value_name = "AGE", default_value = "2h", value_parser = age)]
-    older_than: SignedDuration,
-    /// Only what this run left.
+    /// Only left-overs of at least this age, such as 90m. A younger run may still be going
+    /// [default: 2h; 0s with --run].
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    older_than: Option<SignedDuration>,
+    /// Only left-overs of this run, at any age.
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
-    /// Remove nothing, and say what would be removed.
+    /// Remove nothing, and print what would be removed.
     #[arg(long)]
     dry_run: bool,
 }
@@ -33,8 +37,10 @@ pub(crate) struct SweepArgs {
 /// Runs the command.
 pub(crate) fn run(args: SweepArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+    let any_age = args.run.is_some();
+    let default = if any_age { SignedDuration::ZERO } else { SAFE_AGE };
     let sweep = Sweep {
-        older_than: args.older_than,
+        older_than: args.older_than.unwrap_or(default),
         run: args.run,
         dry: args.dry_run,
     };
@@ -78,7 +84,7 @@ pub(crate) fn run(args: SweepArgs) -> anyhow::Result<ExitCode> {
     }))
 }
 
-/// Embedded clusters that a run kept. One that a killed run did not keep has died with it.
+/// Finds embedded clusters that a run kept. Any other died with its run.
 fn lasting_clusters(sweep: &Sweep) -> anyhow::Result<Vec<LeftOver>> {
     let folder = clusters_folder()?;
     let entries = match std::fs::read_dir(&folder) {
@@ -94,7 +100,7 @@ fn lasting_clusters(sweep: &Sweep) -> anyhow::Result<Vec<LeftOver>> {
             if found.fate == Fate::Found && !sweep.dry {
                 use embedded_cluster::supervisor::LastingError;
                 found.fate = match cluster.down() {
-                    // Its process is gone already; its folder goes now.
+                    // The process is already gone; only the folder is removed.
                     Ok(()) | Err(LastingError::NotRunning(_)) => Fate::Removed,
                     Err(error) => Fate::Stuck(error.to_string()),
                 };
@@ -104,7 +110,7 @@ fn lasting_clusters(sweep: &Sweep) -> anyhow::Result<Vec<LeftOver>> {
         .collect())
 }
 
-/// kind clusters that are named after a run.
+/// Finds kind clusters that are named after a run.
 async fn kind_clusters(tools: &Tools, sweep: &Sweep) -> anyhow::Result<Vec<LeftOver>> {
     let failed = |source| ClusterError::Start {
         provider: "kind",
@@ -125,7 +131,7 @@ async fn kind_clusters(tools: &Tools, sweep: &Sweep) -> anyhow::Result<Vec<LeftO
     Ok(all)
 }
 
-/// Containers that carry the label of a run.
+/// Finds containers with the label of a run.
 async fn k3s_containers(sweep: &Sweep) -> anyhow::Result<Vec<LeftOver>> {
     let failed = |source| ClusterError::Start {
         provider: "k3s",
@@ -145,13 +151,13 @@ async fn k3s_containers(sweep: &Sweep) -> anyhow::Result<Vec<LeftOver>> {
     Ok(all)
 }
 
-/// What became of the cluster of a run. Its kubeconfig goes with it: it holds credentials, for nothing.
+/// Returns the fate of a run's cluster. Also removes its kubeconfig with the useless credentials.
 fn removed<T, E: std::fmt::Display>(run: &str, outcome: Result<T, E>) -> Fate {
     match outcome {
         Err(error) => Fate::Stuck(error.to_string()),
         Ok(_) => {
             if let Ok(folder) = clusters_folder() {
-                // A run that was killed early has none.
+                // A run that was killed early has no kubeconfig.
                 let _ = std::fs::remove_file(folder.join(format!("{run}.kubeconfig")));
             }
             Fate::Removed
@@ -159,7 +165,7 @@ fn removed<T, E: std::fmt::Display>(run: &str, outcome: Result<T, E>) -> Fate {
     }
 }
 
-/// The clusters among `names` that runs made, and what is to become of each. Others are nobody's left-over.
+/// Returns the clusters among `names` that runs made, with the fate of each. Ignores all others.
 fn judge(names: impl Iterator<Item = String>, sweep: &Sweep) -> impl Iterator<Item = LeftOver> {
     let now = Timestamp::now();
     names.filter(|name| sweep.covers(name)).filter_map(move |run| {

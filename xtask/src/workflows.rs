@@ -1,5 +1,5 @@
-//! The workflows of `.github/` call this program: every call in them must be one that it understands, and they must be
-//! workflows, of which GitHub finds out only when they run.
+//! Tests of the workflows of `.github/`. GitHub checks a workflow only when it runs. These tests
+//! check its form, and that this program understands every call of it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn workflows() -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-/// Every job of a workflow, with its name.
+/// Returns every job of a workflow, with its name.
 fn jobs(text: &str) -> Vec<(String, Value)> {
     let workflow: Value = serde_yaml::from_str(text).expect("a workflow is YAML");
     let jobs = workflow["jobs"]
@@ -37,10 +37,11 @@ fn steps(job: &Value) -> &[Value] {
     job["steps"].as_sequence().expect("a job has steps")
 }
 
-/// The calls of this program in a script: what follows `cargo xtask` or `bin/xtask`, up to the end of the command.
+/// Returns the calls of this program in a script, without `cargo xtask` or `bin/valkey-e2e`, up to
+/// the command's end.
 fn calls(script: &str) -> Vec<String> {
     let script = script.replace("\\\n", " ");
-    let starts = ["cargo xtask ", "bin/xtask "];
+    let starts = ["cargo xtask ", "bin/valkey-e2e "];
     let lines = script.lines().flat_map(|line| {
         let start = starts
             .iter()
@@ -51,7 +52,7 @@ fn calls(script: &str) -> Vec<String> {
             .map_or(line.len(), |end| start + end);
         Some(line[start..end].trim().to_owned())
     });
-    // `chmod +x bin/xtask` has nothing after it.
+    // `chmod +x bin/valkey-e2e` has nothing after it.
     lines.filter(|call| !call.is_empty()).collect()
 }
 
@@ -89,11 +90,12 @@ fn every_call_of_this_program_is_understood() {
     assert!(count > 6, "only {count} calls were found");
 }
 
-/// Keys, pins by commit, least permissions, deadlines, and no expression in a script, which would be an injection.
+/// Checks keys, pins by commit, least permissions and deadlines. Forbids expressions in scripts,
+/// which would be injections.
 #[test]
 fn workflows_are_of_the_syntax_that_github_reads() {
     let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/workflow.schema.json");
-    let schema = std::fs::read_to_string(schema).expect("the schema is beside this file's crate");
+    let schema = std::fs::read_to_string(schema).expect("the schema is next to this file's crate");
     let schema = serde_json::from_str(&schema).expect("the schema is JSON");
     let validator = jsonschema::validator_for(&schema).expect("the schema is a schema");
     for (path, text) in workflows() {
@@ -106,7 +108,7 @@ fn workflows_are_of_the_syntax_that_github_reads() {
     }
 }
 
-/// The version of an action stands beside its commit, and is the same wherever the commit is.
+/// The version of an action is next to its commit, and each commit always has the same version.
 #[test]
 fn a_pin_says_which_version_it_is() {
     let mut versions: BTreeMap<String, String> = BTreeMap::new();
@@ -126,7 +128,8 @@ fn a_pin_says_which_version_it_is() {
     assert!(versions.len() >= 4, "{versions:?}");
 }
 
-/// Jobs and outputs that a job refers to must be there: GitHub finds that out only when the workflow runs.
+/// Jobs and outputs that a job refers to must exist. GitHub finds a missing one only when the
+/// workflow runs.
 #[test]
 fn what_a_job_needs_is_there() {
     for (path, text) in workflows() {
@@ -162,7 +165,7 @@ fn what_a_job_needs_is_there() {
             }
             let keys = crate::matrix::keys();
             for key in referred(&text, "matrix.") {
-                // `steps.matrix.outputs` has the word as well.
+                // `steps.matrix.outputs` also contains the word.
                 assert!(
                     key == "outputs" || keys.contains(&key),
                     "{at}: no job of a matrix has {key}: {keys:?}"
@@ -172,7 +175,7 @@ fn what_a_job_needs_is_there() {
     }
 }
 
-/// The names that follow `prefix` in expressions.
+/// Returns the names after `prefix` in expressions.
 fn referred(text: &str, prefix: &str) -> Vec<String> {
     let name = |rest: &str| -> String {
         rest.chars()
@@ -184,7 +187,7 @@ fn referred(text: &str, prefix: &str) -> Vec<String> {
 
 #[test]
 fn calls_are_found_in_scripts() {
-    let script = "chmod +x bin/xtask\nx=$(cargo xtask matrix --format github \\\n  --shards 4)\nsudo bin/xtask e2e $ARGUMENTS";
+    let script = "chmod +x bin/valkey-e2e\nx=$(cargo xtask matrix --format github \\\n  --shards 4)\nsudo bin/valkey-e2e e2e $ARGUMENTS";
     assert_eq!(
         calls(script),
         ["matrix --format github    --shards 4", "e2e $ARGUMENTS"]

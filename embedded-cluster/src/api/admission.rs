@@ -1,5 +1,5 @@
-//! What needs to know more than the object itself: Service addresses, service accounts and Pod Security of pods,
-//! the default class of claims.
+//! Admission that looks beyond one object: Service addresses, service accounts, Pod Security and
+//! default classes.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -8,44 +8,104 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use super::addresses;
-use super::kinds::{self, Kind};
+use super::kinds::{self, ResourceKind};
 use super::server::ApiServer;
 use super::status::{ApiError, FieldError};
 use super::{object, pod_security};
 
 impl ApiServer {
-    /// Completes or refuses a new object in the light of the others.
-    pub(crate) fn admit_create(&self, kind: &'static Kind, object: &mut Value) -> Result<(), ApiError> {
-        match kind.kind {
-            "Service" => self.give_address(kind, object),
-            "Pod" => {
-                self.check_pod_security(kind, object)?;
-                self.check_service_account(kind, object)
-            }
-            "Namespace" => check_levels(kind, object),
-            "PersistentVolumeClaim" => {
-                self.give_default_class(object);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
+    /// Completes or refuses a new pod in the light of other objects.
+    pub(crate) fn admit_pod(&self, kind: &'static ResourceKind, pod: &mut Value) -> Result<(), ApiError> {
+        self.give_priority(kind, pod)?;
+        self.check_pod_security(kind, pod)?;
+        self.check_service_account(kind, pod)
     }
 
-    /// Completes or refuses a changed object in the light of the others.
-    pub(crate) fn admit_update(
+    /// Allocates a Service's address and node ports. `old` is the Service before the change.
+    pub(crate) fn admit_service(
         &self,
-        kind: &'static Kind,
-        _old: &Value,
-        new: &mut Value,
+        kind: &'static ResourceKind,
+        old: Option<&Value>,
+        service: &mut Value,
     ) -> Result<(), ApiError> {
-        match kind.kind {
-            "Service" => self.give_address(kind, new),
-            "Namespace" => check_levels(kind, new),
-            _ => Ok(()),
+        self.give_address(kind, service)?;
+        self.give_node_ports(kind, old, service)
+    }
+
+    /// Allocates the node ports of a NodePort or LoadBalancer Service, as Kubernetes does. Nothing
+    /// listens on the ports, since this cluster has no outside.
+    fn give_node_ports(
+        &self,
+        kind: &'static ResourceKind,
+        old: Option<&Value>,
+        service: &mut Value,
+    ) -> Result<(), ApiError> {
+        let outside = matches!(
+            object::text(service, &["spec", "type"]),
+            "NodePort" | "LoadBalancer"
+        );
+        let own = (
+            object::namespace(service).to_owned(),
+            object::name(service).to_owned(),
+        );
+        let mut taken: BTreeSet<i64> = BTreeSet::new();
+        for other in self.store.list(kind, "").1 {
+            if (object::namespace(&other.value), object::name(&other.value)) != (&own.0, &own.1) {
+                taken.extend(
+                    object::list(&other.value, &["spec", "ports"])
+                        .iter()
+                        .filter_map(node_port),
+                );
+            }
+        }
+        let had = old.map_or(&[][..], |old| object::list(old, &["spec", "ports"]));
+        let mut errors = Vec::new();
+        let ports = service["spec"].get_mut("ports").and_then(Value::as_array_mut);
+        for (index, port) in ports.into_iter().flatten().enumerate() {
+            let before = had
+                .iter()
+                .find(|old| old["port"] == port["port"] && old["protocol"] == port["protocol"]);
+            let before = before.and_then(node_port);
+            let field = format!("spec.ports[{index}].nodePort");
+            match node_port(port) {
+                Some(number) if !outside && before != Some(number) => {
+                    errors.push(FieldError::forbidden(
+                        field,
+                        "may not be used when `type` is 'ClusterIP'",
+                    ));
+                }
+                _ if !outside => drop(object::remove(port, "nodePort")),
+                Some(number) if !NODE_PORTS.contains(&number) => {
+                    let text =
+                        "provided port is not in the valid range. The range of valid ports is 30000-32767";
+                    errors.push(FieldError::invalid(field, number, text));
+                }
+                Some(number) if !taken.insert(number) => {
+                    errors.push(FieldError::invalid(
+                        field,
+                        number,
+                        "provided port is already allocated",
+                    ));
+                }
+                Some(_) => {}
+                None => {
+                    let free = before.filter(|number| !taken.contains(number));
+                    let free = free.or_else(|| NODE_PORTS.clone().find(|number| !taken.contains(number)));
+                    let number = free
+                        .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
+                    taken.insert(number);
+                    port["nodePort"] = json!(number);
+                }
+            }
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(ApiError::invalid(kind, &own.1, &errors))
         }
     }
 
-    fn give_address(&self, kind: &'static Kind, service: &mut Value) -> Result<(), ApiError> {
+    fn give_address(&self, kind: &'static ResourceKind, service: &mut Value) -> Result<(), ApiError> {
         let range = self.config.service_network;
         let given = object::text(service, &["spec", "clusterIP"]).to_owned();
         let key = (
@@ -62,7 +122,7 @@ impl ApiServer {
             "None" => "None".to_owned(),
             "" => self.allocate(&taken)?.to_string(),
             text => {
-                let address = text.parse().ok().filter(|a| addresses::contains(range, *a));
+                let address = text.parse().ok().filter(|a| range.contains(a));
                 let problem = match address {
                     None => Some("the provided IP is not in the valid range"),
                     Some(address) if taken.contains(&address) => Some("provided IP is already allocated"),
@@ -80,8 +140,8 @@ impl ApiServer {
         Ok(())
     }
 
-    /// A claim that names no class gets the default one. (`""` names none on purpose.)
-    fn give_default_class(&self, claim: &mut Value) {
+    /// Gives the default class to a claim that names no class. (`""` names none on purpose.)
+    pub(crate) fn give_default_class(&self, claim: &mut Value) {
         let classes =
             kinds::find("storage.k8s.io", "v1", "storageclasses").expect("classes are in the table");
         if object::at(claim, &["spec", "storageClassName"]).is_some() {
@@ -96,7 +156,7 @@ impl ApiServer {
             ];
             object::text(&class.value, &path) == "true"
         });
-        // Of several, the newest, as in Kubernetes.
+        // The newest of several default classes wins, as in Kubernetes.
         if let Some(class) = default.max_by_key(|class| class.revision) {
             claim["spec"]["storageClassName"] = json!(object::name(&class.value));
         }
@@ -110,7 +170,34 @@ impl ApiServer {
         Ok(address)
     }
 
-    fn check_pod_security(&self, kind: &'static Kind, pod: &Value) -> Result<(), ApiError> {
+    /// Sets the pod's priority from the class it names, or from the default class. Follows the
+    /// Priority admission plugin.
+    fn give_priority(&self, kind: &'static ResourceKind, pod: &mut Value) -> Result<(), ApiError> {
+        let classes =
+            kinds::find("scheduling.k8s.io", "v1", "priorityclasses").expect("classes are in the table");
+        let named = object::text(pod, &["spec", "priorityClassName"]).to_owned();
+        let class = if named.is_empty() {
+            let (_, all) = self.store.list(classes, "");
+            let default = all
+                .into_iter()
+                .filter(|class| class.value["globalDefault"] == true);
+            default.min_by_key(|class| class.value["value"].as_i64())
+        } else {
+            let found = self.store.get(classes, "", &named);
+            let why = format!("no PriorityClass with name {named} was found");
+            Some(found.ok_or_else(|| ApiError::forbidden(kind, object::name(pod), &why))?)
+        };
+        if let Some(class) = class {
+            pod["spec"]["priorityClassName"] = json!(object::name(&class.value));
+            pod["spec"]["priority"] = class.value["value"].clone();
+            if let Some(policy) = class.value.get("preemptionPolicy") {
+                pod["spec"]["preemptionPolicy"] = policy.clone();
+            }
+        }
+        Ok(())
+    }
+
+    fn check_pod_security(&self, kind: &'static ResourceKind, pod: &Value) -> Result<(), ApiError> {
         let namespaces = kinds::find("", "v1", "namespaces").expect("namespaces are in the table");
         let namespace = self.store.get(namespaces, "", object::namespace(pod));
         let level = namespace.as_ref().map_or("", |namespace| {
@@ -122,7 +209,7 @@ impl ApiServer {
         }
     }
 
-    fn check_service_account(&self, kind: &'static Kind, pod: &mut Value) -> Result<(), ApiError> {
+    fn check_service_account(&self, kind: &'static ResourceKind, pod: &mut Value) -> Result<(), ApiError> {
         let accounts = kinds::find("", "v1", "serviceaccounts").expect("service accounts are in the table");
         let (namespace, account) = (
             object::namespace(pod),
@@ -138,8 +225,17 @@ impl ApiServer {
     }
 }
 
-/// A level that does not exist is refused, rather than taken for none.
-fn check_levels(kind: &'static Kind, namespace: &Value) -> Result<(), ApiError> {
+/// kube-apiserver's default `--service-node-port-range`.
+const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
+
+fn node_port(port: &Value) -> Option<i64> {
+    port.get("nodePort")
+        .and_then(Value::as_i64)
+        .filter(|number| *number != 0)
+}
+
+/// Refuses a Pod Security level that does not exist, instead of ignoring the label.
+pub(crate) fn check_levels(kind: &'static ResourceKind, namespace: &Value) -> Result<(), ApiError> {
     let level = object::text(namespace, &["metadata", "labels", pod_security::ENFORCE]);
     if level.is_empty() || pod_security::LEVELS.contains(&level) {
         return Ok(());
@@ -152,3 +248,7 @@ fn check_levels(kind: &'static Kind, namespace: &Value) -> Result<(), ApiError> 
     );
     Err(ApiError::invalid(kind, object::name(namespace), &[error]))
 }
+
+#[cfg(test)]
+#[path = "admission_tests.rs"]
+mod tests;

@@ -1,12 +1,16 @@
-//! Who is asking, and what they may not do.
+//! Authentication of callers, and their deny lists.
 //!
-//! A bearer token stands for an identity. Everything is allowed to an identity but what its deny list names:
-//! that is enough to see how a client behaves when it is refused something.
+//! A configured bearer token stands for an identity. The identity may do everything except what its
+//! deny list names. That is enough to see how a client behaves when a request is refused.
+//! `authorize` judges other callers.
 
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::status::ApiError;
+
+/// The user name of the cluster's own components. No token stands for it.
+pub(crate) const INTERNAL: &str = "system:embedded-cluster";
 
 /// A caller.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -15,12 +19,12 @@ pub struct Identity {
     pub user: String,
     /// Groups of the user.
     pub groups: Vec<String>,
-    /// What this caller is refused, with 403.
+    /// Requests that this caller is refused with a 403.
     pub denied: Vec<Denial>,
 }
 
 impl Identity {
-    /// An identity that may do everything.
+    /// Returns an identity that may do everything.
     pub fn admin(user: impl Into<String>) -> Self {
         Self {
             user: user.into(),
@@ -41,13 +45,14 @@ impl Identity {
 pub struct Denial {
     /// API verb: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
     pub verb: String,
-    /// Resource, with its subresource after a slash and its group after a dot: `pods/exec`, `statefulsets.apps`.
+    /// Resource, with its subresource after a slash and its group after a dot: `pods/exec`,
+    /// `statefulsets.apps`.
     pub resource: String,
-    /// Namespace in which it is refused; `None` for all.
+    /// Namespace in which the request is refused; `None` for all.
     pub namespace: Option<String>,
 }
 
-/// A denial that cannot be understood.
+/// A denial that cannot be parsed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a denial is VERB:RESOURCE or VERB:RESOURCE:NAMESPACE, such as create:pods/exec or *:secrets:default, not {0:?}"
@@ -88,12 +93,12 @@ impl Denial {
     }
 }
 
-/// A bearer token and whom it stands for. Its `Debug` does not show the token.
+/// A bearer token and the identity it stands for. Its `Debug` does not show the token.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Token {
     /// The secret text.
     pub secret: String,
-    /// Whom it stands for.
+    /// The identity that the token stands for.
     pub identity: Identity,
 }
 
@@ -106,22 +111,29 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// The caller that a request's `Authorization` header names.
-pub(crate) fn authenticate(tokens: &[Token], headers: &HeaderMap) -> Result<Identity, ApiError> {
+/// Returns the bearer token of a request; empty when there is none.
+pub(crate) fn bearer(headers: &HeaderMap) -> &str {
     let given = headers
         .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.to_str().ok());
+    given
         .and_then(|value| value.strip_prefix("Bearer "))
-        .unwrap_or_default();
+        .unwrap_or_default()
+        .trim()
+}
+
+/// Returns the caller that a request's `Authorization` header names.
+pub(crate) fn authenticate(tokens: &[Token], headers: &HeaderMap) -> Result<Identity, ApiError> {
+    let given = bearer(headers);
     tokens
         .iter()
-        .find(|token| same(token.secret.as_bytes(), given.trim().as_bytes()))
+        .find(|token| same(token.secret.as_bytes(), given.as_bytes()))
         .map(|token| token.identity.clone())
         .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized"))
 }
 
-/// Compares without stopping at the first difference, so that timing tells nothing of the secret.
-fn same(a: &[u8], b: &[u8]) -> bool {
+/// Compares without stopping at the first difference, so that timing reveals nothing of the secret.
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     !a.is_empty() && a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
 }
 

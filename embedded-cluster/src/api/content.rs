@@ -12,7 +12,7 @@ use super::status::ApiError;
 /// The largest body accepted, as in Kubernetes.
 pub(crate) const MAX_BODY: usize = 3 * 1024 * 1024;
 
-/// The form an answer is to have.
+/// The requested form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// The objects themselves.
@@ -23,7 +23,7 @@ pub(crate) enum Form {
     Metadata,
 }
 
-/// What the `Accept` header asks for.
+/// The content type that the `Accept` header asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accept {
     pub(crate) form: Form,
@@ -31,7 +31,7 @@ pub(crate) struct Accept {
 }
 
 impl Accept {
-    /// The first acceptable form; 406 when there is none (protobuf alone, for instance).
+    /// Returns the first acceptable form; 406 when there is none (protobuf alone, for instance).
     pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
         let Some(text) = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()) else {
             return Ok(Self {
@@ -65,7 +65,7 @@ impl Accept {
     }
 }
 
-/// The body as JSON, whether it was sent as JSON or YAML. An absent body is `null`.
+/// Decodes a JSON or YAML body. An absent body is `null`.
 pub(crate) fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
     if body.is_empty() {
         return Ok(Value::Null);
@@ -80,7 +80,7 @@ pub(crate) fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError
     }
 }
 
-/// The content type without its parameters.
+/// Returns the content type without its parameters.
 pub(crate) fn media_type(headers: &HeaderMap) -> &str {
     let text = headers
         .get(header::CONTENT_TYPE)
@@ -103,7 +103,7 @@ fn malformed(error: &dyn std::fmt::Display) -> ApiError {
     ApiError::bad_request(format!("the object provided is unrecognized: {error}"))
 }
 
-/// An answer with a JSON (or YAML) body.
+/// Builds an answer with a JSON (or YAML) body.
 pub(crate) fn respond(code: StatusCode, yaml: bool, value: &Value) -> Response {
     if yaml {
         let text = serde_yaml::to_string(value).expect("a JSON value is a YAML value");
@@ -112,7 +112,7 @@ pub(crate) fn respond(code: StatusCode, yaml: bool, value: &Value) -> Response {
     respond_bytes(code, "application/json", value.to_string().into())
 }
 
-/// An answer with a body that is ready.
+/// Builds an answer from a body that is already encoded.
 pub(crate) fn respond_bytes(code: StatusCode, content_type: &'static str, bytes: Bytes) -> Response {
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = code;
@@ -133,7 +133,7 @@ pub(crate) fn warn(response: &mut Response, text: &str) {
     }
 }
 
-/// Only apiVersion, kind and metadata of an object.
+/// Returns only apiVersion, kind and metadata of an object.
 pub(crate) fn metadata_only(object: &Value) -> Value {
     json!({
         "kind": "PartialObjectMetadata",

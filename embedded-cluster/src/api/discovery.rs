@@ -1,4 +1,4 @@
-//! Everything that is not a resource: health, version, the lists of what is served.
+//! Everything that is not a resource: health, version and the lists of served resources.
 
 use axum::response::Response;
 use http::request::Parts;
@@ -6,11 +6,11 @@ use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::content::{respond, respond_bytes};
-use super::kinds::{KINDS, Kind, VIRTUAL, VirtualKind, group_version, groups};
+use super::kinds::{KINDS, ResourceKind, VIRTUAL, VirtualKind, group_version, groups};
 use super::openapi;
 use super::status::ApiError;
 
-/// The Kubernetes minor version whose types this server has: k8s-openapi's `latest` feature.
+/// The Kubernetes minor version of the types: k8s-openapi's `latest` feature.
 const MINOR: &str = "37";
 
 /// Verbs of stored kinds.
@@ -145,7 +145,7 @@ fn resource_list(group: &str, version: &str) -> Option<Value> {
         "groupVersion": group_version(group, version), "resources": resources}))
 }
 
-fn resource(kind: &Kind) -> Value {
+fn resource(kind: &ResourceKind) -> Value {
     let mut value = json!({"name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
         "kind": kind.kind, "verbs": VERBS, "storageVersionHash": ""});
     if !kind.short_names.is_empty() {
@@ -159,12 +159,12 @@ fn resource(kind: &Kind) -> Value {
 
 struct Subresource {
     name: &'static str,
-    /// Group, version and kind of what is exchanged.
+    /// Group, version and kind of the objects that a client sends and receives.
     kind: (&'static str, &'static str, &'static str),
     verbs: &'static [&'static str],
 }
 
-fn subresources(kind: &'static Kind) -> Vec<Subresource> {
+fn subresources(kind: &'static ResourceKind) -> Vec<Subresource> {
     let own = (kind.group, kind.version, kind.kind);
     let status = kind.status.then_some(Subresource {
         name: "status",
@@ -192,7 +192,7 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
     status.into_iter().chain(others).collect()
 }
 
-/// `APIGroupDiscoveryList`: all groups and resources in one answer.
+/// Returns an `APIGroupDiscoveryList`: all groups and resources in one answer.
 fn aggregated_list(groups: &[(&str, &str)]) -> Response {
     let items: Vec<Value> = groups
         .iter()
@@ -226,7 +226,7 @@ fn aggregated_group(group: &str, version: &str) -> Value {
         "versions": [{"version": version, "resources": resources, "freshness": "Current"}]})
 }
 
-fn aggregated_resource(kind: &'static Kind) -> Value {
+fn aggregated_resource(kind: &'static ResourceKind) -> Value {
     let mut value = json!({
         "resource": kind.plural,
         "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::kinds::Kind;
+use super::kinds::ResourceKind;
 use super::object;
 
 /// Field names that differ: `v1` on the left.
@@ -16,8 +16,8 @@ const RENAMED: &[(&str, &str)] = &[
     ("reportingComponent", "reportingController"),
 ];
 
-/// The stored form of an object given through the API of `kind`.
-pub(crate) fn to_stored(kind: &Kind, value: Value) -> Value {
+/// Converts an object from the API of `kind` to its stored form.
+pub(crate) fn to_stored(kind: &ResourceKind, value: Value) -> Value {
     if !kind.is_events_v1() {
         return value;
     }
@@ -29,8 +29,8 @@ pub(crate) fn to_stored(kind: &Kind, value: Value) -> Value {
     })
 }
 
-/// A stored object as the API of `kind` shows it.
-pub(crate) fn to_served(kind: &Kind, value: Value) -> Value {
+/// Converts a stored object to the form that the API of `kind` shows.
+pub(crate) fn to_served(kind: &ResourceKind, value: Value) -> Value {
     if !kind.is_events_v1() {
         return value;
     }
@@ -55,7 +55,8 @@ fn rename(value: Value, api_version: &str, new_name: impl Fn(&str) -> Option<&'s
     renamed
 }
 
-/// `eventTime` is what the newer API requires, and what sorts; older clients only give `firstTimestamp`.
+/// Returns the time of an event. The newer API requires `eventTime`; older clients only set
+/// `firstTimestamp`.
 pub(crate) fn occurred_at(event: &Value) -> &str {
     ["lastTimestamp", "eventTime", "firstTimestamp"]
         .iter()

@@ -1,23 +1,26 @@
-//! The first look at an object that a client sends: is it of the right kind, are its types right, and which
-//! of its fields are unknown (`fieldValidation`)?
+//! The first checks of an object that a client sends: its kind, its types and its unknown fields
+//! (`fieldValidation`).
 
 use serde_json::{Value, json};
 
-use super::events;
-use super::request::Context;
+use super::request::RequestContext;
 use super::status::ApiError;
 use super::typed::unknown_fields;
+use super::{events, object};
 
-/// An understood object, in its stored form.
+/// The deepest nesting that an object may have. Everything that walks objects is recursive.
+pub(crate) const MAX_DEPTH: usize = 100;
+
+/// A checked object, in its stored form.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) object: Value,
-    /// What `fieldValidation=Warn` (the default) has to say.
+    /// Warnings of `fieldValidation=Warn`, the default.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Takes in the object of a create or update request.
-pub(crate) fn intake(ctx: &Context, mut body: Value) -> Result<Taken, ApiError> {
+/// Checks and converts the object of a create or update request.
+pub(crate) fn intake(ctx: &RequestContext, mut body: Value) -> Result<Taken, ApiError> {
     let kind = ctx.kind;
     let expected = (kind.api_version(), kind.kind);
     let given = (text(&body, "apiVersion"), text(&body, "kind"));
@@ -26,10 +29,15 @@ pub(crate) fn intake(ctx: &Context, mut body: Value) -> Result<Taken, ApiError> 
             "the object provided is unrecognized: the body must be an object",
         ));
     }
+    if object::is_deeper_than(&body, MAX_DEPTH) {
+        return Err(ApiError::bad_request(format!(
+            "the object provided is nested too deeply: at most {MAX_DEPTH} levels are accepted"
+        )));
+    }
     if !given.0.is_empty() || !given.1.is_empty() {
         if given != (&expected.0, expected.1) {
             return Err(ApiError::bad_request(format!(
-                "the object provided is unrecognized (must be of type {}): got {}, Kind={}",
+                "the object provided is unrecognized (must be of type {}): got {}, ResourceKind={}",
                 kind.kind, given.0, given.1
             )));
         }
@@ -50,7 +58,7 @@ pub(crate) fn intake(ctx: &Context, mut body: Value) -> Result<Taken, ApiError> 
     })
 }
 
-fn check_unknown(ctx: &Context, given: &Value, kept: &Value) -> Result<Vec<String>, ApiError> {
+fn check_unknown(ctx: &RequestContext, given: &Value, kept: &Value) -> Result<Vec<String>, ApiError> {
     let mode = ctx.options.get("fieldValidation");
     let unknown: Vec<String> = unknown_fields(given, kept)
         .into_iter()

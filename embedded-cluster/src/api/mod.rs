@@ -1,20 +1,24 @@
-//! An in-memory Kubernetes API server: what clients, controllers and `kubectl` need of one.
+//! An in-memory Kubernetes API server for clients, controllers and `kubectl`.
 //!
-//! | part | what is in it |
+//! | part | content |
 //! |---|---|
-//! | `serve`, `server`, `auth` | the ways in, and from a request to a verb |
-//! | `request`, `content`, `selector`, `intake`, `typed` | understanding a request |
-//! | `verbs`, `subresources`, `patch` | what is done |
-//! | `kinds`, `support` | which kinds are served, and what of a pod is supported |
-//! | `strategy`, `defaults`, `validate`, `admission`, `pod_security` | what a write goes through |
+//! | `serve`, `newcomers`, `server` | connections, and the way from a request to a verb |
+//! | `auth`, `authorize`, `service_account_token` | callers and their permissions |
+//! | `request`, `content`, `selector`, `intake`, `typed` | parsing of a request |
+//! | `verbs`, `subresources`, `patch` | execution of a request |
+//! | `kinds`, `behaviour` | the served kinds and their differences |
+//! | `unsupported` | the parts of objects that this cluster refuses or does not enforce |
+//! | `strategy`, `defaults`, `validate`, `admission`, `pod_security` | steps of a write |
 //! | `store` | objects, revisions and the log of changes |
-//! | `discovery`, `table`, `reviews`, `events` | what else `kubectl` asks for |
+//! | `discovery`, `table`, `reviews`, `events` | other requests of `kubectl` |
 //!
-//! It does not run anything: controllers and the node are its clients.
+//! The server runs nothing: controllers and the node are its clients.
 
 mod addresses;
 mod admission;
 mod auth;
+mod authorize;
+mod behaviour;
 mod bootstrap;
 mod content;
 mod defaults;
@@ -22,6 +26,7 @@ mod discovery;
 mod events;
 mod intake;
 mod kinds;
+mod newcomers;
 mod object;
 mod openapi;
 mod patch;
@@ -32,15 +37,19 @@ mod reviews;
 mod selector;
 mod serve;
 mod server;
+mod service_account_token;
 mod status;
 mod store;
 mod strategy;
 mod subresources;
-pub mod support;
 mod table;
 mod typed;
+pub(crate) mod unsupported;
 mod validate;
 mod verbs;
 
 pub use auth::{Denial, DenialError, Identity, Token};
+#[cfg(test)]
+pub(crate) use kinds::namespaced_plurals;
+pub(crate) use server::panic_text;
 pub use server::{ApiConfig, ApiServer};

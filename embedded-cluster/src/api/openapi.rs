@@ -1,16 +1,19 @@
-//! OpenAPI, as far as clients look into it: kubectl wants to know whether the server validates fields
-//! (`fieldValidation`) and can be asked for a dry run, and `kubectl explain` reads the schemas, which come with the
-//! types. Version 2 has no schemas: nothing that speaks version 3 asks for it.
+//! OpenAPI, as far as clients read it.
+//!
+//! - kubectl checks that the server validates fields (`fieldValidation`) and supports dry runs.
+//! - `kubectl explain` reads the schemas, which come with the types.
+//!
+//! Version 2 has no schemas: clients that speak version 3 never read them there.
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::kinds::{KINDS, Kind, groups};
+use super::kinds::{KINDS, ResourceKind, groups};
 
-/// Where a document keeps its schemas.
+/// The path of the schemas in a document.
 const SCHEMAS: &str = "/components/schemas";
 
-/// `/openapi/v3`: where the document of each group and version is.
+/// Returns `/openapi/v3`: the index of the documents of each group and version.
 pub(crate) fn index() -> Value {
     let mut paths = json!({});
     for (group, version) in groups() {
@@ -20,7 +23,7 @@ pub(crate) fn index() -> Value {
     json!({"paths": paths})
 }
 
-/// `/openapi/v3/apis/GROUP/VERSION`.
+/// Returns `/openapi/v3/apis/GROUP/VERSION`.
 pub(crate) fn document(group: &str, version: &str) -> Option<Value> {
     if !groups().contains(&(group, version)) {
         return None;
@@ -36,7 +39,7 @@ pub(crate) fn document(group: &str, version: &str) -> Option<Value> {
     Some(json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": schemas}}))
 }
 
-/// `/openapi/v2`: everything in one document.
+/// Returns `/openapi/v2`: everything in one document.
 pub(crate) fn document_v2() -> Value {
     let mut paths = json!({});
     for kind in KINDS {
@@ -48,13 +51,14 @@ pub(crate) fn document_v2() -> Value {
     json!({"swagger": "2.0", "info": info(), "paths": paths, "definitions": {}})
 }
 
-/// The media type in which client libraries ask for version 2, and in no other.
+/// The only media type in which client libraries ask for version 2.
 pub(crate) const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-/// What it is answered as: the other one is not a media type by the rules.
+/// The media type of the answer. The requested type is not a valid media type.
 pub(crate) const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// `/openapi/v2` in that form. Clients come here for a kind that no version 3 document has, and need to find that there is
-/// nothing: the paths are left out, too. A string field of protobuf is its number and kind, its length and its bytes.
+/// Returns `/openapi/v2` in protobuf. Clients ask for it when no version 3 document has their kind.
+/// The paths are left out, so that clients find nothing here either. A string field of protobuf is
+/// its number and kind, its length and its bytes.
 pub(crate) fn document_v2_protobuf() -> Vec<u8> {
     const SWAGGER: u8 = 1;
     const INFO: u8 = 2;
@@ -68,7 +72,7 @@ pub(crate) fn document_v2_protobuf() -> Vec<u8> {
     [field(SWAGGER, b"2.0"), field(INFO, &info)].concat()
 }
 
-/// The schemas of the kinds of a group and version, and of every type that they are made of.
+/// Returns the schemas of a group and version's kinds, and of every type within them.
 fn schemas(group: &str, version: &str) -> Map<String, Value> {
     let mut generator = SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = SCHEMAS.into())
@@ -76,7 +80,7 @@ fn schemas(group: &str, version: &str) -> Map<String, Value> {
     let kinds = KINDS
         .iter()
         .filter(|kind| kind.group == group && kind.version == version);
-    let named: Vec<(String, &Kind)> = kinds
+    let named: Vec<(String, &ResourceKind)> = kinds
         .filter_map(|kind| {
             let reference = serde_json::to_value((kind.schema)(&mut generator)).ok()?;
             let name = reference["$ref"].as_str()?.rsplit('/').next()?.to_owned();
@@ -105,7 +109,7 @@ fn prefix(group: &str, version: &str) -> String {
     }
 }
 
-fn path(kind: &Kind) -> String {
+fn path(kind: &ResourceKind) -> String {
     let namespace = if kind.namespaced {
         "namespaces/{namespace}/"
     } else {
@@ -118,7 +122,7 @@ fn path(kind: &Kind) -> String {
     )
 }
 
-fn item(kind: &Kind, parameter: impl Fn(&str) -> Value) -> Value {
+fn item(kind: &ResourceKind, parameter: impl Fn(&str) -> Value) -> Value {
     let parameters: Vec<Value> = ["dryRun", "fieldManager", "fieldValidation", "force"]
         .into_iter()
         .map(parameter)

@@ -1,7 +1,9 @@
-//! Pod Security admission: a namespace's `pod-security.kubernetes.io/enforce` label decides which pods it takes.
+//! Pod Security admission: a namespace's `pod-security.kubernetes.io/enforce` label decides which
+//! pods it accepts.
 //!
-//! The checks are those of the `latest` version of the Pod Security Standards that concern what this cluster serves at all;
-//! what it refuses anyway (sysctls, SELinux options, Windows) is not checked again. `audit` and `warn` do nothing here.
+//! The checks come from the `latest` version of the Pod Security Standards. Settings that this
+//! cluster refuses anyway (sysctls, SELinux options, Windows) are not checked again. `audit` and
+//! `warn` have no effect here.
 //!
 //! <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
 
@@ -11,7 +13,7 @@ use serde_json::Value;
 
 use super::object::{at, list, text};
 
-/// The label that has pods refused.
+/// The label that sets the enforced level.
 pub(crate) const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 
 /// Capabilities that a baseline container may add.
@@ -31,7 +33,7 @@ const BASELINE_CAPABILITIES: [&str; 13] = [
     "SYS_CHROOT",
 ];
 
-/// Volumes that a restricted pod may have.
+/// Volume types that a restricted pod may have.
 const RESTRICTED_VOLUMES: [&str; 8] = [
     "configMap",
     "csi",
@@ -43,10 +45,11 @@ const RESTRICTED_VOLUMES: [&str; 8] = [
     "secret",
 ];
 
-/// The levels there are.
+/// The Pod Security levels.
 pub(crate) const LEVELS: [&str; 3] = ["privileged", "baseline", "restricted"];
 
-/// Why a namespace held to `level` does not take the pod, in Kubernetes' words; `None` when it does.
+/// Returns Kubernetes' reason why a namespace held to `level` refuses the pod; `None` when the
+/// namespace accepts it.
 pub(crate) fn refusal(level: &str, pod: &Value) -> Option<String> {
     let mut violations = Vec::new();
     if matches!(level, "baseline" | "restricted") {
@@ -181,7 +184,7 @@ fn restricted(pod: &Value, violations: &mut Vec<String>) {
     );
 }
 
-/// A violation of the containers for which `bad` holds, with their names.
+/// Returns a violation that names the containers for which `bad` holds.
 fn of_containers(
     pod: &Value,
     violations: &mut Vec<String>,
@@ -192,7 +195,7 @@ fn of_containers(
     violations.extend(told(pod, "", bad).map(|who| format!("{what} ({who} {must})")));
 }
 
-/// The same for what a pod can say for all of its containers.
+/// Checks a setting that a pod can also make for all its containers.
 fn of_pod_or_containers(
     pod: &Value,
     violations: &mut Vec<String>,
@@ -224,7 +227,7 @@ fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
         .flat_map(|field| list(pod, &["spec", field]))
 }
 
-/// Names and kinds of the pod's volumes.
+/// Lists the names and types of the pod's volumes.
 fn volumes(pod: &Value) -> impl Iterator<Item = (&str, &str)> {
     list(pod, &["spec", "volumes"]).iter().map(|volume| {
         let keys = volume.as_object().into_iter().flat_map(|fields| fields.keys());
@@ -259,7 +262,7 @@ mod tests {
     const STRICT_POD: &str = "{runAsNonRoot: true, runAsUser: 999, seccompProfile: {type: RuntimeDefault}}";
 
     #[test]
-    fn a_hardened_pod_is_taken_everywhere_and_an_empty_one_only_up_to_baseline() {
+    fn restricted_refuses_an_empty_pod_and_all_take_a_hardened_one() {
         let hardened = pod(STRICT_POD, STRICT, "");
         let empty = pod("{}", "{}", "");
         for level in LEVELS {

@@ -1,9 +1,9 @@
-//! A request taken apart: which resource it is about, who asks, and with which options.
+//! A parsed request: its resource, its caller and its options.
 
 use axum::extract::Query;
 use http::{HeaderMap, Method, Uri};
 
-use super::kinds::{self, Kind, VirtualKind};
+use super::kinds::{self, ResourceKind, VirtualKind};
 use super::status::ApiError;
 
 /// Query parameters, in the order given.
@@ -17,7 +17,7 @@ impl Options {
         Ok(Self(pairs))
     }
 
-    /// The parameter, `""` when absent.
+    /// Returns the parameter; `""` when absent.
     pub(crate) fn get(&self, key: &str) -> &str {
         self.0
             .iter()
@@ -33,14 +33,14 @@ impl Options {
             .collect()
     }
 
-    /// `?watch` and `?watch=1` are true, as in Go.
+    /// Returns true for `?watch` and `?watch=1`, as Go does.
     pub(crate) fn flag(&self, key: &str) -> bool {
         self.0
             .iter()
             .any(|(k, v)| k == key && !matches!(v.as_str(), "false" | "0"))
     }
 
-    /// A whole number, if given.
+    /// Parses a whole number, if given.
     pub(crate) fn number<T: std::str::FromStr>(&self, key: &str) -> Result<Option<T>, ApiError> {
         match self.get(key) {
             "" => Ok(None),
@@ -51,7 +51,7 @@ impl Options {
         }
     }
 
-    /// `dryRun=All`: everything happens but the write.
+    /// Returns true for `dryRun=All`, which does everything except the write.
     pub(crate) fn dry_run(&self) -> Result<bool, ApiError> {
         match self.get("dryRun") {
             "" => Ok(false),
@@ -63,24 +63,25 @@ impl Options {
     }
 }
 
-/// What the path names.
+/// The resource that a path names.
 #[derive(Clone, Debug)]
 pub(crate) enum Resource {
-    Stored(&'static Kind),
+    Stored(&'static ResourceKind),
     Virtual(&'static VirtualKind),
 }
 
-/// A resource path, taken apart. Empty texts stand for absent parts.
+/// A parsed resource path. Empty texts stand for absent parts.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct ResourcePath {
     pub(crate) resource: Resource,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) subresource: String,
 }
 
-impl Target {
-    /// Takes `/api/v1/…` or `/apis/GROUP/VERSION/…` apart; `None` when it names no resource served here.
+impl ResourcePath {
+    /// Parses `/api/v1/…` or `/apis/GROUP/VERSION/…`; `None` when the path names no resource served
+    /// here.
     pub(crate) fn parse(path: &str) -> Option<Self> {
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         let (group, version, rest) = match segments.as_slice() {
@@ -140,31 +141,45 @@ fn resource(group: &str, version: &str, plural: &str) -> Option<Resource> {
         .map(Resource::Virtual)
 }
 
-/// Undoes the percent-encoding of a path segment: names of roles may carry a colon.
+/// Decodes the percent-encoding of a path segment. Names of roles may contain a colon.
 fn decode(segment: &str) -> String {
-    let bytes = segment.as_bytes();
-    let (mut out, mut index) = (Vec::with_capacity(bytes.len()), 0);
-    while index < bytes.len() {
-        let hex = (bytes[index] == b'%')
-            .then(|| segment.get(index + 1..index + 3))
-            .flatten()
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        out.push(hex.unwrap_or(bytes[index]));
-        index += if hex.is_some() { 3 } else { 1 };
+    percent_encoding::percent_decode_str(segment)
+        .decode_utf8_lossy()
+        .into_owned()
+}
+
+/// Returns the API verb of a request, as access rules name it.
+pub(super) fn verb(method: &Method, target: &ResourcePath, options: &Options) -> &'static str {
+    let named = !target.name.is_empty();
+    match *method {
+        // A WebSocket starts with a GET and a SPDY stream with a POST. Both run something in the
+        // pod.
+        _ if matches!(target.subresource.as_str(), "exec" | "attach" | "portforward") => "create",
+        Method::GET if options.flag("watch") => "watch",
+        Method::GET if named => "get",
+        Method::GET => "list",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if named => "delete",
+        Method::DELETE => "deletecollection",
+        _ => "unknown",
     }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Everything a verb needs besides the body.
 #[derive(Debug)]
-pub(crate) struct Context {
+pub(crate) struct RequestContext {
     pub(crate) method: Method,
-    pub(crate) kind: &'static Kind,
+    pub(crate) kind: &'static ResourceKind,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) subresource: String,
     pub(crate) options: Options,
     pub(crate) headers: HeaderMap,
+    /// True when a component of the cluster itself asks. Limits of clients do not apply to such a
+    /// request, and its fields get no owner.
+    pub(crate) internal: bool,
 }
 
 #[cfg(test)]
@@ -172,7 +187,7 @@ mod tests {
     use super::*;
 
     fn parsed(path: &str) -> Option<(String, String, String)> {
-        Target::parse(path).map(|t| (t.namespace, t.name, t.subresource))
+        ResourcePath::parse(path).map(|t| (t.namespace, t.name, t.subresource))
     }
 
     #[test]
@@ -195,7 +210,7 @@ mod tests {
     #[test]
     fn what_is_not_served_is_not_found() {
         for path in [
-            "/apis/apps/v1/deployments",
+            "/apis/apps/v1/daemonsets",
             "/api/v2/pods",
             "/api/v1/namespaces/a/pods/b/what",
             "/api/v1/namespaces/a/nodes",

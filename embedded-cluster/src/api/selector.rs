@@ -1,10 +1,11 @@
 //! Label and field selectors: parsing and matching.
 //!
-//! Grammar: Kubernetes reference, "Labels and Selectors" (equality- and set-based) and "Field Selectors".
+//! Grammar: Kubernetes reference, "Labels and Selectors" (equality- and set-based) and "Field
+//! Selectors".
 
 use serde_json::Value;
 
-use super::kinds::Kind;
+use super::kinds::ResourceKind;
 use super::object;
 use super::status::ApiError;
 
@@ -17,19 +18,19 @@ pub(crate) struct Selector {
 
 impl Selector {
     /// Parses the `labelSelector` and `fieldSelector` of a request for objects of `kind`.
-    pub(crate) fn parse(kind: &Kind, labels: &str, fields: &str) -> Result<Self, ApiError> {
+    pub(crate) fn parse(kind: &ResourceKind, labels: &str, fields: &str) -> Result<Self, ApiError> {
         Ok(Self {
             labels: parse_labels(labels)?,
             fields: parse_fields(kind, fields)?,
         })
     }
 
-    /// Nothing is selected away.
+    /// Returns true if every object is selected.
     pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
-    /// The object is selected.
+    /// Returns true if the object is selected.
     pub(crate) fn matches(&self, value: &Value) -> bool {
         self.labels.iter().all(|requirement| requirement.matches(value))
             && self.fields.iter().all(|requirement| requirement.matches(value))
@@ -170,7 +171,7 @@ impl FieldRequirement {
     }
 }
 
-/// What an absent field counts as.
+/// Returns the value that an absent field counts as.
 fn default_of(path: &[&str]) -> &'static str {
     match path {
         ["spec", "unschedulable" | "hostNetwork"] => "false",
@@ -179,8 +180,8 @@ fn default_of(path: &[&str]) -> &'static str {
     }
 }
 
-/// Field labels each kind supports besides `metadata.name` and `metadata.namespace`.
-fn supported_fields(kind: &Kind) -> &'static [&'static str] {
+/// Returns the field labels of a kind, apart from `metadata.name` and `metadata.namespace`.
+fn supported_fields(kind: &ResourceKind) -> &'static [&'static str] {
     match (kind.group, kind.plural) {
         ("", "pods") => &[
             "spec.nodeName",
@@ -219,7 +220,7 @@ fn supported_fields(kind: &Kind) -> &'static [&'static str] {
     }
 }
 
-fn parse_fields(kind: &Kind, text: &str) -> Result<Vec<FieldRequirement>, ApiError> {
+fn parse_fields(kind: &ResourceKind, text: &str) -> Result<Vec<FieldRequirement>, ApiError> {
     let mut requirements = Vec::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (key, value, equal) = if let Some((key, value)) = part.split_once("!=") {
@@ -246,7 +247,7 @@ fn parse_fields(kind: &Kind, text: &str) -> Result<Vec<FieldRequirement>, ApiErr
     Ok(requirements)
 }
 
-/// Field labels are paths, save that events are stored in their `v1` form.
+/// Returns the path of a field label. Labels are paths, but events are stored in their `v1` form.
 fn storage_path(key: &str) -> Vec<String> {
     let key = match key {
         "source" => "source.component".to_owned(),

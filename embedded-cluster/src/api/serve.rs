@@ -1,35 +1,57 @@
-//! Ways in: HTTPS for everybody with a token, and an in-process client for the cluster's own parts.
+//! Connections: HTTPS for everybody with a token, an in-process client for the cluster's own
+//! components.
 
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
+use axum::response::Response;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
-use super::auth::Identity;
-use super::server::ApiServer;
+use super::auth::{INTERNAL, Identity};
+use super::authorize::Caller;
+use super::newcomers::{Newcomer, Newcomers};
+use super::server::{ApiServer, panic_text, refuse};
 
-/// HTTP/2 streams per connection: one client may hold a watch for each of hundreds of waits.
+/// HTTP/2 streams per connection. One client may wait for hundreds of objects, each with its own
+/// watch.
 const MAX_STREAMS: u32 = 1024;
 
+/// The most connections at once. Further ones are closed as soon as they arrive.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// The pause after the process runs out of descriptors or buffers. Without a pause the accept loop
+/// would fail again at once and spin.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Interval of HTTP/2 keep-alive pings, and the deadline for an answer. Both are generous, so that
+/// a live client on an overloaded machine is not taken for dead.
+const PING_EVERY: Duration = Duration::from_secs(60);
+const PING_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Interval at which repeated warnings are logged, with their number.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
 impl ApiServer {
-    /// A client of this server that needs no connection. It is the system itself and may do everything.
-    /// `exec` and `portforward` need a connection that can be upgraded and do not work through it.
+    /// Returns a client of this server that needs no connection. It is the system itself and may do
+    /// everything. `exec` and `portforward` need a connection that can be upgraded, so they do not
+    /// work through this client.
     pub fn client(self: &Arc<Self>) -> kube::Client {
         let server = Arc::clone(self);
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
             let mut request = request.map(Body::new);
-            request
-                .extensions_mut()
-                .insert(Identity::admin("system:embedded-cluster"));
+            let caller = Caller::configured(Identity::admin(INTERNAL));
+            request.extensions_mut().insert(caller);
             let server = Arc::clone(&server);
             async move { Ok::<_, Infallible>(server.handle(request).await) }
         });
@@ -49,28 +71,72 @@ impl ApiServer {
         let acceptor = TlsAcceptor::from(Arc::new(tls));
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        // Dropped with this future: no connection outlives the server.
+        let newcomers = Newcomers::default();
+        let mut warning = Warning::default();
+        // The connections are dropped with this future, so none outlives the server.
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                Some(_) = connections.join_next() => continue,
+                Some(ended) = connections.join_next() => {
+                    report(ended);
+                    continue;
+                }
             };
             match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve_connection(Arc::clone(&self), acceptor.clone(), stream));
+                Ok((stream, _)) if connections.len() < MAX_CONNECTIONS => {
+                    let newcomer = newcomers.enter();
+                    connections.spawn(serve_connection(
+                        Arc::clone(&self),
+                        acceptor.clone(),
+                        stream,
+                        newcomer,
+                    ));
                 }
-                // Out of descriptors, or a connection that was reset before it was accepted.
-                Err(error) => {
-                    tracing::warn!(%error, "connection not accepted");
-                    tokio::task::yield_now().await;
+                Ok(_) => warning.tell(&format!("a connection is closed: {MAX_CONNECTIONS} are open")),
+                Err(error) if is_exhausted(&error) => {
+                    warning.tell(&format!("a connection cannot be accepted: {error}"));
+                    newcomers.turn_oldest_away();
+                    // A sleep is right here: no event reports that descriptors are free again.
+                    sleep_until(Instant::now() + PAUSE).await;
                 }
+                // The client reset the connection before it was accepted.
+                Err(error) => tracing::debug!(%error, "connection not accepted"),
             }
         }
     }
 }
 
-async fn serve_connection(server: Arc<ApiServer>, acceptor: TlsAcceptor, stream: TcpStream) {
+/// Returns true if the process or the machine has no descriptor or memory left for a connection.
+fn is_exhausted(error: &io::Error) -> bool {
+    let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|code| exhausted.contains(&code))
+}
+
+/// Logs a panic outside a request's handler, such as in the stream of a watch.
+fn report(ended: Result<(), JoinError>) {
+    if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+        tracing::error!(
+            what = panic_text(panic.as_ref()),
+            "a connection of the API server panicked"
+        );
+    }
+}
+
+async fn serve_connection(
+    server: Arc<ApiServer>,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    newcomer: Newcomer,
+) {
+    let newcomer = Arc::new(newcomer);
+    tokio::select! {
+        () = talk(server, acceptor, stream, Arc::clone(&newcomer)) => {}
+        () = newcomer.turned_away() => tracing::debug!("a connection without a request that names its user is closed"),
+    }
+}
+
+async fn talk(server: Arc<ApiServer>, acceptor: TlsAcceptor, stream: TcpStream, newcomer: Arc<Newcomer>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small writes may be delayed");
     }
@@ -82,15 +148,52 @@ async fn serve_connection(server: Arc<ApiServer>, acceptor: TlsAcceptor, stream:
         }
     };
     let service = service_fn(move |request: Request<Incoming>| {
-        let server = Arc::clone(&server);
-        async move { Ok::<_, Infallible>(server.handle(request.map(Body::new)).await) }
+        let (server, newcomer) = (Arc::clone(&server), Arc::clone(&newcomer));
+        async move { Ok::<_, Infallible>(answer(server, &newcomer, request.map(Body::new)).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http2().max_concurrent_streams(MAX_STREAMS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_DEADLINE)
+        .max_concurrent_streams(MAX_STREAMS);
     if let Err(error) = builder
         .serve_connection_with_upgrades(TokioIo::new(stream), service)
         .await
     {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+async fn answer(server: Arc<ApiServer>, newcomer: &Newcomer, mut request: Request<Body>) -> Response {
+    match server.authenticate(request.headers()) {
+        Ok(caller) => {
+            newcomer.admit();
+            request.extensions_mut().insert(caller);
+            server.handle(request).await
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+/// A warning that may come thousands of times a second, and is logged once per interval.
+#[derive(Default)]
+struct Warning {
+    last: Option<Instant>,
+    untold: u64,
+}
+
+impl Warning {
+    fn tell(&mut self, text: &str) {
+        if self.last.is_some_and(|last| last.elapsed() < WARN_EVERY) {
+            self.untold += 1;
+            return;
+        }
+        tracing::warn!(untold = self.untold, "{text}");
+        *self = Self {
+            last: Some(Instant::now()),
+            untold: 0,
+        };
     }
 }

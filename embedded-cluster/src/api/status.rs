@@ -1,12 +1,12 @@
 //! Errors as the Kubernetes API reports them: a `Status` object with a code, a reason and causes.
 //!
-//! Every refusal of this server is an [`ApiError`]; field errors found by validation are collected as
-//! [`FieldError`]s and become one `Invalid` status whose text is what Kubernetes prints.
+//! Every refusal of this server is an [`ApiError`]. Validation collects field errors as
+//! [`FieldError`]s. They become one `Invalid` status with the text that Kubernetes prints.
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::kinds::Kind;
+use super::kinds::ResourceKind;
 
 /// A refusal, ready to be sent as a `Status` object.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
-    pub(crate) fn not_found(kind: &Kind, name: &str) -> Self {
+    pub(crate) fn not_found(kind: &ResourceKind, name: &str) -> Self {
         Self {
             details: Some(details(kind, name)),
             ..Self::new(
@@ -47,7 +47,7 @@ impl ApiError {
         }
     }
 
-    /// The path or resource is not served at all.
+    /// The path or resource is not served.
     pub(crate) fn unknown_path() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -64,7 +64,7 @@ impl ApiError {
         )
     }
 
-    pub(crate) fn already_exists(kind: &Kind, name: &str) -> Self {
+    pub(crate) fn already_exists(kind: &ResourceKind, name: &str) -> Self {
         Self {
             details: Some(details(kind, name)),
             ..Self::new(
@@ -75,7 +75,7 @@ impl ApiError {
         }
     }
 
-    pub(crate) fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
+    pub(crate) fn conflict(kind: &ResourceKind, name: &str, why: &str) -> Self {
         Self {
             details: Some(details(kind, name)),
             ..Self::new(
@@ -90,7 +90,7 @@ impl ApiError {
     }
 
     /// The caller's resourceVersion is not the stored one.
-    pub(crate) fn stale(kind: &Kind, name: &str) -> Self {
+    pub(crate) fn stale(kind: &ResourceKind, name: &str) -> Self {
         Self::conflict(
             kind,
             name,
@@ -98,7 +98,7 @@ impl ApiError {
         )
     }
 
-    pub(crate) fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
+    pub(crate) fn forbidden(kind: &ResourceKind, name: &str, why: &str) -> Self {
         Self {
             details: Some(details(kind, name)),
             ..Self::new(
@@ -109,12 +109,42 @@ impl ApiError {
         }
     }
 
-    /// History older than the watch log was asked for.
+    /// The client asked for history older than the watch log.
     pub(crate) fn expired(message: impl Into<String>) -> Self {
         Self::new(StatusCode::GONE, "Expired", message)
     }
 
-    pub(crate) fn invalid(kind: &Kind, name: &str, errors: &[FieldError]) -> Self {
+    /// The store is full. The words are etcd's.
+    pub(crate) fn store_full() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "",
+            "etcdserver: mvcc: database space exceeded",
+        )
+    }
+
+    /// The object is larger than the store accepts. The words are etcd's.
+    pub(crate) fn object_too_large() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "",
+            "etcdserver: request is too large",
+        )
+    }
+
+    /// Refused for now: the client should try again later.
+    pub(crate) fn too_many_requests(what: &str) -> Self {
+        Self {
+            details: Some(json!({"retryAfterSeconds": 1})),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "TooManyRequests",
+                format!("too many {what}, please try again later"),
+            )
+        }
+    }
+
+    pub(crate) fn invalid(kind: &ResourceKind, name: &str, errors: &[FieldError]) -> Self {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let text = if texts.len() == 1 {
             texts[0].clone()
@@ -136,7 +166,7 @@ impl ApiError {
         }
     }
 
-    /// The `Status` object that is sent.
+    /// Returns the `Status` object to send.
     pub(crate) fn to_status(&self) -> Value {
         let mut status = json!({
             "kind": "Status",
@@ -154,7 +184,7 @@ impl ApiError {
     }
 }
 
-fn details(kind: &Kind, name: &str) -> Value {
+fn details(kind: &ResourceKind, name: &str) -> Value {
     let mut details = json!({"name": name});
     if !kind.group.is_empty() {
         details["group"] = json!(kind.group);
@@ -163,7 +193,7 @@ fn details(kind: &Kind, name: &str) -> Value {
     details
 }
 
-/// What is wrong with one field.
+/// A problem with one field.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum FieldProblem {
     Required(String),
@@ -252,7 +282,7 @@ impl FieldError {
         }
     }
 
-    /// The text without the field's path.
+    /// Returns the text without the field's path.
     fn problem_text(&self) -> String {
         match &self.problem {
             FieldProblem::Required(detail) if detail.is_empty() => "Required value".to_owned(),

@@ -1,13 +1,14 @@
 //! Types: an object is stored as JSON, but only after it has passed through its k8s-openapi type.
 //!
-//! The round trip refuses wrong types and drops fields that the type does not have; [`unknown_fields`] names
-//! the dropped ones, for strict field validation.
+//! The round trip refuses wrong types and drops fields that the type does not have. For strict
+//! field validation, [`unknown_fields`] names the dropped fields.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// What Kubernetes leaves out of `metadata` when it is empty: what is labelled and unlabelled again is as it was.
+/// Fields of `metadata` that Kubernetes leaves out when they are empty. Labelling and unlabelling
+/// an object therefore restores it exactly.
 const OMITTED_WHEN_EMPTY: [&str; 4] = ["annotations", "finalizers", "labels", "ownerReferences"];
 
 /// A field that has the wrong type.
@@ -20,7 +21,7 @@ pub(crate) struct TypedError {
 
 /// Deserialises into `T` and back.
 pub(crate) fn round_trip<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, TypedError> {
-    // Keeping track of the path costs as much again; only a refusal needs it.
+    // Tracking the path doubles the cost, and only a refusal needs it.
     let typed = T::deserialize(value).or_else(|_| serde_path_to_error::deserialize(value));
     let typed = typed.map_err(|error| TypedError {
         path: error.path().to_string(),
@@ -40,7 +41,7 @@ fn is_empty(value: &Value) -> bool {
     value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
 }
 
-/// Paths of the fields of `given` that `kept` no longer has, as Kubernetes writes them.
+/// Returns the paths of `given`'s fields that `kept` lacks, as Kubernetes writes them.
 pub(crate) fn unknown_fields(given: &Value, kept: &Value) -> Vec<String> {
     let mut found = Vec::new();
     walk("", given, kept, &mut found);

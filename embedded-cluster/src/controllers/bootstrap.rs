@@ -1,4 +1,5 @@
-//! What a fresh cluster has: its namespaces and the default StorageClass. What is already there stays as it is.
+//! Objects of a fresh cluster: its namespaces and the default StorageClass. Existing objects stay
+//! unchanged.
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -8,9 +9,9 @@ use kube::{Client, ResourceExt};
 use super::claims::PROVISIONER;
 use super::error::{ControllerError, During};
 
-/// The namespaces every Kubernetes cluster has.
+/// The namespaces that every Kubernetes cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
-/// kind's and minikube's name for their default StorageClass.
+/// The name of the default StorageClass in kind and minikube.
 const STORAGE_CLASS: &str = "standard";
 
 pub(crate) async fn run(client: &Client) -> Result<(), ControllerError> {
@@ -38,7 +39,8 @@ pub(crate) async fn run(client: &Client) -> Result<(), ControllerError> {
     Ok(())
 }
 
-/// Like kind's: the volume is made where the first pod that uses it is scheduled.
+/// Builds a StorageClass like kind's: the volume is created where the first pod that uses it is
+/// scheduled.
 fn storage_class() -> StorageClass {
     StorageClass {
         metadata: ObjectMeta {

@@ -1,14 +1,15 @@
-//! What the controllers need to know of the cluster they run in.
+//! Settings of the controllers.
 
 use std::path::PathBuf;
 
-/// How to run the controllers.
+/// Options of the controllers.
 #[derive(Clone)]
 pub struct ControllersConfig {
-    /// A client that may do everything.
+    /// A client with unlimited permissions.
     pub client: kube::Client,
-    /// Where provisioned volumes live: one directory per PersistentVolume, named like it.
+    /// The directory of provisioned volumes: one subdirectory per PersistentVolume, with its name.
     pub volumes_dir: PathBuf,
-    /// The API server's certificate authority in PEM, published as `kube-root-ca.crt` in every namespace.
+    /// The API server's certificate authority in PEM, published as `kube-root-ca.crt` in every
+    /// namespace.
     pub ca_certificate: String,
 }

@@ -1,4 +1,5 @@
-//! A work queue: changes in, reconciliations out, one at a time per object, failures tried again.
+//! A work queue that turns changes into reconciliations. It runs one at a time per object and
+//! retries failures.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -15,16 +16,17 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::error::ControllerError;
 use super::hub::{Change, Hub};
 
-/// A conflict means a newer version is a read away.
+/// The retry delay after a conflict: the newer version only needs to be read.
 const RETRY_CONFLICT: Duration = Duration::from_millis(20);
-/// Anything else waits as long as controller-runtime's first noticeable back-off steps do.
+/// The retry delay after any other failure, like the first noticeable back-off steps of
+/// controller-runtime.
 const RETRY_FAILURE: Duration = Duration::from_secs(1);
 
-/// What a reconciliation ends with.
+/// The result of a reconciliation.
 pub(crate) type Reconciled = Result<Action, ControllerError>;
 
-/// Runs one controller: `concerns` says which objects of kind `K` a change touches, `reconcile` puts one right.
-/// Starts with every object there is. Never returns by itself.
+/// Runs one controller. `concerns` returns the objects of kind `K` that a change affects;
+/// `reconcile` reconciles one object. Starts with every existing object. Never returns by itself.
 pub(crate) async fn drive<K>(
     hub: Arc<Hub>,
     store: Store<K>,

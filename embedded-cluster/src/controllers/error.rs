@@ -1,4 +1,4 @@
-//! Why a controller could not do its work. It tries again by itself; these errors are for the log.
+//! Failures of controllers. Each controller retries by itself; these errors are for the log.
 
 /// A failure of one reconciliation. The text reads after "failed to …".
 #[derive(Debug, thiserror::Error)]
@@ -6,23 +6,31 @@ pub enum ControllerError {
     /// The API server refused a request.
     #[error("{what}")]
     Api {
-        /// What was being asked for, with the object's name.
+        /// The request, with the object's name.
         what: String,
         /// The API server's answer.
         #[source]
         source: Box<kube::Error>,
     },
-    /// A volume's directory could not be made or removed.
+    /// A volume's directory could not be created or removed.
     #[error("{what}")]
     Volume {
-        /// What was being attempted, with the path.
+        /// The action, with the path.
         what: String,
         /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// An object says something its kind does not allow.
-    #[error("understand {what}")]
+    /// A controller has ended, although none should end by itself.
+    #[error("keep the {name} running: {why}")]
+    Stopped {
+        /// The controller.
+        name: &'static str,
+        /// The message of the panic.
+        why: String,
+    },
+    /// An object contains a value that its kind does not allow.
+    #[error("parse {what}")]
     Malformed {
         /// The object and its field.
         what: String,
@@ -33,7 +41,7 @@ pub enum ControllerError {
 }
 
 impl ControllerError {
-    /// The object changed since it was read: trying again at once is right.
+    /// Returns true if the object changed since it was read, so that an immediate retry is right.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Api { source, .. }
             if matches!(source.as_ref(), kube::Error::Api(status) if status.is_conflict()))
@@ -50,13 +58,13 @@ impl ControllerError {
     }
 }
 
-/// Says what an API request was for, and which refusals are fine.
+/// Context for the errors of an API request, and acceptance of expected refusals.
 pub(crate) trait During<T> {
     /// Names the request in its error.
     fn during(self, what: impl FnOnce() -> String) -> Result<T, ControllerError>;
-    /// `None` when the object is gone.
+    /// Returns `None` when the object is gone.
     fn unless_gone(self) -> kube::Result<Option<T>>;
-    /// `None` when the object is already there.
+    /// Returns `None` when the object already exists.
     fn unless_there(self) -> kube::Result<Option<T>>;
 }
 

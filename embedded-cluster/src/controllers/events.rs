@@ -1,7 +1,8 @@
-//! Events about objects, as `kubectl describe` shows them: core/v1, with repetitions counted in one Event.
+//! Events about objects, as `kubectl describe` shows them: core/v1, with repetitions counted in one
+//! Event.
 //!
-//! Not `kube::runtime::events`: that writes `events.k8s.io/v1`, whose fields `kubectl describe` prints with
-//! `<unknown>` ages, and the controllers of a real cluster still write core/v1.
+//! `kube::runtime::events` is not used: it writes `events.k8s.io/v1`, which `kubectl describe`
+//! prints with `<unknown>` ages. The controllers of a real cluster still write core/v1.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +12,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 
-/// Distinct events remembered for counting; beyond it the memory starts afresh. client-go's cache has 4096.
+/// Number of distinct events remembered for counting. When it is exceeded, the memory is cleared.
+/// client-go's cache has 4096.
 const REMEMBERED: usize = 4096;
 
-/// Publishes Events as one named component. Clones share their memory.
+/// A publisher of Events from one named component. Clones share the memory of counted events.
 #[derive(Clone)]
 pub(crate) struct EventRecorder {
     client: Client,
@@ -36,7 +38,7 @@ struct Seen {
 }
 
 impl EventRecorder {
-    /// A recorder whose Events say they come from `component`.
+    /// Creates a recorder whose Events name `component` as their source.
     pub(crate) fn new(client: Client, component: &'static str) -> Self {
         Self {
             client,
@@ -61,8 +63,8 @@ impl EventRecorder {
         self.publish(about, "Warning", reason, message).await;
     }
 
-    /// Events are best effort, as in Kubernetes: what they tell is also in the object's status, and their
-    /// namespace may be on its way out.
+    /// Publishes an event as best effort, as in Kubernetes. The object's status has the same
+    /// information, and the namespace may be terminating.
     async fn publish<K>(&self, about: &K, kind: &str, reason: &str, message: &str)
     where
         K: Resource<DynamicType = ()>,

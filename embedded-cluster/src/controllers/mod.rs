@@ -2,26 +2,30 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | `config`, `manager` | [`ControllersConfig`] and [`run`]: everything started together |
+//! | `config`, `manager` | [`ControllersConfig`] and [`run`]: starts everything together |
 //! | `hub` | the shared watches: a store per kind and one stream of changes |
 //! | `drive` | a work queue on `kube::runtime`'s applier, fed by the hub |
-//! | `bootstrap` | what a fresh cluster has: namespaces, the default StorageClass |
-//! | `scheduler` | pods to the node |
-//! | `stateful_set`, `job` | the two workloads the chart is made of |
+//! | `bootstrap` | objects of a fresh cluster: namespaces, the default StorageClass |
+//! | `scheduler` | binding of pods to the node |
+//! | `stateful_set`, `job` | the two workloads that the chart consists of |
+//! | `deployment`, `replica_set` | interchangeable pods |
 //! | `endpoints` | EndpointSlices and Endpoints of Services |
 //! | `claims` | PersistentVolumeClaims, their volumes and their protection |
 //! | `disruption` | the status of PodDisruptionBudgets |
-//! | `namespaces` | emptying a namespace that goes, and furnishing one that comes |
-//! | `garbage` | dependents of owners that are gone |
-//! | `pods`, `owners`, `events`, `error` | what they have in common |
+//! | `taints` | eviction of pods that do not tolerate a `NoExecute` taint |
+//! | `namespaces` | default content of a new namespace, and removal of all content of a deleted one |
+//! | `garbage` | deletion of dependents of owners that are gone |
+//! | `pods`, `owners`, `events`, `error` | common code |
 //!
-//! Each controller is a thin reconciler around pure decisions. Reconcilers whose decisions are not idempotent
-//! (StatefulSet, Job, scheduler) read through the API instead of the shared stores: reads are in-process and
-//! cheap, and it does away with the expectations that real controllers keep against stale caches.
+//! Each controller is a thin reconciler around pure decisions. Reconcilers whose decisions are not
+//! idempotent (StatefulSet, Job, scheduler) read through the API instead of the shared stores.
+//! Reads are in-process and cheap. They replace the expectations that real controllers keep against
+//! stale caches.
 
 mod bootstrap;
 mod claims;
 mod config;
+mod deployment;
 mod disruption;
 mod drive;
 mod endpoints;
@@ -34,8 +38,10 @@ mod manager;
 mod namespaces;
 mod owners;
 mod pods;
+mod replica_set;
 mod scheduler;
 mod stateful_set;
+mod taints;
 
 pub use config::ControllersConfig;
 pub use error::ControllerError;

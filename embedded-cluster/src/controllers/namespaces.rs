@@ -1,4 +1,5 @@
-//! Namespaces: furnished when they come (default ServiceAccount, `kube-root-ca.crt`), emptied when they go.
+//! Namespaces: a new one gets its default content (default ServiceAccount, `kube-root-ca.crt`), a
+//! deleted one loses all content.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use super::drive::{Reconciled, drive};
 use super::error::{ControllerError, During};
 use super::hub::{Change, Hub, Object};
 
-/// How soon a namespace whose pods are still stopping is looked at again, should no change say so first.
+/// The time until the next check of a namespace whose pods are still stopping, if no change
+/// triggers one earlier.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The finalizer that every namespace has in `spec.finalizers`.
 const FINALIZER: &str = "kubernetes";
@@ -38,7 +40,8 @@ fn concerns(change: &Change, hub: &Hub) -> Vec<ObjectRef<Namespace>> {
             vec![ObjectRef::from_obj(namespace.as_ref())]
         };
     }
-    // What left a namespace may be the last that kept it, or one of those it must have.
+    // A deleted object may be the last one that kept the namespace, or one that the namespace must
+    // have.
     let Some(name) = change
         .object
         .meta()
@@ -106,7 +109,8 @@ async fn furnish(namespace: &str, hub: &Hub) -> Result<(), ControllerError> {
         .map(drop)
 }
 
-/// Deletes what is in the namespace; true when nothing was left. Events last: deleting the rest makes some.
+/// Deletes the content of the namespace; returns true when nothing was left. Deletes Events last,
+/// since deletions create Events.
 async fn empty(namespace: &str, client: &Client) -> Result<bool, ControllerError> {
     let mut was_empty = true;
     for resource in contents() {
@@ -125,11 +129,13 @@ async fn empty(namespace: &str, client: &Client) -> Result<bool, ControllerError
     Ok(was_empty)
 }
 
-/// Every namespaced kind the API server stores, owners before what they own.
+/// Returns every namespaced kind that the API server stores, owners before their dependents.
 fn contents() -> Vec<ApiResource> {
     use k8s_openapi::api::{apps, batch, coordination, core, discovery, policy, rbac};
     vec![
         ApiResource::erase::<apps::v1::StatefulSet>(&()),
+        ApiResource::erase::<apps::v1::Deployment>(&()),
+        ApiResource::erase::<apps::v1::ReplicaSet>(&()),
         ApiResource::erase::<batch::v1::Job>(&()),
         ApiResource::erase::<policy::v1::PodDisruptionBudget>(&()),
         ApiResource::erase::<core::v1::Pod>(&()),
@@ -164,4 +170,17 @@ async fn finalize(namespace: &Namespace, client: &Client) -> Result<(), Controll
     done.unless_gone()
         .during(|| format!("finalize namespace {name}"))
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_emptied_of_every_kind_that_is_served() {
+        let emptied: Vec<String> = contents().into_iter().map(|resource| resource.plural).collect();
+        for plural in crate::api::namespaced_plurals() {
+            assert!(emptied.iter().any(|found| found == plural), "{plural}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What controllers ask of a pod: its phase, its readiness, whether a selector matches it.
+//! Facts about a pod for controllers: its phase, its readiness, and its match with a selector.
 
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
 
 use super::error::ControllerError;
+use crate::seconds::bounded;
 
-/// The pod's phase; a pod without one has just been created.
+/// Returns the pod's phase; a pod without one has just been created.
 pub(crate) fn phase(pod: &Pod) -> &str {
     pod.status
         .as_ref()
@@ -18,17 +19,17 @@ pub(crate) fn phase(pod: &Pod) -> &str {
         .unwrap_or("Pending")
 }
 
-/// The pod has ended and will not run again.
+/// Returns true if the pod has ended and will not run again.
 pub(crate) fn is_finished(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
-/// The pod's deletion has begun.
+/// Returns true if the pod's deletion has begun.
 pub(crate) fn is_terminating(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-/// A condition of the pod.
+/// Returns a condition of the pod.
 pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
     pod.status
         .as_ref()?
@@ -38,37 +39,39 @@ pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition
         .find(|condition| condition.type_ == kind)
 }
 
-/// The pod's Ready condition is true.
+/// Returns true if the pod's Ready condition is true.
 pub(crate) fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
 }
 
-/// How long until a ready pod has been ready for `min_ready_seconds`: zero when it has, `None` when not ready.
+/// Returns the time until a ready pod has been ready for `min_ready_seconds`. Returns zero when
+/// that time has passed, `None` when the pod is not ready.
 pub(crate) fn available_in(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Option<Duration> {
     let ready = condition(pod, "Ready").filter(|ready| ready.status == "True")?;
-    let needed = Duration::from_secs(u64::try_from(min_ready_seconds).unwrap_or_default());
+    let needed = bounded(min_ready_seconds);
     let since = ready.last_transition_time.as_ref().map_or(now, |time| time.0);
     let elapsed = Duration::try_from(now.duration_since(since)).unwrap_or_default();
     Some(needed.saturating_sub(elapsed))
 }
 
-/// The pod's address, once it has one.
+/// Returns the pod's address, once it has one.
 pub(crate) fn ip(pod: &Pod) -> Option<&str> {
     pod.status.as_ref()?.pod_ip.as_deref().filter(|ip| !ip.is_empty())
 }
 
-/// Claims the pod mounts, by name.
+/// Returns the names of the claims that the pod mounts.
 pub(crate) fn claim_names(pod: &Pod) -> impl Iterator<Item = &str> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes.filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.as_str()))
 }
 
-/// Whether a label selector matches the pod. An empty selector matches every pod, as in `policy/v1`.
+/// Returns true if a label selector matches the pod. An empty selector matches every pod, as in
+/// `policy/v1`.
 pub(crate) fn matches(selector: &Selector, pod: &Pod) -> bool {
     selector.matches(pod.labels())
 }
 
-/// Reads a label selector.
+/// Parses a label selector.
 pub(crate) fn selector(of: &str, selector: &LabelSelector) -> Result<Selector, ControllerError> {
     Selector::try_from(selector.clone())
         .map_err(|source| ControllerError::malformed(format!("the selector of {of}"), source))

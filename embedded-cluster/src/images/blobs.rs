@@ -1,7 +1,7 @@
-//! Content-addressed files: `blobs/sha256/<hex>`, as in the OCI image layout. What is written is complete before
-//! it has its name; what is read is checked against it.
+//! Content-addressed files: `blobs/sha256/<hex>`, as in the OCI image layout. A file gets its name
+//! only when it is complete. Every read verifies the content.
 //!
-//! Blobs are not synchronised to the disk: a power loss may leave one empty, which its verification then finds.
+//! Blobs are not synced to disk. A power loss may leave an empty blob, which verification detects.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -19,7 +19,7 @@ pub(super) struct Blobs {
     dir: PathBuf,
 }
 
-/// A file whose content is known but which is not yet in the store.
+/// A file with a known digest that is not yet in the store.
 #[derive(Debug, Clone)]
 pub(super) struct Staged {
     pub(super) path: PathBuf,
@@ -28,14 +28,14 @@ pub(super) struct Staged {
 }
 
 impl Blobs {
-    /// Opens (creating it) the blob folder of the store at `store`.
+    /// Opens the blob directory of the store at `store`, and creates it if it is missing.
     pub(super) fn open(store: &Path) -> Result<Self, ImageError> {
         let dir = store.join("blobs").join("sha256");
         fs::create_dir_all(&dir).doing("create", &dir)?;
         Ok(Self { dir })
     }
 
-    /// Where the blob is, if the store has it.
+    /// Returns the path of the blob, if the store has it.
     pub(super) fn path(&self, digest: &Digest) -> Result<PathBuf, ImageError> {
         let path = self.location(digest)?;
         if path.is_file() {
@@ -55,7 +55,7 @@ impl Blobs {
         Ok(bytes)
     }
 
-    /// Verifies a blob without keeping it in memory, and returns where it is.
+    /// Verifies a blob without loading it into memory, and returns its path.
     pub(super) fn verify(&self, digest: &Digest) -> Result<PathBuf, ImageError> {
         let path = self.path(digest)?;
         let mut file = File::open(&path).doing("open", &path)?;
@@ -65,7 +65,7 @@ impl Blobs {
         Ok(path)
     }
 
-    /// Stores bytes whose digest is known.
+    /// Stores bytes under their digest.
     pub(super) fn add(&self, scratch: &Scratch, digest: &Digest, bytes: &[u8]) -> Result<(), ImageError> {
         let path = scratch.fresh();
         fs::write(&path, bytes).doing("write", &path)?;
@@ -76,14 +76,14 @@ impl Blobs {
         })
     }
 
-    /// Gives a staged file its name. A blob that is there already is replaced: it has the same bytes, or it is
-    /// damaged.
+    /// Moves a staged file to its final name. Replaces an existing blob, which has the same bytes
+    /// or is damaged.
     pub(super) fn adopt(&self, staged: &Staged) -> Result<(), ImageError> {
         let to = self.location(&staged.digest)?;
         fs::rename(&staged.path, &to).doing("move into place", to)
     }
 
-    /// Every digest there is.
+    /// Lists the digests of all blobs, in hexadecimal.
     pub(super) fn list(&self) -> Result<Vec<String>, ImageError> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.dir).doing("list", &self.dir)? {
@@ -98,7 +98,7 @@ impl Blobs {
         Ok(names)
     }
 
-    /// Removes the blob of this hexadecimal name.
+    /// Removes the blob with this hexadecimal digest.
     pub(super) fn remove(&self, hex: &str) -> Result<(), ImageError> {
         let path = self.dir.join(hex);
         match fs::remove_file(&path) {
@@ -108,7 +108,7 @@ impl Blobs {
     }
 
     fn location(&self, digest: &Digest) -> Result<PathBuf, ImageError> {
-        // The digest becomes a file name, so nothing but a sha256 may get here.
+        // The digest becomes a file name, so only sha256 is accepted.
         if *digest.algorithm() != DigestAlgorithm::Sha256 {
             return Err(ImageError::malformed(
                 digest.to_string(),
@@ -130,7 +130,7 @@ impl Blobs {
     }
 }
 
-/// Writes a stream to a file of `scratch`, learning its digest on the way.
+/// Writes a stream to a file of `scratch` and computes its digest.
 pub(super) fn stage(scratch: &Scratch, mut content: impl Read) -> Result<Staged, ImageError> {
     let path = scratch.fresh();
     let file = File::create(&path).doing("create", &path)?;
@@ -143,7 +143,7 @@ pub(super) fn stage(scratch: &Scratch, mut content: impl Read) -> Result<Staged,
     })
 }
 
-/// The digest of some bytes.
+/// Computes the digest of `bytes`.
 pub(super) fn sha256(bytes: &[u8]) -> Digest {
     to_digest(Sha256::digest(bytes).as_slice())
 }
@@ -159,7 +159,7 @@ fn to_digest(hash: &[u8]) -> Digest {
         .into()
 }
 
-/// Passes bytes on, and remembers their digest.
+/// A writer that forwards bytes and computes their digest.
 #[derive(Debug)]
 pub(super) struct HashingWriter<W> {
     inner: W,

@@ -1,118 +1,110 @@
-//! What `docker login` left behind, for registries that ask who is pulling.
+//! Registry credentials stored by `docker login`.
 //!
-//! Only credentials that are in `config.json` itself are read. Those in a credential helper (`credsStore`,
-//! `credHelpers`) are not, and an error of the registry says so.
+//! Docker stores them in its `config.json` or in a credential helper (`credsStore`, `credHelpers`).
+//! A helper is a separate program, called for one registry at a time.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use base64::Engine as _;
+use docker_credential::{CredentialRetrievalError, DockerCredential};
 use oci_client::secrets::RegistryAuth;
 
-/// The key under which Docker keeps the credentials of its own registry.
+/// Key of the credentials for Docker Hub, in Docker's configuration and in credential helpers.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
-/// Who is pulling, by registry.
+/// The deadline for a credential helper. A helper that prompts the user on an unseen screen never
+/// answers.
+const HELPER_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Credentials by registry, from Docker's configuration if there is one.
 #[derive(Clone, Default)]
 pub struct Credentials {
-    by_registry: BTreeMap<String, (String, String)>,
-    helpers: bool,
-}
-
-/// The part of Docker's `config.json` that matters here.
-#[derive(serde::Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct DockerConfig {
-    auths: BTreeMap<String, AuthEntry>,
-    creds_store: Option<String>,
-    cred_helpers: BTreeMap<String, String>,
-}
-
-#[derive(serde::Deserialize, Default)]
-#[serde(default)]
-struct AuthEntry {
-    auth: Option<String>,
+    config: Option<Vec<u8>>,
 }
 
 impl Credentials {
-    /// Nobody in particular.
+    /// Returns credentials for anonymous pulls.
     #[must_use]
     pub fn anonymous() -> Self {
         Self::default()
     }
 
-    /// Reads `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`. Anonymous when there is none or it makes no
-    /// sense: the images of this suite are public.
+    /// Reads `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`. Without that file, pulls are
+    /// anonymous, which is enough for the public images of this suite.
     #[must_use]
     pub fn from_docker_config() -> Self {
         let folder = env::var_os("DOCKER_CONFIG")
             .map(PathBuf::from)
             .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
-        let Some(file) = folder.map(|folder| folder.join("config.json")) else {
-            return Self::anonymous();
-        };
-        let Ok(text) = std::fs::read(&file) else {
-            return Self::anonymous();
-        };
-        Self::parse(&text).unwrap_or_else(|error| {
-            tracing::warn!(file = %file.display(), %error, "registry credentials were not understood");
-            Self::anonymous()
-        })
+        let config = folder.and_then(|folder| std::fs::read(folder.join("config.json")).ok());
+        Self { config }
     }
 
-    /// Reads the text of a Docker `config.json`.
-    ///
-    /// # Errors
-    /// When it is not the JSON that Docker writes.
-    pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
-        let config: DockerConfig = serde_json::from_slice(text)?;
-        let helpers = config.creds_store.is_some() || !config.cred_helpers.is_empty();
-        let decode = |(key, entry): (String, AuthEntry)| {
-            let decoded = base64::engine::general_purpose::STANDARD
-                .decode(entry.auth?)
-                .ok()?;
-            let (user, password) = String::from_utf8(decoded).ok()?.split_once(':').map(own)?;
-            Some((registry_of(&key), (user, password)))
-        };
-        Ok(Self {
-            by_registry: config.auths.into_iter().filter_map(decode).collect(),
-            helpers,
-        })
-    }
-
-    /// What to tell a registry (`docker.io`, `localhost:5000`).
-    pub(super) fn of(&self, registry: &str) -> RegistryAuth {
-        match self.by_registry.get(registry) {
-            Some((user, password)) => RegistryAuth::Basic(user.clone(), password.clone()),
-            None => RegistryAuth::Anonymous,
+    /// Uses the text of a Docker `config.json`.
+    #[must_use]
+    pub fn of_docker_config(text: &[u8]) -> Self {
+        Self {
+            config: Some(text.to_vec()),
         }
     }
 
-    /// Whether there may be credentials which were not read.
-    pub(super) fn has_helpers(&self) -> bool {
-        self.helpers
+    /// Returns the credentials for a registry (`docker.io`, `localhost:5000`). Calls the credential
+    /// helper if the configuration names one. If the configuration or the helper fails, logs a
+    /// warning and returns anonymous credentials.
+    pub(super) async fn of(&self, registry: &str) -> RegistryAuth {
+        let Some(config) = self.config.clone() else {
+            return RegistryAuth::Anonymous;
+        };
+        let key = if registry == "docker.io" {
+            DOCKER_HUB_KEY
+        } else {
+            registry
+        };
+        let key = key.to_owned();
+        let asked = tokio::task::spawn_blocking(move || {
+            docker_credential::get_credential_from_reader(config.as_slice(), &key)
+        });
+        let why = match tokio::time::timeout(HELPER_DEADLINE, asked).await {
+            Ok(Ok(Ok(DockerCredential::UsernamePassword(user, password)))) => {
+                return RegistryAuth::Basic(user, password);
+            }
+            Ok(Ok(Ok(DockerCredential::IdentityToken(_)))) => {
+                "it is an identity token, which is not supported".to_owned()
+            }
+            Ok(Ok(Err(CredentialRetrievalError::NoCredentialConfigured))) => return RegistryAuth::Anonymous,
+            // The helper's output is not logged: it may contain anything.
+            Ok(Ok(Err(CredentialRetrievalError::HelperFailure { helper, .. }))) => {
+                format!("{helper} failed")
+            }
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(panic)) => panic.to_string(),
+            Err(_) => format!(
+                "the credential helper did not answer within {} s",
+                HELPER_DEADLINE.as_secs()
+            ),
+        };
+        tracing::warn!(
+            registry,
+            why,
+            "cannot use the registry's credentials; pulling without"
+        );
+        RegistryAuth::Anonymous
+    }
+
+    /// Returns true if there is a Docker configuration, which may contain credentials.
+    pub(super) fn are_configured(&self) -> bool {
+        self.config.is_some()
     }
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.by_registry.keys()).finish()
+        f.debug_struct("Credentials")
+            .field("configured", &self.config.is_some())
+            .finish()
     }
-}
-
-fn own((user, password): (&str, &str)) -> (String, String) {
-    (user.to_owned(), password.to_owned())
-}
-
-/// The registry that a key of `auths` means: a host, or a URL for historical reasons.
-fn registry_of(key: &str) -> String {
-    if key == DOCKER_HUB_KEY {
-        return "docker.io".to_owned();
-    }
-    let host = key.trim_start_matches("https://").trim_start_matches("http://");
-    host.split('/').next().unwrap_or(host).to_owned()
 }
 
 #[cfg(test)]
@@ -125,25 +117,29 @@ mod tests {
             "localhost:5000": { "auth": "eW91OmE6Yg==" },
             "ghcr.io": {}
         },
-        "credsStore": "desktop"
+        "credHelpers": { "helped.example": "valkey-e2e-that-does-not-exist" }
     }"#;
 
-    #[test]
-    fn a_docker_login_is_understood() {
-        let credentials = Credentials::parse(CONFIG.as_bytes()).unwrap();
+    #[tokio::test]
+    async fn a_docker_login_is_understood() {
+        let credentials = Credentials::of_docker_config(CONFIG.as_bytes());
         let basic = |user: &str, password: &str| RegistryAuth::Basic(user.to_owned(), password.to_owned());
-        assert_eq!(credentials.of("docker.io"), basic("me", "secret"));
-        assert_eq!(credentials.of("localhost:5000"), basic("you", "a:b"));
-        assert_eq!(credentials.of("ghcr.io"), RegistryAuth::Anonymous);
-        assert!(credentials.has_helpers());
+        assert_eq!(credentials.of("docker.io").await, basic("me", "secret"));
+        assert_eq!(credentials.of("localhost:5000").await, basic("you", "a:b"));
+        assert_eq!(credentials.of("ghcr.io").await, RegistryAuth::Anonymous);
+        assert_eq!(credentials.of("other.example").await, RegistryAuth::Anonymous);
+        let broken = Credentials::of_docker_config(b"no JSON");
+        assert_eq!(broken.of("docker.io").await, RegistryAuth::Anonymous);
+        assert_eq!(
+            credentials.of("helped.example").await,
+            RegistryAuth::Anonymous,
+            "a helper that is not installed"
+        );
     }
 
     #[test]
     fn no_password_is_ever_printed() {
-        let printed = format!("{:?}", Credentials::parse(CONFIG.as_bytes()).unwrap());
-        assert!(
-            printed.contains("docker.io") && !printed.contains("secret"),
-            "{printed}"
-        );
+        let printed = format!("{:?}", Credentials::of_docker_config(CONFIG.as_bytes()));
+        assert_eq!(printed, "Credentials { configured: true }");
     }
 }

@@ -1,94 +1,94 @@
-//! What can go wrong with a stored image. What can go wrong on the way from a registry is
-//! [`PullError`](super::PullError).
+//! Errors of stored images. Errors of a pull from a registry are [`PullError`](super::PullError).
 
 use std::io;
 use std::path::PathBuf;
 
-/// An image store that could not do what was asked.
+/// An operation of an image store that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// A file or folder of the store, or an archive, could not be read or written.
     #[error("{action} {}", path.display())]
     Io {
-        /// What was being done, as a verb: "open", "create".
+        /// The action, as a verb: "open", "create".
         action: &'static str,
-        /// To what.
+        /// The file or folder.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// A name that is no image reference.
+    /// A name that is not a valid image reference.
     #[error("read `{reference}` as an image reference")]
     Reference {
         /// The name as given.
         reference: String,
-        /// What is wrong with it.
+        /// The cause.
         source: oci_client::ParseError,
     },
-    /// A blob whose bytes are not the ones that its name promises. It has been deleted, so that obtaining the
-    /// image again mends the store.
+    /// A blob with content that does not match its digest. The blob has been deleted, so obtaining
+    /// the image again repairs the store.
     #[error("verify blob {expected}: its content is {found}; it was removed, obtain the image again")]
     CorruptBlob {
-        /// The digest that the blob is named by.
+        /// The digest in the blob's name.
         expected: String,
-        /// The digest of what it holds.
+        /// The digest of the blob's content.
         found: String,
     },
-    /// An image that refers to a blob which the store does not have.
+    /// An image that refers to a blob missing from the store.
     #[error("find blob {digest} of an image that the store lists; obtain the image again")]
     MissingBlob {
         /// The blob's digest.
         digest: String,
     },
-    /// JSON (an index, a manifest, a configuration) that cannot be understood.
+    /// JSON (an index, a manifest, a configuration) that cannot be parsed.
     #[error("parse {subject}")]
     Json {
-        /// Which document.
+        /// The document.
         subject: String,
-        /// What is wrong with it.
+        /// The cause.
         source: serde_json::Error,
     },
-    /// An archive or image that is well formed as a file and wrong as an image.
+    /// An archive or image that can be read as a file but is not a valid image.
     #[error("use {subject}: {problem}")]
     Malformed {
         /// The archive, manifest or layer.
         subject: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// A layer entry that would have been written outside the root file system, or that is no kind of file that
-    /// an image may hold.
+    /// A layer entry with a path outside the root file system or with a file type that images
+    /// cannot contain.
     #[error("unpack `{entry}` of layer {layer}: {problem}")]
     Entry {
         /// The layer's digest.
         layer: String,
         /// The entry's path in the layer.
         entry: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// A layer compressed in a way that is not supported.
+    /// A layer with an unsupported compression.
     #[error("unpack layer {layer}: media type {media_type} is not supported (tar and tar+gzip are)")]
     LayerMediaType {
         /// The layer's digest.
         layer: String,
-        /// Its declared media type.
+        /// The media type that the manifest declares.
         media_type: String,
     },
-    /// No image of this platform in a multi-platform image.
+    /// A multi-platform image without an image for this platform.
     #[error("use {subject}: it has no image for {wanted}, only for {available}")]
     Platform {
-        /// The index's digest or archive.
+        /// The index, by its digest or archive.
         subject: String,
         /// The platform of this machine.
         wanted: String,
-        /// The platforms that there are.
+        /// The available platforms.
         available: String,
     },
 }
 
 impl ImageError {
-    /// Whether the store itself is damaged, so that obtaining the image again mends it.
+    /// Returns true if the store itself is damaged. Obtaining the image again then repairs the
+    /// store.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         matches!(
@@ -105,7 +105,7 @@ impl ImageError {
     }
 }
 
-/// Adds to an [`io::Error`] what was being done, and to what.
+/// Adds the action and the path to an [`io::Error`].
 pub(super) trait IoContext<T> {
     fn doing(self, action: &'static str, path: impl Into<PathBuf>) -> Result<T, ImageError>;
 }

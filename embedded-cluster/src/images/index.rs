@@ -1,5 +1,5 @@
-//! `index.json`: which reference names which manifest. Pure functions over its text; the store reads and writes
-//! the file.
+//! `index.json`, which maps references to manifests. These functions have no side effects; the
+//! store reads and writes the file.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use oci_spec::image::{Descriptor, Digest, ImageIndex, MediaType, SCHEMA_VERSION}
 
 use super::error::ImageError;
 
-/// The annotation by which the OCI image layout names an image.
+/// Annotation with an image's name in an OCI image layout.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// The index of a store or an archive.
@@ -39,7 +39,7 @@ impl Index {
         serde_json::to_vec_pretty(&self.inner).expect("an index is plain data")
     }
 
-    /// The manifest that a reference names.
+    /// Returns the manifest that a reference names.
     pub(super) fn get(&self, reference: &Reference) -> Option<&Descriptor> {
         let name = reference.whole();
         self.named()
@@ -47,7 +47,7 @@ impl Index {
             .map(|(_, descriptor)| descriptor)
     }
 
-    /// Makes a reference name a manifest, and no longer what it named before.
+    /// Points a reference to a manifest, replacing any earlier target.
     pub(super) fn set(&mut self, reference: &Reference, manifest: Digest, size: u64) {
         self.remove(reference);
         let mut descriptor = Descriptor::new(MediaType::ImageManifest, size, manifest);
@@ -58,7 +58,7 @@ impl Index {
         self.inner.set_manifests(manifests);
     }
 
-    /// Forgets a reference; false if it was not there.
+    /// Removes a reference. Returns false if it did not exist.
     pub(super) fn remove(&mut self, reference: &Reference) -> bool {
         let name = reference.whole();
         let mut manifests = self.inner.manifests().clone();
@@ -69,7 +69,7 @@ impl Index {
         removed
     }
 
-    /// Every name with its manifest, in the order of names.
+    /// Returns every name with its manifest, sorted by name.
     pub(super) fn named(&self) -> impl Iterator<Item = (&String, &Descriptor)> {
         self.manifests().iter().filter_map(|descriptor| {
             descriptor
@@ -85,15 +85,16 @@ impl Index {
     }
 }
 
-/// The full name that a reference stands for: registry, repository, tag or digest.
+/// Returns the full name of a reference: registry, repository, tag or digest.
 ///
 /// # Errors
-/// When it is no reference.
+/// Fails if it is not a valid reference.
 pub fn full_name(reference: &str) -> Result<String, ImageError> {
     parse_reference(reference).map(|reference| reference.whole())
 }
 
-/// What `perconalab/valkey` means: `docker.io/perconalab/valkey:latest`, as every container tool has it.
+/// Parses a reference and adds the usual defaults: `perconalab/valkey` becomes
+/// `docker.io/perconalab/valkey:latest`.
 pub(super) fn parse_reference(reference: &str) -> Result<Reference, ImageError> {
     reference.parse().map_err(|source| ImageError::Reference {
         reference: reference.to_owned(),

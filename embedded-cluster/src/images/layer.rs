@@ -1,8 +1,11 @@
-//! One layer, applied to a root file system: its entries in order, and its whiteouts, which remove what lower
-//! layers put there (OCI image specification, "Representing Changes").
+//! Applies one layer to a root file system (OCI image specification, "Representing Changes").
+//! Entries come in order. Whiteouts remove files of lower layers.
 //!
-//! Ownership and extended attributes are kept when this process is root. When it is not, everything belongs to
-//! whoever unpacks, extended attributes that the kernel refuses are left out, and devices cannot be made.
+//! Root keeps ownership and extended attributes. For other users:
+//!
+//! - all files belong to the current user
+//! - extended attributes that the kernel refuses are skipped
+//! - device entries fail
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,33 +15,54 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{SFlag, makedev};
 use tar::{Entry, EntryType};
 
-use super::confined::{Attributes, Confined, Place};
 use super::error::ImageError;
+use crate::confined::{Attributes, Confined, Place};
 
-/// The prefix of an entry that removes the entry named by the rest.
+/// Prefix of a whiteout, an entry that removes the entry named by the rest.
 const WHITEOUT: &str = ".wh.";
-/// The entry that removes everything that lower layers have in its folder.
+/// Name of the opaque whiteout, which removes all content of its folder from lower layers.
 const OPAQUE: &str = ".wh..wh..opq";
-/// The prefix of what AUFS keeps for itself.
+/// Prefix of files reserved for AUFS.
 const AUFS_METADATA: &str = ".wh..wh.";
-/// How PAX headers carry extended attributes.
+/// Prefix of PAX records that hold extended attributes.
 const XATTR_RECORD: &str = "SCHILY.xattr.";
 
-/// A layer being applied.
+/// Limits of one layer. A few kilobytes can expand to terabytes of zeros or to millions of files.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Maximum number of entries. The largest existing images have a few hundred thousand.
+    entries: u64,
+    /// Maximum number of bytes, unpacked.
+    bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entries: 500_000,
+            bytes: 16 << 30,
+        }
+    }
+}
+
+/// The application of one layer.
 #[derive(Debug)]
 pub(super) struct Layer<'a> {
+    /// The remaining entries and bytes.
+    left: Limits,
     digest: &'a str,
     root: &'a Confined,
     keep_owners: bool,
-    /// What this layer itself has put there: its whiteouts do not touch that.
+    /// Paths that this layer has written. Its whiteouts do not remove them.
     written: HashSet<PathBuf>,
-    /// Folders get their times last, because writing into them changes them.
+    /// Times of folders. They are set last, because writing into a folder changes its time.
     folder_times: Vec<(PathBuf, u64)>,
 }
 
 impl<'a> Layer<'a> {
     pub(super) fn new(digest: &'a str, root: &'a Confined, keep_owners: bool) -> Self {
         Self {
+            left: Limits::default(),
             digest,
             root,
             keep_owners,
@@ -47,7 +71,7 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// Applies the layer whose uncompressed tar stream is `content`.
+    /// Applies the layer. `content` is its uncompressed tar stream.
     pub(super) fn apply(mut self, content: impl Read) -> Result<(), ImageError> {
         let mut archive = tar::Archive::new(content);
         let entries = archive
@@ -64,7 +88,8 @@ impl<'a> Layer<'a> {
         }
         for (path, mtime) in &self.folder_times {
             let place = self.root.place(path).map_err(|error| self.fail(path, &error))?;
-            // A later whiteout of this very layer cannot remove it, but a later entry may have replaced it.
+            // A later entry of this layer may have replaced the folder. A later whiteout of this
+            // layer cannot have removed it.
             if let Some(place) = place.filter(Place::is_folder) {
                 place.set_mtime(*mtime).map_err(|error| self.fail(path, &error))?;
             }
@@ -73,11 +98,17 @@ impl<'a> Layer<'a> {
     }
 
     fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>, path: &Path) -> io::Result<()> {
+        let Some(entries) = self.left.entries.checked_sub(1) else {
+            return Err(invalid(
+                "the layer has too many entries (500,000 are allowed)".to_owned(),
+            ));
+        };
+        self.left.entries = entries;
         let kind = entry.header().entry_type();
         if kind == EntryType::XGlobalHeader {
             return Ok(());
         }
-        // The root folder itself needs no entry; what it should look like is decided by who mounts it.
+        // The root folder exists already. The code that mounts it decides its attributes.
         let Some(place) = self.root.place(path)? else {
             return Ok(());
         };
@@ -92,14 +123,24 @@ impl<'a> Layer<'a> {
         match kind {
             EntryType::Directory => {
                 if !self.keep_owners {
-                    // Images have folders that nobody may write into (/usr of UBI): nobody but root, who unpacks.
+                    // Some images have read-only folders (/usr of UBI). Root can write there, other
+                    // users need the permission.
                     attributes.mode |= 0o700;
                 }
                 place.write_folder(attributes)?;
                 self.folder_times.push((path.to_owned(), attributes.mtime));
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                place.write_file(&mut *entry, attributes)?;
+                // The size in the header is not trusted.
+                let mut content = (&mut *entry).take(self.left.bytes + 1);
+                place.write_file(&mut content, attributes)?;
+                let Some(left) = content.limit().checked_sub(1) else {
+                    place.clear()?;
+                    return Err(invalid(
+                        "the layer is too large (16 GiB unpacked are allowed)".to_owned(),
+                    ));
+                };
+                self.left.bytes = left;
             }
             EntryType::Symlink => place.write_symlink(&link_target(entry)?, attributes)?,
             EntryType::Link => {
@@ -138,8 +179,8 @@ impl<'a> Layer<'a> {
         place.sibling(hidden.as_ref()).clear()
     }
 
-    /// Removes from a folder all that this layer has not written itself. `opened` goes through a descriptor of
-    /// the folder; what is below it is only ever descended into when it is a real folder.
+    /// Removes everything from a folder that this layer has not written. `opened` is the folder's
+    /// path through a descriptor. Below it, only real folders are entered, never links.
     fn remove_lower(&self, folder: &Path, opened: &Path) -> io::Result<()> {
         for child in fs::read_dir(opened)? {
             let child = child?;
@@ -214,7 +255,7 @@ fn device<R: Read>(entry: &Entry<'_, R>) -> io::Result<u64> {
     ))
 }
 
-/// The path itself and every folder that it is in.
+/// Returns the path and all its parent folders.
 fn normal_ancestors(path: &Path) -> Vec<PathBuf> {
     strip(path)
         .ancestors()
@@ -223,7 +264,7 @@ fn normal_ancestors(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The path as [`Confined`] understands it: relative, without `.`.
+/// Converts the path to the form that [`Confined`] expects: relative, without `.`.
 fn strip(path: &Path) -> PathBuf {
     path.components()
         .filter(|c| matches!(c, std::path::Component::Normal(_)))
@@ -232,4 +273,47 @@ fn strip(path: &Path) -> PathBuf {
 
 fn invalid(problem: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Applies files of these sizes. Returns the error and the number of files written.
+    fn apply(sizes: &[usize], left: Limits) -> (Option<String>, usize) {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (index, size) in sizes.iter().enumerate() {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_mtime(1_000_000);
+            header.set_size(*size as u64);
+            tar.append_data(&mut header, format!("file-{index}"), vec![b'x'; *size].as_slice())
+                .unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let root = Confined::open(dir.path()).unwrap();
+        let mut layer = Layer::new("sha256:x", &root, false);
+        layer.left = left;
+        let outcome = layer.apply(tar.into_inner().unwrap().as_slice());
+        (
+            outcome.err().map(|error| error.to_string()),
+            fs::read_dir(dir.path()).unwrap().count(),
+        )
+    }
+
+    #[test]
+    fn a_layer_has_a_limit_of_bytes_and_of_entries() {
+        let limits = |entries, bytes| Limits { entries, bytes };
+        assert_eq!(apply(&[60, 40, 0], limits(3, 100)), (None, 3));
+        let (error, files) = apply(&[60, 41], limits(3, 100));
+        assert!(
+            error
+                .unwrap()
+                .contains("`file-1` of layer sha256:x: the layer is too large")
+        );
+        assert_eq!(files, 1);
+        let (error, files) = apply(&[0, 0, 0], limits(2, 100));
+        assert!(error.unwrap().contains("too many entries"));
+        assert_eq!(files, 2);
+    }
 }

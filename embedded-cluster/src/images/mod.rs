@@ -1,26 +1,23 @@
-//! Container images: where they are kept, how they get there, and how they become a root file system.
+//! Container images: storage, transfer, and unpacking into a root file system.
 //!
 //! | module | what is in it |
-//! |---|---|
-//! | [`store`] | [`ImageStore`]: an OCI layout on disk, shared by every process of this user |
+//! | [`store`] | [`ImageStore`]: an OCI layout on disk, shared by all processes of this user |
 //! | [`blobs`] | content-addressed files, verified when read |
-//! | [`index`] | which reference names which manifest |
-//! | [`scratch`] | temporary folders that outlive no process |
-//! | [`rootfs`] | a manifest's layers, applied in order to an empty folder |
-//! | [`layer`] | one layer: its entries and its whiteouts |
-//! | [`confined`] | a folder that no path, however malicious, leads out of |
-//! | [`new_image`] | building an image out of files, the same bytes every time |
-//! | [`archive`] | `docker save` and OCI archives, in and out |
-//! | [`pull`] | registries |
-//! | [`credentials`] | what `docker login` left behind |
-//! | [`error`] | what can go wrong |
+//! | [`index`] | the map from references to manifests |
+//! | [`scratch`] | temporary folders, removed at the latest after their process has ended |
+//! | [`scratch`] | temporary folders, removed with their process or by a later one |
+//! | [`layer`] | applies one layer: its entries and its whiteouts |
+//! | [`new_image`] | builds images from files, reproducibly |
+//! | [`archive`] | imports and exports `docker save` and OCI archives |
+//! | [`pull`] | pulls images from registries |
+//! | [`credentials`] | registry credentials stored by `docker login` |
+//! | [`error`] | errors of stored images |
 //!
-//! Nothing here knows what is inside an image. What the images of a suite are, and what replaces one that
-//! cannot be had, is its owner's business.
+//! This module does not depend on the content of images. The test suite chooses its images and
+//! their replacements.
 
 mod archive;
 mod blobs;
-mod confined;
 mod credentials;
 mod error;
 mod index;

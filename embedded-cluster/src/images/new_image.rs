@@ -1,5 +1,6 @@
-//! Building an image out of files, the same bytes every time: entries sorted by path, owners and times given, no
-//! clock, no randomness. The same inputs therefore have the same digest on every machine.
+//! Builds images from files, reproducibly: equal inputs have equal digests on every machine.
+//! Entries are sorted by path and have fixed owners and times. Nothing depends on the clock or on
+//! randomness.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +12,7 @@ use oci_spec::image::{
 
 use super::blobs::sha256;
 
-/// The time of every entry: the first instant of 1980, the earliest that every archive format can express.
+/// Time of every entry: the start of 1980, the earliest time that every archive format can store.
 const ENTRY_TIME: u64 = 315_532_800;
 
 /// The files of one layer.
@@ -36,18 +37,19 @@ enum Content {
 }
 
 impl LayerBuilder {
-    /// A layer without files.
+    /// Returns a layer without files.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a folder owned by `uid`:`uid`. The folders that an entry is in are added by themselves (root, 0755).
+    /// Adds a folder owned by `uid`:`uid`. Missing parent folders of an entry are added
+    /// automatically (root, 0755).
     pub fn folder(&mut self, path: impl AsRef<Path>, mode: u32, uid: u32) -> &mut Self {
         self.add(path.as_ref(), Content::Folder, mode, uid)
     }
 
-    /// Adds a file that belongs to root.
+    /// Adds a file owned by root.
     pub fn file(&mut self, path: impl AsRef<Path>, mode: u32, content: impl Into<Vec<u8>>) -> &mut Self {
         self.add(path.as_ref(), Content::File(content.into()), mode, 0)
     }
@@ -57,16 +59,17 @@ impl LayerBuilder {
         self.add(path.as_ref(), Content::Symlink(target.into()), 0o777, 0)
     }
 
-    /// Whether the layer has an entry of this path.
+    /// Returns true if the layer has an entry at this path.
     #[must_use]
     pub fn contains(&self, path: impl AsRef<Path>) -> bool {
         self.entries.contains_key(&relative(path.as_ref()))
     }
 
-    /// The layer as an uncompressed tar archive. (Compressing would cost more time than it saves in reading.)
+    /// Returns the layer as a tar archive. Compressing it would cost more time than it saves in
+    /// reading.
     ///
     /// # Errors
-    /// When an entry cannot be expressed in a tar archive.
+    /// Fails if a tar archive cannot hold one of the entries.
     pub fn to_tar(&self) -> io::Result<Vec<u8>> {
         let mut archive = tar::Builder::new(Vec::new());
         for (path, entry) in &self.entries {
@@ -126,7 +129,7 @@ fn relative(path: &Path) -> PathBuf {
     path.strip_prefix("/").unwrap_or(path).to_owned()
 }
 
-/// An image that is in memory and not yet in a store.
+/// An image in memory that is not yet in a store.
 #[derive(Debug, Clone)]
 pub struct NewImage {
     /// The layers and the configuration.
@@ -134,7 +137,7 @@ pub struct NewImage {
     manifest: NewBlob,
 }
 
-/// Bytes, and their digest, which takes longer to compute than to carry along.
+/// Bytes with their digest. Storing the digest avoids computing it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NewBlob {
     pub(super) content: Vec<u8>,
@@ -142,8 +145,8 @@ pub(super) struct NewBlob {
 }
 
 impl NewImage {
-    /// Puts layers (uncompressed tar archives, the lowest first) under a configuration, whose `rootfs` is filled
-    /// in here.
+    /// Builds an image from a configuration and layers, and sets the configuration's `rootfs`.
+    /// Layers are uncompressed tar archives, lowest first.
     #[must_use]
     pub fn new(mut config: ImageConfiguration, layers: Vec<Vec<u8>>) -> Self {
         let mut blobs: Vec<NewBlob> = layers.into_iter().map(NewBlob::new).collect();
@@ -170,12 +173,12 @@ impl NewImage {
         }
     }
 
-    /// The layers and the configuration.
+    /// Returns the layers and the configuration.
     pub(super) fn blobs(&self) -> &[NewBlob] {
         &self.blobs
     }
 
-    /// The manifest.
+    /// Returns the manifest.
     pub(super) fn manifest(&self) -> &NewBlob {
         &self.manifest
     }
@@ -194,8 +197,8 @@ impl NewBlob {
     }
 }
 
-/// JSON with the members of every object in the order of their names. The OCI types hold hash maps (labels,
-/// annotations, volumes), which would otherwise come out in another order in every process.
+/// Serialises to JSON with sorted object keys. The OCI types hold hash maps (labels, annotations,
+/// volumes). Without sorting, every process would write these maps in a different order.
 pub(super) fn canonical_json(value: &impl serde::Serialize) -> Vec<u8> {
     let mut value = serde_json::to_value(value).expect("image documents are plain data");
     value.sort_all_objects();

@@ -1,7 +1,7 @@
-//! Registries. An image is pulled blob by blob, each verified, into the store; blobs that are there already are
+//! Pulls images from registries. Each blob is verified and stored; blobs already in the store are
 //! not pulled again.
 //!
-//! Registries speak HTTPS, but for those on this machine (`localhost`, `127.0.0.1`, `[::1]`), as in Docker.
+//! Connections use HTTPS except to this machine (`localhost`, `127.0.0.1`, `[::1]`), as in Docker.
 
 use std::error::Error;
 use std::time::Duration;
@@ -24,12 +24,12 @@ use super::index::parse_reference;
 use super::scratch::Scratch;
 use super::store::{Image, ImageStore};
 
-/// A registry that has not taken a connection after this long is out of reach. Two seconds are several round trips
-/// to the other side of the world, and what a person without a network will wait.
+/// The deadline for a connection to a registry. Two seconds are enough for several round trips to
+/// any place in the world. A user without a network accepts that wait.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A registry that says nothing for this long in the middle of an answer will not go on.
+/// Maximum pause in the middle of an answer. A registry that pauses longer is considered stuck.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// The forms of a manifest that are understood.
+/// Media types of supported manifests.
 const MANIFESTS: [&str; 4] = [
     OCI_IMAGE_MEDIA_TYPE,
     OCI_IMAGE_INDEX_MEDIA_TYPE,
@@ -40,61 +40,62 @@ const MANIFESTS: [&str; 4] = [
 /// An image that could not be pulled.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
-    /// The registry cannot be reached: there is no network, no such host, or nobody listens.
+    /// The registry cannot be reached: no network, no such host, or no listener.
     #[error("reach registry {registry} for {reference}")]
     NoNetwork {
         /// The registry's host.
         registry: String,
-        /// What was to be pulled.
+        /// The image to pull.
         reference: String,
-        /// What happened instead.
+        /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The registry answered that there is no such image.
+    /// The registry answered that the image does not exist.
     #[error("find {reference} in registry {registry}: there is no such image or tag")]
     NotFound {
         /// The registry's host.
         registry: String,
-        /// What was to be pulled.
+        /// The image to pull.
         reference: String,
     },
-    /// The registry does not let us, or does not say whether there is such an image.
+    /// The registry refuses access, or does not reveal if the image exists.
     #[error("pull {reference}: registry {registry} refuses access (or there is no such repository){hint}")]
     Unauthorized {
         /// The registry's host.
         registry: String,
-        /// What was to be pulled.
+        /// The image to pull.
         reference: String,
-        /// What may help.
+        /// Advice for the user.
         hint: &'static str,
     },
-    /// The registry answered something else.
+    /// The registry gave another answer.
     #[error("pull {reference} from registry {registry}")]
     Registry {
         /// The registry's host.
         registry: String,
-        /// What was to be pulled.
+        /// The image to pull.
         reference: String,
-        /// What it answered.
+        /// The registry's answer.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The image arrived, and cannot be kept or used.
+    /// The image arrived but cannot be stored or used.
     #[error(transparent)]
     Image(#[from] ImageError),
 }
 
-/// What to do about a refusal when credentials may be where they are not read.
-const HELPER_HINT: &str = "; credentials in a Docker credential helper are not read: `docker pull` and `docker \
-                           save` the image, and use the archive";
+/// Advice if access is refused although Docker has a configuration. A failed credential helper
+/// appears only as a warning in the log.
+const LOGIN_HINT: &str =
+    "; `docker login` to that registry first, and see the log for credentials that cannot be used";
 
 impl ImageStore {
-    /// Pulls an image, and makes its reference name it in this store.
+    /// Pulls an image and points its reference in this store to the image.
     ///
     /// # Errors
-    /// See [`PullError`]; that there is no network is known within about two seconds.
+    /// See [`PullError`]. A missing network is reported within about two seconds.
     pub async fn pull(&self, reference: &str, credentials: &Credentials) -> Result<Image, PullError> {
         let name = parse_reference(reference)?;
-        let pull = Pull::new(self, &name, credentials)?;
+        let pull = Pull::new(self, &name, credentials).await?;
         tracing::info!(reference = %name.whole(), "pulling");
         pull.authenticate()
             .await
@@ -110,7 +111,7 @@ impl ImageStore {
     }
 }
 
-/// One image on its way from a registry.
+/// The pull of one image from a registry.
 struct Pull<'a> {
     store: &'a ImageStore,
     name: &'a Reference,
@@ -119,7 +120,7 @@ struct Pull<'a> {
     scratch: Scratch,
 }
 
-/// What can go wrong underneath, before it is said in terms of the image.
+/// The failure of one step of the pull, without the image's name.
 enum Failure {
     Registry(OciDistributionError),
     Image(ImageError),
@@ -138,7 +139,7 @@ impl From<ImageError> for Failure {
 }
 
 impl<'a> Pull<'a> {
-    fn new(
+    async fn new(
         store: &'a ImageStore,
         name: &'a Reference,
         credentials: &Credentials,
@@ -149,8 +150,8 @@ impl<'a> Pull<'a> {
         } else {
             ClientProtocol::Https
         };
-        // The HTTP client uses the process's provider of cryptography and brings none of its own. Another choice,
-        // made earlier by the host program, is as good.
+        // The HTTP client has no cryptography provider and uses the one of the process. A provider
+        // that the host program installed earlier also works.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::new(ClientConfig {
             protocol,
@@ -158,7 +159,7 @@ impl<'a> Pull<'a> {
             read_timeout: Some(READ_TIMEOUT),
             ..ClientConfig::default()
         });
-        let auth = credentials.of(name.registry());
+        let auth = credentials.of(name.registry()).await;
         Ok(Self {
             store,
             name,
@@ -168,8 +169,8 @@ impl<'a> Pull<'a> {
         })
     }
 
-    /// Asks the registry who it wants us to be. The first connection, so the one that finds out about the network:
-    /// the client would try again with every later request.
+    /// Authenticates to the registry. This first connection detects a missing network. Without it,
+    /// the client would try to authenticate again with every later request.
     async fn authenticate(&self) -> Result<(), Failure> {
         self.client
             .auth(self.name, &self.auth, RegistryOperation::Pull)
@@ -177,7 +178,7 @@ impl<'a> Pull<'a> {
         Ok(())
     }
 
-    /// Pulls all of the image, and returns its manifest's descriptor.
+    /// Pulls the whole image and returns the descriptor of its manifest.
     async fn image(&self) -> Result<Descriptor, Failure> {
         let descriptor = self.platform_manifest().await?;
         let manifest: ImageManifest = self.parse(descriptor.digest())?;
@@ -188,7 +189,7 @@ impl<'a> Pull<'a> {
         Ok(descriptor)
     }
 
-    /// Pulls the manifest, or of a multi-platform image the one for this machine, and stores it.
+    /// Pulls and stores the manifest: of a multi-platform image, the manifest for this machine.
     async fn platform_manifest(&self) -> Result<Descriptor, Failure> {
         let mut name = self.name.clone();
         let mut text = self.manifest_text(&name).await?;
@@ -214,7 +215,7 @@ impl<'a> Pull<'a> {
         Ok(text.to_vec())
     }
 
-    /// Pulls a blob, unless the store has it undamaged.
+    /// Pulls a blob, unless the store has an undamaged copy.
     async fn blob(&self, descriptor: &Descriptor) -> Result<(), Failure> {
         if self.store.blobs.verify(descriptor.digest()).is_ok() {
             return Ok(());
@@ -222,7 +223,7 @@ impl<'a> Pull<'a> {
         tracing::info!(digest = %descriptor.digest(), bytes = descriptor.size(), "downloading");
         let path = self.scratch.fresh();
         let file = tokio::fs::File::create(&path).await.doing("create", &path)?;
-        // The client compares the content with the digest on the way.
+        // The client compares the content with the digest while it downloads.
         let wanted = OciDescriptor {
             media_type: descriptor.media_type().to_string(),
             digest: descriptor.digest().to_string(),
@@ -259,8 +260,8 @@ impl<'a> Pull<'a> {
             },
             Class::NotFound => PullError::NotFound { registry, reference },
             Class::Unauthorized => {
-                let hint = if credentials.has_helpers() {
-                    HELPER_HINT
+                let hint = if credentials.are_configured() {
+                    LOGIN_HINT
                 } else {
                     ""
                 };
@@ -279,7 +280,7 @@ impl<'a> Pull<'a> {
     }
 }
 
-/// What an answer, or the lack of one, means.
+/// The meaning of a registry's error, or of a missing answer.
 #[derive(Debug, PartialEq, Eq)]
 enum Class {
     NoNetwork,
@@ -315,7 +316,7 @@ fn classify(error: &OciDistributionError) -> Class {
     }
 }
 
-/// Whether a registry is on this machine, and so may be spoken to without TLS.
+/// Returns true if a registry is on this machine, so that TLS is not needed.
 fn is_local(registry: &str) -> bool {
     let host = match registry.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! A manifest's layers, applied in order to an empty folder.
+//! Unpacks a manifest's layers in order into an empty folder.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
@@ -8,25 +8,26 @@ use flate2::read::MultiGzDecoder;
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 
 use super::blobs::Blobs;
-use super::confined::Confined;
 use super::error::{ImageError, IoContext as _};
 use super::layer::Layer;
+use crate::confined::Confined;
 
-/// What Docker calls an uncompressed and a gzipped layer.
+/// Docker's media types of an uncompressed and of a gzipped layer.
 const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
-/// Large reads: a layer is read once, from start to end.
+/// Size of the read buffer: large, because a layer is read once, from start to end.
 const READ_BUFFER: usize = 256 * 1024;
 
-/// How a layer is compressed.
+/// The compression of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Compression {
     None,
     Gzip,
 }
 
-/// Unpacks an image into `to`, which must not exist yet. Blobs are verified before anything of them is written.
+/// Unpacks an image into `to`, which must not exist yet. Each blob is verified before any of its
+/// content is written.
 pub(super) fn unpack(blobs: &Blobs, manifest: &ImageManifest, to: &Path) -> Result<(), ImageError> {
     fs::create_dir(to).doing("create", to)?;
     let root = Confined::open(to).doing("open", to)?;

@@ -1,23 +1,24 @@
-//! Temporary folders inside the store: on its own file system, so that what is finished is renamed into place,
-//! and locked by their owner, so that what a killed process left is recognised and removed.
+//! Temporary folders inside the store. They are on the store's file system, so that a rename moves
+//! finished files into place. Their owner locks them, so that folders of a killed process are
+//! recognised and removed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::error::{ImageError, IoContext as _};
 
-/// A folder of this process's own, removed when dropped, or by the next process that opens the store.
+/// A folder for this process. Removed when dropped, or by the next process that opens the store.
 #[derive(Debug)]
 pub(super) struct Scratch {
     path: PathBuf,
-    /// Held, never read: the lock on it says that the folder is in use.
+    /// Held but never read: the lock marks the folder as in use.
     _lock: File,
 }
 
 impl Scratch {
-    /// Makes a folder under `parent`, which must exist.
+    /// Creates a folder under `parent`, which must exist.
     pub(super) fn create(parent: &Path) -> Result<Self, ImageError> {
-        // Between its creation and its lock, a folder looks like one that was left behind.
+        // Until its lock is held, a new folder looks like one that a killed process left behind.
         let _guard = hold(&parent.join("lock"))?;
         let path = parent.join(uuid::Uuid::new_v4().to_string());
         fs::create_dir(&path).doing("create", &path)?;
@@ -26,7 +27,7 @@ impl Scratch {
         Ok(Self { path, _lock: lock })
     }
 
-    /// A file name in the folder that nothing has used yet.
+    /// Returns an unused file name in the folder.
     pub(super) fn fresh(&self) -> PathBuf {
         self.path.join(uuid::Uuid::new_v4().to_string())
     }
@@ -40,13 +41,13 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes the folders under `parent` whose owner has died, and returns how many there were.
+/// Removes folders under `parent` if their owner has died. Returns the number of removed folders.
 pub(super) fn remove_stale(parent: &Path) -> Result<usize, ImageError> {
     let _guard = hold(&parent.join("lock"))?;
     let mut removed = 0;
     for entry in fs::read_dir(parent).doing("list", parent)? {
         let path = entry.doing("list", parent)?.path();
-        // A folder may vanish while we look: its owner has finished, which is as good.
+        // The folder may have vanished in the meantime, because its owner has finished.
         let Ok(folder) = File::open(&path) else { continue };
         if path.is_dir() && folder.try_lock().is_ok() && fs::remove_dir_all(&path).is_ok() {
             removed += 1;
@@ -55,8 +56,8 @@ pub(super) fn remove_stale(parent: &Path) -> Result<usize, ImageError> {
     Ok(removed)
 }
 
-/// Takes the lock that a file stands for, waiting for whoever has it. Dropping the file gives it back, and so
-/// does the death of the process.
+/// Waits for the lock on the file at `path` and takes it. Dropping the file or the end of the
+/// process releases the lock.
 pub(super) fn hold(path: &Path) -> Result<File, ImageError> {
     let file = File::options()
         .create(true)

@@ -1,14 +1,14 @@
-//! The image store: an OCI image layout on disk, and beside it each image's root file system, unpacked once.
+//! The image store: an OCI image layout on disk, with each image's unpacked root file system.
 //!
 //! ```text
 //! oci-layout, index.json, blobs/sha256/…   the OCI image layout
 //! rootfs/<manifest digest>/                unpacked; read-only by convention
-//! tmp/                                     what is not finished yet
+//! tmp/                                     unfinished files
 //! lock                                     held while the index changes or an image is unpacked
 //! ```
 //!
-//! Any number of processes use a store at once. Whatever has a name is complete: it was made under `tmp/` and
-//! renamed.
+//! Any number of processes can use a store at once. A named file is always complete: it is written
+//! under `tmp/` and then renamed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,8 +29,8 @@ use super::scratch::{self, Scratch};
 /// The content of the file that marks an OCI image layout.
 pub(super) const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// Manifest digests that references mean for one run, whatever the shared index says by then: another run may
-/// have obtained another image of the same name in the meantime.
+/// Manifest digests that references stand for during one run, regardless of the shared index.
+/// Another run may add a different image of the same name in the meantime.
 pub type Pins = BTreeMap<String, String>;
 
 /// An image that can be run.
@@ -40,13 +40,13 @@ pub struct Image {
     pub reference: String,
     /// The manifest's digest, `sha256:…`.
     pub digest: String,
-    /// What to run, and how.
+    /// The program to run, and its settings.
     pub config: ImageConfiguration,
-    /// The unpacked layers. Shared by everything that runs the image: do not write there.
+    /// The unpacked layers. All containers of the image share them, so they must not be written to.
     pub rootfs: PathBuf,
 }
 
-/// A line of [`ImageStore::list`].
+/// An entry of [`ImageStore::list`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredImage {
     /// The full name.
@@ -64,10 +64,11 @@ pub struct ImageStore {
 }
 
 impl ImageStore {
-    /// Opens the store in `dir`, creating it if there is none, and removes what killed processes left in it.
+    /// Opens the store in `dir`, and creates it if it is missing. Removes files that killed
+    /// processes left in it.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// Fails if the folder cannot be written.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, ImageError> {
         let dir = dir.into();
         for sub in ["tmp", "rootfs"] {
@@ -89,7 +90,7 @@ impl ImageStore {
         Ok(store)
     }
 
-    /// The same store, in which each of these references means this digest.
+    /// Returns this store with each reference in `pins` pinned to its digest.
     #[must_use]
     pub fn pinned(mut self, pins: Pins) -> Self {
         let full =
@@ -98,23 +99,24 @@ impl ImageStore {
         self
     }
 
-    /// What [`Self::pinned`] was given, by full names.
+    /// Returns the pins of [`Self::pinned`] by full name.
     #[must_use]
     pub fn pins(&self) -> &Pins {
         &self.pins
     }
 
-    /// Where the store is.
+    /// Returns the directory of the store.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The image that a reference (`perconalab/valkey:9.0.3`, `…@sha256:…`) names, unpacked; `None` if the store
-    /// does not have it.
+    /// Returns the unpacked image that a reference (`perconalab/valkey:9.0.3`, `…@sha256:…`) names.
+    /// Returns `None` if the store does not have the image.
     ///
     /// # Errors
-    /// When the reference makes no sense, or the image is damaged ([`ImageError::is_damage`]) or cannot be unpacked.
+    /// Fails if the reference is invalid, the image is damaged ([`ImageError::is_damage`]), or it
+    /// cannot be unpacked.
     pub fn get(&self, reference: &str) -> Result<Option<Image>, ImageError> {
         let name = parse_reference(reference)?;
         let Some(digest) = self.resolve(&name)? else {
@@ -131,10 +133,10 @@ impl ImageStore {
         }))
     }
 
-    /// Every image that has a name, in the order of names.
+    /// Returns all images that have a name, sorted by name.
     ///
     /// # Errors
-    /// When the index cannot be read.
+    /// Fails if the index cannot be read.
     pub fn list(&self) -> Result<Vec<StoredImage>, ImageError> {
         let index = self.index()?;
         let image = |(name, descriptor): (&String, &Descriptor)| StoredImage {
@@ -144,10 +146,10 @@ impl ImageStore {
         Ok(index.named().map(image).collect())
     }
 
-    /// Adds an image made in memory under a reference, which from now on names it.
+    /// Adds an image built in memory and points the reference to it.
     ///
     /// # Errors
-    /// When the store cannot be written, or the reference makes no sense.
+    /// Fails if the store cannot be written, or the reference is invalid.
     pub fn add(&self, reference: &str, image: &NewImage) -> Result<Image, ImageError> {
         let name = parse_reference(reference)?;
         let scratch = self.scratch()?;
@@ -159,10 +161,10 @@ impl ImageStore {
         self.obtained(&name, &manifest.digest)
     }
 
-    /// Makes another reference name an image that the store has.
+    /// Adds another reference to an image in the store.
     ///
     /// # Errors
-    /// When there is no such image, or the store cannot be written.
+    /// Fails if the image does not exist, or the store cannot be written.
     pub fn alias(&self, image: &Image, reference: &str) -> Result<Image, ImageError> {
         let name = parse_reference(reference)?;
         let digest = parse_digest(&image.digest)?;
@@ -171,10 +173,11 @@ impl ImageStore {
         self.obtained(&name, &digest)
     }
 
-    /// Forgets a reference, and whatever no other reference needs. False if there was none.
+    /// Removes a reference, and content that no other reference needs. Returns false if it did not
+    /// exist.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// Fails if the store cannot be written.
     pub fn remove(&self, reference: &str) -> Result<bool, ImageError> {
         let name = parse_reference(reference)?;
         let _lock = self.lock()?;
@@ -204,7 +207,7 @@ impl ImageStore {
         self.json(digest, "image manifest")
     }
 
-    /// Makes a reference name a manifest that the store has.
+    /// Points a reference to a manifest in the store.
     pub(super) fn tag(&self, name: &Reference, manifest: &Digest, size: u64) -> Result<(), ImageError> {
         let _lock = self.lock()?;
         let mut index = self.index()?;
@@ -212,7 +215,7 @@ impl ImageStore {
         self.replace(&self.scratch()?, "index.json", &index.to_json())
     }
 
-    /// The image of a manifest that was just put into the store.
+    /// Returns the image of a manifest that was just put into the store.
     pub(super) fn obtained(&self, name: &Reference, digest: &Digest) -> Result<Image, ImageError> {
         let manifest = self.manifest(digest)?;
         Ok(Image {
@@ -230,7 +233,7 @@ impl ImageStore {
         if let Some(descriptor) = self.index()?.get(name) {
             return Ok(Some(descriptor.digest().clone()));
         }
-        // A digest needs no name: `repository@sha256:…` is the same image wherever it came from.
+        // `repository@sha256:…` needs no name in the index: the digest alone identifies the image.
         let Some(digest) = name.digest() else {
             return Ok(None);
         };
@@ -246,13 +249,13 @@ impl ImageStore {
         })
     }
 
-    /// The image's root file system, unpacked now unless it has been before.
+    /// Returns the image's root file system, and unpacks it first if necessary.
     fn unpacked(&self, digest: &Digest, manifest: &ImageManifest) -> Result<PathBuf, ImageError> {
         let to = self.dir.join("rootfs").join(digest.digest());
         if to.is_dir() {
             return Ok(to);
         }
-        // Whoever comes second finds it done.
+        // Another process may have unpacked it while this one waited for the lock.
         let _lock = self.lock()?;
         if to.is_dir() {
             return Ok(to);
@@ -264,7 +267,7 @@ impl ImageStore {
         Ok(to)
     }
 
-    /// Removes blobs and root file systems that no name leads to. The caller holds the lock.
+    /// Removes blobs and root file systems without a reference. The caller holds the lock.
     fn collect(&self, index: &Index) -> Result<(), ImageError> {
         let mut needed = std::collections::HashSet::new();
         for descriptor in index.manifests() {
@@ -295,7 +298,7 @@ impl ImageStore {
         scratch::hold(&self.dir.join("lock"))
     }
 
-    /// Replaces a file of the store at once: a reader sees the old or the new one, never half.
+    /// Replaces a file of the store atomically: a reader sees the old or the new content.
     fn replace(&self, scratch: &Scratch, name: &str, content: &[u8]) -> Result<(), ImageError> {
         let unfinished = scratch.fresh();
         fs::write(&unfinished, content).doing("write", &unfinished)?;

@@ -1,12 +1,12 @@
-//! Which pod address comes next: round robin over the range, so that an address is never soon reused.
+//! Allocation of pod addresses: round robin over the range, so that an address is not reused soon.
 //!
-//! A real cluster's host-local IPAM does the same. It matters: a Valkey node that still dials its peer's old
-//! address must meet silence there, not another Valkey.
+//! A real cluster's host-local IPAM does the same. Reuse matters: a Valkey node that still dials
+//! its peer's old address must get no answer there, not another Valkey.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-/// The pod range, and the addresses that are out.
+/// The pod range, and the addresses in use.
 #[derive(Debug)]
 pub(crate) struct AddressPool {
     first: u32,
@@ -16,8 +16,8 @@ pub(crate) struct AddressPool {
 }
 
 impl AddressPool {
-    /// A pool over the range that `gateway` and `prefix_len` span, without the network, broadcast and gateway
-    /// addresses. `None` when the prefix leaves no room.
+    /// Creates a pool over the range that `gateway` and `prefix_len` span, without the network,
+    /// broadcast and gateway addresses. Returns `None` when the prefix leaves no room.
     pub(crate) fn new(gateway: Ipv4Addr, prefix_len: u8) -> Option<Self> {
         if !(1..=30).contains(&prefix_len) {
             return None;
@@ -33,7 +33,7 @@ impl AddressPool {
         })
     }
 
-    /// The next free address after the one handed out last; `None` when all are out.
+    /// Takes the next free address after the last one taken; `None` when all are in use.
     pub(crate) fn take(&mut self) -> Option<Ipv4Addr> {
         for _ in self.first..=self.last {
             let candidate = self.next;
@@ -49,7 +49,7 @@ impl AddressPool {
         None
     }
 
-    /// Gives an address back. It comes round again only after the whole range.
+    /// Returns an address to the pool. It is taken again only after the rest of the range.
     pub(crate) fn release(&mut self, address: Ipv4Addr) {
         self.used.remove(&address.to_bits());
     }

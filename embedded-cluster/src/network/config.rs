@@ -1,32 +1,34 @@
-//! Address ranges and names of the cluster network, and what a pod is given of them.
+//! Address ranges and names of the cluster network, and the part of them that a pod gets.
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
+
 /// The bridge's address: every pod's default gateway, as with the `bridge` CNI plug-in.
 const DEFAULT_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
-/// kind's and kubeadm-with-flannel's pod range, so that addresses look familiar.
+/// The pod range of kind and of kubeadm with flannel, so that addresses look familiar.
 const DEFAULT_POD_PREFIX: u8 = 16;
 /// kubeadm's default `--service-cluster-ip-range`; the API server allocates from the same range.
-const DEFAULT_SERVICE_NETWORK: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 12);
+pub(crate) const DEFAULT_SERVICE_NETWORK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 12);
 /// The tenth address of the service range, as in kubeadm.
 const DEFAULT_DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
-/// The domain every Kubernetes installer defaults to.
+/// The default domain of every Kubernetes installer.
 const DEFAULT_CLUSTER_DOMAIN: &str = "cluster.local";
-/// The name the `bridge` CNI plug-in's examples use.
+/// The bridge name in the examples of the `bridge` CNI plug-in.
 const DEFAULT_BRIDGE: &str = "cbr0";
 
-/// What the cluster network looks like. `Default` is what every Kubernetes installer would choose.
+/// The layout of the cluster network. `Default` has the values that Kubernetes installers choose.
 #[derive(Clone, Debug)]
 pub struct NetworkConfig {
     /// Name of the bridge, at most 15 bytes.
     pub bridge: String,
-    /// The bridge's own address, which is the pods' gateway.
+    /// The bridge's address, which is the pods' gateway.
     pub gateway: Ipv4Addr,
     /// Length of the pod range's prefix, 1 to 30.
     pub pod_prefix: u8,
     /// The Services' range: network address and prefix length.
-    pub service_network: (Ipv4Addr, u8),
-    /// Where cluster DNS listens; inside the Services' range.
+    pub service_network: Ipv4Net,
+    /// The address on which cluster DNS listens; inside the Services' range.
     pub dns: Ipv4Addr,
     /// The DNS domain of the cluster, without a trailing dot.
     pub cluster_domain: String,
@@ -45,7 +47,7 @@ impl Default for NetworkConfig {
     }
 }
 
-/// What one pod was given when it was attached.
+/// The addresses of one pod, assigned when it was attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PodAddress {
     /// The pod's address on `eth0`.

@@ -1,4 +1,4 @@
-//! Why the cluster network could not do what was asked.
+//! Failures of the cluster network.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ pub enum NetworkError {
     /// The kernel refused a netlink request.
     #[error("{what}")]
     Netlink {
-        /// What was being asked for, with the interface's name.
+        /// The request, with the interface's name.
         what: String,
         /// The kernel's answer.
         #[source]
@@ -18,16 +18,16 @@ pub enum NetworkError {
     /// A system call failed.
     #[error("{what}")]
     Io {
-        /// What was being attempted.
+        /// The action.
         what: String,
         /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Cluster DNS could not take its address.
+    /// Cluster DNS could not bind its address.
     #[error("serve cluster DNS on {address}")]
     Dns {
-        /// Where it should have listened.
+        /// The address to bind.
         address: SocketAddr,
         /// The cause.
         #[source]

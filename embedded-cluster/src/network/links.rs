@@ -1,6 +1,7 @@
-//! The netlink requests: the bridge and the Services' range in the supervisor's namespace, `eth0` in a pod's.
+//! The netlink requests: the bridge and the Services' range in the supervisor's namespace, `eth0`
+//! in a pod's.
 //!
-//! Each function works on the namespace its `Handle`'s socket was opened in.
+//! Each function works on the network namespace in which the socket of its `Handle` was opened.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -14,20 +15,23 @@ use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, Ro
 use super::config::{NetworkConfig, PodAddress};
 use super::error::NetworkError;
 
-/// `lo` is the first interface of every network namespace.
+/// The interface index of `lo`, the first interface of every network namespace.
 const LOOPBACK_INDEX: u32 = 1;
 /// The kernel's `local` routing table (`RT_TABLE_LOCAL`).
 const LOCAL_TABLE: u32 = 255;
 
-/// The port that keeps the bridge's carrier on: one end of a veth pair, since not every kernel has dummy devices.
+/// The port that keeps the bridge's carrier on. It is one end of a veth pair, since not every
+/// kernel has dummy devices.
 const CARRIER: &str = "carrier0";
-/// Its other end, which leads nowhere.
+/// The other end of that pair, which is not connected to anything.
 const CARRIER_PEER: &str = "carrier1";
-/// How long an interface may take to become operational. Microseconds as a rule, milliseconds when the kernel is
-/// busy with other namespaces; a lost first packet would be sent again only after a second.
+/// The time that an interface may take to become operational. It usually takes microseconds, or
+/// milliseconds when the kernel is busy with other namespaces. A lost first packet would be resent
+/// only after a second.
 const OPERATIONAL_WITHIN: Duration = Duration::from_secs(1);
 
-/// Opens a netlink socket in the calling thread's network namespace and drives it on the current runtime.
+/// Opens a netlink socket in the calling thread's network namespace and drives it on the current
+/// runtime.
 pub(crate) fn connect() -> Result<Handle, NetworkError> {
     let (connection, handle, _) =
         rtnetlink::new_connection().map_err(|source| NetworkError::io("open a netlink socket", source))?;
@@ -35,22 +39,24 @@ pub(crate) fn connect() -> Result<Handle, NetworkError> {
     Ok(handle)
 }
 
-/// Brings `lo` up, creates the bridge with the gateway's address, and makes the whole Services' range local
-/// ("AnyIP"): a proxy can bind any ClusterIP, and a ClusterIP nobody listens on refuses at once, which is what
-/// kube-proxy's REJECT rules do. Returns the bridge's interface index.
+/// Brings `lo` up, creates the bridge with the gateway's address, and makes the whole Services'
+/// range local ("AnyIP"). A proxy can then bind any ClusterIP. A ClusterIP without a listener
+/// refuses at once, as with kube-proxy's REJECT rules. Returns the bridge's interface index.
 pub(crate) async fn create_bridge(handle: &Handle, config: &NetworkConfig) -> Result<u32, NetworkError> {
     set_loopback_up(handle).await?;
     let bridge = &config.bridge;
-    // Its own fixed hardware address: otherwise a bridge takes the lowest of its ports', which changes as pods
-    // come and go and leaves the other pods with a stale neighbour entry for their gateway.
+    // The bridge gets a fixed hardware address. Otherwise it would take the lowest of its ports'
+    // addresses. That address changes as pods come and go, which leaves other pods with a stale
+    // neighbour entry for their gateway.
     let link = LinkBridge::new(bridge)
         .address(hardware_address(config.gateway))
         .down()
         .build();
     add_link(handle, link, bridge).await?;
     let index = index_of(handle, bridge).await?;
-    // A bridge without a live port has no carrier, and gets one with its first pod: the kernel then starts to
-    // send up to a second later, and drops what comes before. With a port from the beginning it never waits.
+    // A bridge without a live port has no carrier and would get one only with its first pod. The
+    // kernel then starts to send up to a second later and drops earlier packets. A port from the
+    // beginning avoids this delay.
     add_link(
         handle,
         LinkVeth::new(CARRIER, CARRIER_PEER).controller(index).build(),
@@ -68,22 +74,28 @@ pub(crate) async fn create_bridge(handle: &Handle, config: &NetworkConfig) -> Re
         .execute()
         .await
         .map_err(|source| NetworkError::netlink(format!("give bridge {bridge} its address"), source))?;
-    let (network, prefix) = config.service_network;
     let route = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(network, prefix)
+        .destination_prefix(
+            config.service_network.network(),
+            config.service_network.prefix_len(),
+        )
         .output_interface(LOOPBACK_INDEX)
         .table_id(LOCAL_TABLE)
         .kind(RouteType::Local)
         .scope(RouteScope::Host)
         .build();
     handle.route().add(route).execute().await.map_err(|source| {
-        NetworkError::netlink(format!("make the service range {network}/{prefix} local"), source)
+        NetworkError::netlink(
+            format!("make the service range {} local", config.service_network),
+            source,
+        )
     })?;
     Ok(index)
 }
 
-/// Creates a veth pair in one request: the host end on the bridge and up, the other end as `eth0` in the pod's
-/// namespace. That end is still down: the kernel cannot open it before the pair exists (ENOTCONN).
+/// Creates a veth pair in one request. The host end is on the bridge and up. The other end is
+/// `eth0` in the pod's namespace. The pod's end is still down: the kernel cannot open it before the
+/// pair exists (ENOTCONN).
 pub(crate) async fn create_veth(
     handle: &Handle,
     host_end: &str,
@@ -109,7 +121,8 @@ pub(crate) async fn create_veth(
         .map_err(|source| NetworkError::netlink(format!("create veth pair {host_end}"), source))
 }
 
-/// Deletes an interface. One that is already gone (its peer's namespace died first) is a success.
+/// Deletes an interface. An interface that is already gone (its peer's namespace died first) is a
+/// success.
 pub(crate) async fn delete_link(handle: &Handle, name: &str) -> Result<(), NetworkError> {
     let message = LinkUnspec::new_with_name(name).build();
     match handle.link().del_with_message(message).execute().await {
@@ -118,7 +131,8 @@ pub(crate) async fn delete_link(handle: &Handle, name: &str) -> Result<(), Netwo
     }
 }
 
-/// Takes an interface down or up: how a partition cuts a pod off without touching its processes.
+/// Sets an interface up or down. A partition uses this to cut off a pod without touching its
+/// processes.
 pub(crate) async fn set_link_state(handle: &Handle, name: &str, up: bool) -> Result<(), NetworkError> {
     let link = LinkUnspec::new_with_name(name);
     let message = if up { link.up() } else { link.down() }.build();
@@ -133,14 +147,15 @@ pub(crate) async fn set_link_state(handle: &Handle, name: &str, up: bool) -> Res
 
 /// Configures `lo`, `eth0` and the default route inside the pod's namespace.
 ///
-/// A namespace is a property of a thread, and a runtime's worker that entered one could never be trusted again:
-/// so this runs on a thread of its own, with a runtime and a netlink socket of its own, and ends with it.
+/// Runs on its own thread with its own runtime and netlink socket, and ends with them. A network
+/// namespace belongs to a thread, so a worker thread that entered one could not be reused.
 pub(crate) async fn configure_pod(netns: OwnedFd, address: PodAddress) -> Result<(), NetworkError> {
     let (done, result) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
         .name("pod-network".to_owned())
         .spawn(move || {
-            // The receiver is gone only when the attaching task was cancelled: nobody is left to tell.
+            // The receiver is gone only when the attaching task was cancelled. Nobody needs the
+            // result then.
             let _ = done.send(configure_in_namespace(&netns, address));
         })
         .map_err(|source| NetworkError::io("start the thread that configures a pod's network", source))?;
@@ -158,11 +173,11 @@ fn configure_in_namespace(netns: &OwnedFd, address: PodAddress) -> Result<(), Ne
         .block_on(configure_interfaces(address))
 }
 
-/// containerd's default: a container may bind any port whatever its user, so an unprivileged server on port 80
-/// works here as it does there. `/proc/sys/net` shows the calling thread's namespace.
+/// Lets any user bind any port, as containerd does by default, so that an unprivileged server can
+/// use port 80. `/proc/sys/net` shows the calling thread's namespace.
 fn allow_low_ports() {
     if let Err(error) = std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0") {
-        tracing::warn!(%error, "ports below 1024 stay privileged in pods");
+        tracing::warn!(%error, "failed to let unprivileged servers in a pod use ports below 1024");
     }
 }
 
@@ -188,7 +203,8 @@ async fn configure_interfaces(address: PodAddress) -> Result<(), NetworkError> {
         .map_err(|source| NetworkError::netlink(format!("route through {}", address.gateway), source))
 }
 
-/// Asks until the interface is operational: the kernel's own work queue makes it so, moments after it is up.
+/// Polls until the interface is operational. The kernel's work queue makes it operational shortly
+/// after it is up.
 pub(crate) async fn wait_until_operational(handle: &Handle, name: &str) -> Result<(), NetworkError> {
     let begun = Instant::now();
     while begun.elapsed() < OPERATIONAL_WITHIN {
@@ -238,8 +254,8 @@ async fn index_of(handle: &Handle, name: &str) -> Result<u32, NetworkError> {
         .ok_or_else(|| NetworkError::io(what(), nix::errno::Errno::ENODEV))
 }
 
-/// A locally administered hardware address made from the IPv4 address, as CNI plug-ins do: a new address is
-/// then always a new neighbour.
+/// Returns a locally administered hardware address made from the IPv4 address, as CNI plug-ins do.
+/// A new IPv4 address is then always a new neighbour.
 fn hardware_address(ip: Ipv4Addr) -> Vec<u8> {
     let [a, b, c, d] = ip.octets();
     vec![0x0a, 0x58, a, b, c, d]

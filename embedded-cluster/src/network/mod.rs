@@ -1,17 +1,18 @@
-//! The cluster's network, inside the supervisor's own network namespace: nothing here is seen by the host.
+//! The cluster's network, inside the supervisor's network namespace. The host sees nothing of it.
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | `config` | address ranges and names, with their defaults |
 //! | `pod_network` | [`Network`]: the bridge, and attaching pods to it |
-//! | `addresses` | which pod address comes next |
+//! | `addresses` | allocation of pod addresses |
 //! | `links` | the netlink requests, host side and pod side |
-//! | `dns` | cluster DNS: the zone made from Services and EndpointSlices, and the server that answers from it |
+//! | `dns` | cluster DNS: the zone made from Services and EndpointSlices, and its server |
 //! | `proxy` | ClusterIP Services as user-space TCP proxies |
-//! | `service_watch` | the watches that feed both |
+//! | `service_watch` | the watches that feed `dns` and `proxy` |
 //!
-//! Compared with kube-proxy, a connection through a ClusterIP reaches the pod from the bridge's address, not from
-//! the client pod's: connections to pod addresses, which is what Valkey nodes use among themselves, are direct.
+//! Unlike with kube-proxy, a connection through a ClusterIP reaches the pod from the bridge's
+//! address, not from the client pod's. Connections to pod addresses, which Valkey nodes use among
+//! themselves, are direct.
 
 mod addresses;
 mod config;

@@ -1,9 +1,10 @@
-//! [`Network`]: the bridge, the pods attached to it, and the services that run on top.
+//! [`Network`]: the bridge, the pods attached to it, and the services that use it.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use kube::Client;
 use tokio_util::sync::CancellationToken;
@@ -14,22 +15,23 @@ use super::error::NetworkError;
 use super::{links, service_watch};
 use crate::runtime::PodKey;
 
-/// The cluster network of one supervisor. Cheap to share behind an `Arc`; every method takes `&self`.
+/// The cluster network of one supervisor. It is cheap to share in an `Arc`; every method takes
+/// `&self`.
 #[derive(Debug)]
 pub struct Network {
     config: NetworkConfig,
     handle: rtnetlink::Handle,
     bridge_index: u32,
-    state: Mutex<State>,
+    state: Mutex<Allocations>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Allocations {
     pool: AddressPool,
     attached: HashMap<PodKey, Attachment>,
 }
 
-/// One pod on the bridge.
+/// One attached pod.
 #[derive(Clone, Debug)]
 struct Attachment {
     ip: Ipv4Addr,
@@ -37,17 +39,17 @@ struct Attachment {
 }
 
 impl Network {
-    /// Creates the bridge in the current network namespace, which must be fresh and owned by the caller. Call it
-    /// from a tokio runtime all of whose threads are in that namespace.
+    /// Creates the bridge in the current network namespace, which must be fresh and owned by the
+    /// caller. All threads of the calling tokio runtime must be in that namespace.
     ///
     /// # Errors
-    /// When the kernel refuses a request, or the pod range has no room.
+    /// Fails when the kernel refuses a request, or the pod range has no room.
     pub async fn setup(config: NetworkConfig) -> Result<Self, NetworkError> {
         let pool = AddressPool::new(config.gateway, config.pod_prefix)
             .ok_or(NetworkError::BadPrefix(config.pod_prefix))?;
         let handle = links::connect()?;
         let bridge_index = links::create_bridge(&handle, &config).await?;
-        let state = Mutex::new(State {
+        let state = Mutex::new(Allocations {
             pool,
             attached: HashMap::new(),
         });
@@ -59,28 +61,30 @@ impl Network {
         })
     }
 
-    /// Puts a pod on the bridge: `netns` is its network namespace, which must not have an `eth0` yet. When this
-    /// fails, the address is given back and no interface is left.
+    /// Attaches a pod to the bridge. `netns` is the pod's network namespace, which must not have an
+    /// `eth0` yet. On failure, the address is free again and no interface is left.
     ///
     /// # Errors
-    /// When the range is exhausted, the pod is already attached, or the kernel refuses a request.
+    /// Fails when the range is exhausted, the pod is already attached, or the kernel refuses a
+    /// request.
     pub async fn attach(&self, pod: &PodKey, netns: BorrowedFd<'_>) -> Result<PodAddress, NetworkError> {
         let attachment = self.reserve(pod)?;
         match self.connect_pod(&attachment, netns).await {
             Ok(address) => Ok(address),
             Err(error) => {
                 if let Err(error) = self.release(pod).await {
-                    tracing::warn!(%error, pod = pod.name, "a half-made veth pair stays behind");
+                    tracing::warn!(%error, pod = pod.name, "failed to remove an incomplete veth pair");
                 }
                 Err(error)
             }
         }
     }
 
-    /// Takes a pod off the bridge and gives its address back. Releasing one that is not attached does nothing.
+    /// Detaches a pod from the bridge and frees its address. Does nothing for a pod that is not
+    /// attached.
     ///
     /// # Errors
-    /// When the kernel refuses to delete the pod's interface.
+    /// Fails when the kernel refuses to delete the pod's interface.
     pub async fn release(&self, pod: &PodKey) -> Result<(), NetworkError> {
         let Some(attachment) = self.lock().attached.remove(pod) else {
             return Ok(());
@@ -90,11 +94,12 @@ impl Network {
         deleted
     }
 
-    /// Cuts a pod off the bridge (`connected: false`) or puts it back. Its own interfaces and processes notice
-    /// nothing but silence, as with a network partition. Does nothing to a pod that is not attached.
+    /// Cuts a pod off the bridge (`connected: false`) or reconnects it. The pod's interfaces and
+    /// processes only stop receiving packets, as with a network partition. Does nothing for a pod
+    /// that is not attached.
     ///
     /// # Errors
-    /// When the kernel refuses the request.
+    /// Fails when the kernel refuses the request.
     pub async fn set_connected(&self, pod: &PodKey, connected: bool) -> Result<(), NetworkError> {
         let Some(attachment) = self.lock().attached.get(pod).cloned() else {
             return Ok(());
@@ -102,13 +107,19 @@ impl Network {
         links::set_link_state(&self.handle, &attachment.host_end, connected).await
     }
 
-    /// Serves cluster DNS and the ClusterIP proxies until cancelled. The listeners are bound before anything
-    /// else, so a failure shows at once.
+    /// Serves cluster DNS and the ClusterIP proxies until cancelled. Binds the listeners first, so
+    /// that a failure shows at once. The proxies change at most once per `data_plane`, and a
+    /// quarter of it after a change.
     ///
     /// # Errors
-    /// When cluster DNS cannot take its address.
-    pub async fn run(&self, client: Client, cancel: CancellationToken) -> Result<(), NetworkError> {
-        service_watch::run(&self.config, client, cancel).await
+    /// Fails when cluster DNS cannot bind its address.
+    pub async fn run(
+        &self,
+        client: Client,
+        data_plane: Duration,
+        cancel: CancellationToken,
+    ) -> Result<(), NetworkError> {
+        service_watch::run(&self.config, client, data_plane, cancel).await
     }
 
     fn reserve(&self, pod: &PodKey) -> Result<Attachment, NetworkError> {
@@ -121,7 +132,8 @@ impl Network {
             gateway: self.config.gateway,
             prefix_len: self.config.pod_prefix,
         })?;
-        // Eight hexadecimal digits keep the name under the kernel's 15 bytes and unique as long as the address is.
+        // Eight hexadecimal digits keep the name under the kernel's 15 bytes. The name is unique as
+        // long as the address is.
         let attachment = Attachment {
             ip,
             host_end: format!("veth{:08x}", ip.to_bits()),
@@ -153,12 +165,13 @@ impl Network {
         )
         .await?;
         links::configure_pod(owned, address).await?;
-        // The pod's first packets are its servers' greetings: they must not meet a port that is not forwarding.
+        // The pod's servers send their first packets now: the bridge port must already forward
+        // them.
         links::wait_until_operational(&self.handle, &attachment.host_end).await?;
         Ok(address)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Allocations> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

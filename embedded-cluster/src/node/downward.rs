@@ -2,12 +2,12 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 
-use super::quantity;
+use crate::quantity;
 
-/// The value of `fieldRef.fieldPath`.
+/// Returns the value of `fieldRef.fieldPath`.
 ///
 /// # Errors
-/// A path that Kubernetes does not offer.
+/// Fails for a path that Kubernetes does not offer.
 pub(crate) fn field(pod: &Pod, path: &str) -> Result<String, String> {
     let metadata = &pod.metadata;
     if let Some(key) = subscript(path, "metadata.labels") {
@@ -43,10 +43,12 @@ pub(crate) fn field(pod: &Pod, path: &str) -> Result<String, String> {
     Ok(value.unwrap_or_default())
 }
 
-/// The value of a `resourceFieldRef`: the limit or request of a container, in units of the divisor, rounded up.
+/// Returns the value of a `resourceFieldRef`: the limit or request of a container, in units of the
+/// divisor, rounded up.
 ///
 /// # Errors
-/// A resource that is not CPU, memory or ephemeral storage, or a divisor that is no quantity.
+/// Fails for a resource other than CPU, memory or ephemeral storage, or a divisor that is not a
+/// quantity.
 pub(crate) fn resource(
     pod: &Pod,
     container: &Container,
@@ -78,10 +80,10 @@ pub(crate) fn resource(
     let parse = |text: &str| quantity::milli(text).ok_or_else(|| format!("{text:?} is not a quantity"));
     let milli = match of.and_then(|of| of.get(name)) {
         Some(quantity) => parse(&quantity.0)?,
-        // Without a limit it is what the node has.
+        // Without a limit, the value is the node's capacity.
         None => match (kind, name) {
-            ("limits", "cpu") => quantity::node_cpus() * 1000,
-            ("limits", "memory") => quantity::node_memory() * 1000,
+            ("limits", "cpu") => super::capacity::node_cpus() * 1000,
+            ("limits", "memory") => super::capacity::node_memory() * 1000,
             ("requests", "cpu" | "memory") | (_, "ephemeral-storage") => 0,
             _ => return Err(unsupported()),
         },
@@ -97,7 +99,7 @@ fn subscript<'a>(path: &'a str, base: &str) -> Option<&'a str> {
     path.strip_prefix(base)?.strip_prefix("['")?.strip_suffix("']")
 }
 
-/// Kubernetes' format for a whole map: one `key="value"` per line, in order.
+/// Formats a whole map as Kubernetes does: one `key="value"` per line, in order.
 fn map(values: Option<&std::collections::BTreeMap<String, String>>) -> String {
     let lines: Vec<String> = values
         .into_iter()

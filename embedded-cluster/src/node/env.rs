@@ -1,5 +1,6 @@
-//! A container's environment, as the kubelet makes it: `envFrom`, then `env` in order with `$(NAME)` expanded,
-//! then the Services' variables. Pure: what the API knows comes in as [`Sources`].
+//! A container's environment, as the kubelet builds it: `envFrom`, then `env` in order with
+//! `$(NAME)` expanded, then the Services' variables. Pure: the caller reads the API objects and
+//! passes them as [`Sources`].
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ impl Environment {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Sets a variable; one that exists keeps its place.
+    /// Sets a variable; an existing variable keeps its place.
     pub(crate) fn set(&mut self, name: &str, value: String) {
         match self.0.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = value,
@@ -44,7 +45,7 @@ impl Environment {
     }
 }
 
-/// The names a container's environment refers to: (config maps, secrets).
+/// Returns the names to which a container's environment refers: (config maps, secrets).
 pub(crate) fn references(container: &Container) -> (Vec<String>, Vec<String>) {
     let (mut config_maps, mut secrets) = (Vec::new(), Vec::new());
     for from in container.env_from.iter().flatten() {
@@ -63,10 +64,10 @@ pub(crate) fn references(container: &Container) -> (Vec<String>, Vec<String>) {
     (config_maps, secrets)
 }
 
-/// The environment that the pod declares for a container (without the image's).
+/// Resolves the environment that the pod declares for a container (without the image's).
 ///
 /// # Errors
-/// The kubelet's text for `CreateContainerConfigError`.
+/// Fails with the kubelet's text for `CreateContainerConfigError`.
 pub(crate) fn resolve(pod: &Pod, container: &Container, sources: &Sources) -> Result<Environment, String> {
     let mut env = from_whole_objects(container, sources)?;
     let links = pod
@@ -132,7 +133,8 @@ fn from_whole_objects(container: &Container, sources: &Sources) -> Result<Enviro
     Ok(env)
 }
 
-/// `None` for an optional source that is not there: the variable is then left out.
+/// Resolves one variable. Returns `None` for a missing optional source: the variable is then left
+/// out.
 fn one_value(
     pod: &Pod,
     container: &Container,
@@ -185,7 +187,7 @@ fn one_value(
     Err("environment variable source is not supported by the embedded cluster".to_owned())
 }
 
-/// Kubernetes' `$(NAME)` syntax: `$$` is a literal `$`, and what is not defined stays as it is.
+/// Expands Kubernetes' `$(NAME)` syntax. `$$` is a literal `$`, and undefined names stay unchanged.
 pub(crate) fn expand(input: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     let mut output = String::with_capacity(input.len());
     let mut rest = input;
@@ -213,7 +215,7 @@ pub(crate) fn expand(input: &str, lookup: impl Fn(&str) -> Option<String>) -> St
     output
 }
 
-/// The Docker-link style variables of every Service with a cluster address.
+/// Returns the Docker-link style variables of every Service with a cluster address.
 fn service_variables(services: &[Service], namespace: &str, links: bool) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     for service in services {

@@ -1,4 +1,5 @@
-//! The files of `/etc` that the node, not the image, decides: hosts, hostname, resolv.conf. Text is made purely.
+//! The files of `/etc` that the node and not the image provides: hosts, hostname, resolv.conf. Pure
+//! functions build the text.
 
 use std::fs;
 use std::io;
@@ -9,10 +10,10 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use super::spec::Bind;
 
-/// Where names are looked up: every installer's default domain.
+/// The DNS domain of the cluster: every installer's default.
 const CLUSTER_DOMAIN: &str = "cluster.local";
 
-/// The pod's hostname: `spec.hostname`, or its name, cut to what the kernel allows.
+/// Returns the pod's hostname: `spec.hostname` or the pod's name, cut to the kernel's limit.
 pub(crate) fn hostname(pod: &Pod) -> String {
     let name = pod
         .spec
@@ -31,7 +32,7 @@ pub(crate) fn write(directory: &Path, pod: &Pod, ip: Ipv4Addr, dns: Ipv4Addr) ->
     fs::write(directory.join("resolv.conf"), resolv_conf(pod, dns))
 }
 
-/// How containers see them.
+/// Returns the bind mounts through which containers see the files.
 pub(crate) fn binds(directory: &Path, read_only: bool) -> [Bind; 3] {
     ["hosts", "hostname", "resolv.conf"].map(|name| Bind {
         source: directory.join(name),
@@ -87,7 +88,7 @@ fn resolv_conf(pod: &Pod, dns: Ipv4Addr) -> String {
     let spec = pod.spec.as_ref().unwrap_or(&default);
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let (mut servers, mut search, mut options) = (Vec::new(), Vec::new(), Vec::new());
-    // `Default` means the node's own resolver: cluster DNS again, here.
+    // `Default` means the node's resolver, which here is cluster DNS as well.
     if spec.dns_policy.as_deref() != Some("None") {
         servers.push(dns.to_string());
     }

@@ -1,4 +1,5 @@
-//! Events about pods, as the kubelet emits them: written in the background, repeated ones counted.
+//! Events about pods, as the kubelet emits them: written in the background, with repetitions
+//! counted.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +9,10 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
-/// How many different events are remembered for counting; the kubelet's cache has the same size.
+/// Number of different events remembered for counting; the size of the kubelet's cache.
 const REMEMBERED: usize = 4096;
 
-/// Where events go. Never blocks the caller.
+/// The sender of events. It never blocks the caller.
 #[derive(Clone, Debug)]
 pub(crate) struct EventSink {
     sender: mpsc::UnboundedSender<Pending>,
@@ -26,14 +27,14 @@ struct Pending {
 }
 
 impl EventSink {
-    /// Starts the writer, which ends with the last sink.
+    /// Starts the writer, which ends when the last sink is dropped.
     pub(crate) fn start(client: Client, node: String) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(write_all(client, node, receiver));
         Self { sender }
     }
 
-    /// Something went as it should.
+    /// Sends an event of type Normal.
     pub(crate) fn normal(
         &self,
         pod: &Pod,
@@ -44,7 +45,7 @@ impl EventSink {
         self.emit(pod, container, false, reason, message.into());
     }
 
-    /// Something did not.
+    /// Sends an event of type Warning.
     pub(crate) fn warning(
         &self,
         pod: &Pod,
@@ -65,7 +66,7 @@ impl EventSink {
             resource_version: pod.metadata.resource_version.clone(),
             field_path: container.map(|name| field_path(pod, name)),
         };
-        // The writer only ends when the node does.
+        // The writer ends only when the node does.
         let _ = self.sender.send(Pending {
             about,
             warning,
@@ -120,7 +121,7 @@ async fn write_all(client: Client, node: String, mut pending: mpsc::UnboundedRec
             }
         };
         if let Err(error) = result {
-            // A namespace that is going away refuses events; that is no news.
+            // A terminating namespace refuses events; no warning is needed.
             tracing::debug!(%error, namespace, "an event could not be written");
         }
     }

@@ -1,4 +1,5 @@
-//! Commands inside running containers: captured ones for probes and hooks, sessions for `kubectl exec`.
+//! Commands inside running containers: captured ones for probes and hooks, sessions for `kubectl
+//! exec`.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -19,17 +20,17 @@ use super::reaper::{Exit, Reaper};
 use super::terminal::Terminal;
 use crate::runtime::{ExecRequest, ExecSession, RuntimeError};
 
-/// The kubelet keeps this much of a probe's or hook's output.
+/// The limit of a probe's or hook's output, as in the kubelet.
 const MAX_OUTPUT: usize = 10 * 1024;
 
-/// Runs commands through the helper process.
+/// A runner of commands through the helper process.
 #[derive(Clone, Debug)]
 pub(crate) struct Executor {
     pub(crate) launcher: Arc<Launcher>,
     pub(crate) reaper: Arc<Reaper>,
 }
 
-/// How a captured command ended.
+/// The result of a captured command.
 #[derive(Debug)]
 pub(crate) enum Captured {
     Ended { exit: Exit, output: String },
@@ -37,9 +38,9 @@ pub(crate) enum Captured {
 }
 
 impl Executor {
-    /// Runs a command and collects what it prints. When the time is up, the command itself is killed, and
-    /// nothing else; a child of its that keeps the output open keeps this from returning, as it does with
-    /// containerd (the kubelet's probe then hangs, too).
+    /// Runs a command and collects its output. At the deadline, kills the command itself but not
+    /// its children. A child that keeps the output open keeps this from returning, as with
+    /// containerd (where the kubelet's probe also hangs).
     pub(crate) async fn capture(
         &self,
         target: &Running,
@@ -74,7 +75,7 @@ impl Executor {
             Some(limit) => match timeout(limit, &mut all).await {
                 Ok(ended) => ended,
                 Err(_) => {
-                    // Refused only for a process that is gone.
+                    // The kill is refused only for a process that is gone.
                     let _ = self.reaper.kill(pid, Signal::SIGKILL);
                     all.await;
                     return Ok(Captured::TimedOut);
@@ -204,7 +205,8 @@ impl Executor {
     }
 
     fn exit_of(&self, pid: i32) -> futures::future::BoxFuture<'static, Result<i32, RuntimeError>> {
-        // Made now, not when first polled: dropping the session must kill in any case.
+        // The guard is created now, not at the first poll: dropping the session must always kill
+        // the process.
         let mut process = Guard {
             reaper: Arc::clone(&self.reaper),
             pid,
@@ -214,7 +216,7 @@ impl Executor {
     }
 }
 
-/// The text of a failed exec, as kubectl users know it.
+/// Formats a failed exec in the text that kubectl users know.
 pub(crate) fn describe(error: &LaunchError) -> String {
     match error {
         LaunchError::Program(text) => {
@@ -233,7 +235,7 @@ fn request(target: &Running, command: Vec<String>, tty: bool) -> ExecInContainer
     }
 }
 
-/// Kills its process when dropped early.
+/// A guard that kills its process when dropped early.
 struct Guard {
     reaper: Arc<Reaper>,
     pid: i32,
@@ -251,7 +253,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if !self.ended {
-            // Refused only for a process that is gone.
+            // The kill is refused only for a process that is gone.
             let _ = self.reaper.kill(self.pid, Signal::SIGKILL);
         }
     }

@@ -1,4 +1,5 @@
-//! [`Node`]: watches the pods bound to it and runs a worker for each; answers for logs, exec and port-forward.
+//! The [`Node`]: watches the pods bound to it and runs a worker for each. It also answers requests
+//! for logs, exec and port-forward.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -25,39 +26,49 @@ use super::pod::{self, PodContext};
 use super::reaper::Reaper;
 use super::registration;
 use super::volumes::{PERSISTENT_VOLUMES, VolumeMaker};
+use crate::delays::Delays;
+use crate::health::Health;
 use crate::images::ImageStore;
 use crate::network::{Network, NetworkConfig};
 use crate::runtime::{ExecRequest, ExecSession, LogOptions, PodKey, PodRuntime, RuntimeError};
 
-/// A connection to a pod's own loopback either succeeds or is refused at once.
+/// The deadline for a connection to a pod's loopback, which either succeeds or is refused at once.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Resolved by the child itself, so that it works after the file has been replaced or removed.
+/// The path of this executable. The child resolves it, so that it works after the file was replaced
+/// or removed.
 const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
-/// What a node needs.
+/// Settings of a node.
 pub struct NodeConfig {
-    /// The API.
+    /// A client for the Kubernetes API.
     pub client: Client,
-    /// Where pods get their addresses.
+    /// The network from which pods get their addresses.
     pub network: Arc<Network>,
-    /// Where images are; the node never pulls.
+    /// The store of images; the node never pulls.
     pub images: ImageStore,
-    /// A tmpfs of the supervisor's own: everything the node keeps is below it.
+    /// A tmpfs of the supervisor; all files of the node are below it.
     pub state_dir: PathBuf,
     /// The Node object's name, as in `spec.nodeName`.
     pub node_name: String,
-    /// The reaper of this process, whose `main` must hand [`super::HELPER_ARGUMENT`] to [`super::helper_main`].
+    /// The reaper of this process, whose `main` must hand [`super::HELPER_ARGUMENT`] to
+    /// [`super::helper_main`].
     pub reaper: Arc<Reaper>,
+    /// The receiver for failures that the node cannot survive.
+    pub(crate) health: Health,
+    /// The delays with which the node notices changes.
+    pub delays: Delays,
+    /// The directory of the cluster's cgroups.
+    pub cgroups: String,
 }
 
-/// Why a node cannot start.
+/// The reasons why a node cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// Its directories or its helper process cannot be made.
+    /// The node's directories or its helper process cannot be created.
     #[error("prepare the node: {what}")]
     Prepare {
-        /// What was being attempted.
+        /// The action.
         what: &'static str,
         /// The cause.
         #[source]
@@ -87,16 +98,16 @@ impl Node {
     /// Starts the helper process, registers the node and begins to run its pods.
     ///
     /// # Errors
-    /// When a directory, the helper process or the Node object cannot be made.
+    /// Fails when a directory, the helper process or the Node object cannot be created.
     pub async fn start(config: NodeConfig) -> Result<Arc<Self>, NodeError> {
         let prepare = |what| move |source| NodeError::Prepare { what, source };
         for directory in ["pods", "run", PERSISTENT_VOLUMES] {
             let directory = config.state_dir.join(directory);
             std::fs::create_dir_all(directory).map_err(prepare("make its directories"))?;
         }
-        let launcher = Launcher::start(Path::new(OWN_EXECUTABLE), &config.reaper)
+        let launcher = Launcher::start(Path::new(OWN_EXECUTABLE), &config.reaper, config.health.clone())
             .map_err(prepare("start the container helper"))?;
-        // The bridge's address is the node's, as pods see it.
+        // Pods see the bridge's address as the node's.
         let ip = NetworkConfig::default().gateway;
         registration::register(config.client.clone(), &config.node_name, ip)
             .await
@@ -115,6 +126,10 @@ impl Node {
                 reaper: config.reaper,
             },
             state_dir: config.state_dir,
+            health: config.health,
+            delays: config.delays,
+            cgroups: config.cgroups,
+            started: tokio::time::Instant::now(),
             ip,
         });
         let cancel = CancellationToken::new();
@@ -166,7 +181,7 @@ impl Node {
         });
     }
 
-    /// Mounted ConfigMaps and Secrets follow their objects; containers that wait for one try again.
+    /// Watches ConfigMaps and Secrets, so that pods and containers that wait for one try again.
     fn watch_objects<K>(self: &Arc<Self>)
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
@@ -185,7 +200,7 @@ impl Node {
             let (Some(node), Event::Apply(object) | Event::Delete(object)) = (weak.upgrade(), event) else {
                 return;
             };
-            let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+            let namespace = object.namespace().unwrap_or_default();
             let concerned: Vec<_> = node
                 .pods()
                 .iter()
@@ -193,8 +208,7 @@ impl Node {
                 .map(|(_, pod)| Arc::clone(pod))
                 .collect();
             for pod in concerned {
-                let name = name.clone();
-                tokio::spawn(async move { pod.object_changed(&name).await });
+                pod.object_changed();
             }
         });
     }
@@ -343,7 +357,8 @@ impl PodRuntime for Node {
     }
 }
 
-/// `localhost`, whichever family the server listens on; the first answer counts when neither works.
+/// Connects to `localhost` over IPv4 or IPv6, whichever the server listens on. If neither works,
+/// returns the first error.
 fn dial(port: u16) -> io::Result<std::net::TcpStream> {
     let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));

@@ -1,4 +1,5 @@
-//! The node's side of the helper process ([`crate::node::helper`]): start a container, run a command in one.
+//! The node's side of the helper process ([`crate::node::helper`]): starts containers, and commands
+//! in them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,17 +14,21 @@ use tokio::sync::oneshot;
 
 use super::helper::HELPER_ARGUMENT;
 use super::helper::protocol::{self, Action, ExecInContainer, Failure, Reply, Request, StartContainer};
-use super::reaper::Reaper;
+use super::reaper::{Exit, Reaper};
+use crate::health::{self, Death, Health};
 
-/// Why a process did not start.
+/// The reasons why a process did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LaunchError {
     /// The program cannot be executed; the text is runc's.
     #[error("{0}")]
     Program(String),
-    /// Everything was in order but the node could not do it.
+    /// The request was valid but the node could not fulfil it.
     #[error("{0}")]
     Node(String),
+    /// The helper's worker was killed before it finished; the text says by what.
+    #[error("worker of the container helper {0}")]
+    Lost(String),
     /// The helper process is gone, or cannot be reached.
     #[error("reach the container helper")]
     Helper(#[source] io::Error),
@@ -35,13 +40,15 @@ pub(crate) struct Launcher {
     socket: Arc<OwnedFd>,
     next: AtomicU64,
     waiting: Arc<Mutex<Waiting>>,
+    health: Health,
 }
 
 type Waiting = BTreeMap<u64, oneshot::Sender<Result<i32, Failure>>>;
 
 impl Launcher {
     /// Starts the helper from `executable`, which must call [`super::helper_main`] when asked to.
-    pub(crate) fn start(executable: &Path, reaper: &Reaper) -> io::Result<Self> {
+    /// The end of the helper ends the cluster. Needs a running tokio runtime.
+    pub(crate) fn start(executable: &Path, reaper: &Reaper, health: Health) -> io::Result<Self> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
             SockType::SeqPacket,
@@ -50,7 +57,14 @@ impl Launcher {
         )?;
         let mut command = Command::new(executable);
         command.arg(HELPER_ARGUMENT).stdin(Stdio::from(theirs));
-        reaper.spawn(command)?;
+        let helper = reaper.spawn(command)?;
+        let watched = health.clone();
+        tokio::spawn(async move {
+            let exit = helper.wait().await;
+            if exit != Exit::LOST {
+                watched.report(Death::of("container helper", health::describe(exit)));
+            }
+        });
         let socket = Arc::new(ours);
         let waiting = Arc::new(Mutex::new(Waiting::new()));
         let (reader, answers) = (Arc::clone(&socket), Arc::clone(&waiting));
@@ -61,6 +75,7 @@ impl Launcher {
             socket,
             next: AtomicU64::new(1),
             waiting,
+            health,
         })
     }
 
@@ -70,12 +85,38 @@ impl Launcher {
         start: StartContainer,
         stdio: Stdio3,
     ) -> Result<i32, LaunchError> {
-        self.request(Action::Start(start), stdio).await
+        // With a small limit, the container and not the node may lack memory.
+        let limited = start.memory_limit.is_some();
+        let started = self.request(Action::Start(start), stdio).await;
+        if let Err(error) = &started
+            && !limited
+        {
+            self.judge(error, "starting a container");
+        }
+        started
     }
 
     /// Starts a command in a container; returns its pid.
     pub(crate) async fn exec(&self, exec: ExecInContainer, stdio: Stdio3) -> Result<i32, LaunchError> {
-        self.request(Action::Exec(exec), stdio).await
+        let started = self.request(Action::Exec(exec), stdio).await;
+        if let Err(error) = &started {
+            self.judge(error, "running a command in a container");
+        }
+        started
+    }
+
+    /// Reports errors of the node, but not those of a container.
+    fn judge(&self, error: &LaunchError, doing: &str) {
+        match error {
+            LaunchError::Lost(how) => self.health.report(Death::of(
+                "container helper",
+                format!("lost a worker that was {doing}: it {how}"),
+            )),
+            // The kernel refuses an `execve` when it lacks processes or memory. A missing program
+            // is an error of the user.
+            LaunchError::Program(text) | LaunchError::Node(text) => self.health.notice(doing, text),
+            LaunchError::Helper(_) => self.health.notice(doing, &super::chain(error)),
+        }
     }
 
     async fn request(&self, action: Action, stdio: Stdio3) -> Result<i32, LaunchError> {
@@ -98,6 +139,7 @@ impl Launcher {
         match receiver.await {
             Ok(Ok(pid)) => Ok(pid),
             Ok(Err(failure)) if failure.program => Err(LaunchError::Program(failure.message)),
+            Ok(Err(failure)) if failure.lost => Err(LaunchError::Lost(failure.message)),
             Ok(Err(failure)) => Err(LaunchError::Node(failure.message)),
             Err(_) => Err(LaunchError::Helper(io::ErrorKind::BrokenPipe.into())),
         }
@@ -106,12 +148,13 @@ impl Launcher {
 
 impl Drop for Launcher {
     fn drop(&mut self) {
-        // Wakes the reading thread, and tells the helper to end. Fails only if the helper is gone already.
+        // Wakes the reading thread and makes the helper end. Fails only if the helper is already
+        // gone.
         let _ = shutdown(std::os::fd::AsRawFd::as_raw_fd(&*self.socket), Shutdown::Both);
     }
 }
 
-/// The descriptors a new process gets as its standard streams.
+/// The descriptors for the standard streams of a new process.
 #[derive(Debug)]
 pub(crate) struct Stdio3 {
     pub(crate) stdin: OwnedFd,
@@ -129,7 +172,7 @@ fn dispatch(socket: BorrowedFd<'_>, waiting: &Mutex<Waiting>) {
                     .unwrap_or_else(PoisonError::into_inner)
                     .remove(&reply.id);
                 if let Some(waiter) = waiter {
-                    // The one who asked may have given up.
+                    // The caller may have stopped waiting.
                     let _ = waiter.send(reply.outcome);
                 }
             }
@@ -140,6 +183,6 @@ fn dispatch(socket: BorrowedFd<'_>, waiting: &Mutex<Waiting>) {
             }
         }
     }
-    // Dropping the senders tells everyone who still waits.
+    // Dropping the senders notifies every caller that still waits.
     waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }

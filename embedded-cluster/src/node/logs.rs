@@ -1,5 +1,5 @@
 //! Container logs: one file per container instance, in the CRI's line format
-//! (`2026-01-02T03:04:05.123456789Z stdout F text`), read back for `kubectl logs`.
+//! (`2026-01-02T03:04:05.123456789Z stdout F text`), read for `kubectl logs`.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,11 +16,12 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::runtime::LogOptions;
 
-/// The kubelet's `containerLogMaxSize`. One older file is kept beside the current one (the kubelet keeps four,
-/// on a disk; this is memory).
+/// The maximum size of a log file: the kubelet's `containerLogMaxSize`. One older file is kept next
+/// to the current one. The kubelet keeps four on a disk; here they would take memory.
 const MAX_FILE: u64 = 10 * 1024 * 1024;
 
-/// containerd's limit for one entry; longer lines are continued in the next (tag `P`).
+/// The maximum size of one entry, as in containerd; longer lines continue in the next entry (tag
+/// `P`).
 const MAX_ENTRY: usize = 16 * 1024;
 
 /// The log of one container instance.
@@ -32,15 +33,15 @@ pub(crate) struct ContainerLog {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
-    /// Grows with every entry.
+    /// Number of entries written so far.
     entries: u64,
-    /// How often the file has been rotated away.
+    /// Number of times that the file has been rotated.
     rotations: u64,
     closed: bool,
 }
 
 impl ContainerLog {
-    /// Starts writing what comes out of these pipes to `path`.
+    /// Starts writing the output of these pipes to `path`.
     pub(crate) async fn record(path: PathBuf, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Self> {
         let file = File::create(&path).await?;
         let (sender, progress) = watch::channel(Progress::default());
@@ -62,11 +63,11 @@ impl ContainerLog {
 
     /// Waits until everything has been written; the container must have ended.
     pub(crate) async fn finished(&mut self) {
-        // An error means that the writer is gone, which is the same thing.
+        // An error means that the writer is gone, which also means that it has finished.
         let _ = self.progress.wait_for(|progress| progress.closed).await;
     }
 
-    /// The end of the log, for `terminationMessagePolicy: FallbackToLogsOnError`.
+    /// Returns the end of the log, for `terminationMessagePolicy: FallbackToLogsOnError`.
     pub(crate) async fn tail(&self, lines: usize, bytes: usize) -> String {
         let text = tokio::fs::read_to_string(&self.path).await.unwrap_or_default();
         let all: Vec<&str> = text
@@ -87,7 +88,7 @@ impl ContainerLog {
         let log = self.clone();
         tokio::spawn(async move {
             if let Err(error) = send_log(log, options, &sender).await {
-                // Nobody reads any more when this fails.
+                // A failed send means that nobody reads any more.
                 let _ = sender.send(Err(error)).await;
             }
         });
@@ -97,7 +98,7 @@ impl ContainerLog {
     /// Deletes the files.
     pub(crate) async fn remove(&self) {
         for path in [self.path.to_path_buf(), rotated(&self.path)] {
-            // The second one exists for noisy containers only.
+            // The second file exists only for containers with much output.
             let _ = tokio::fs::remove_file(path).await;
         }
     }
@@ -157,8 +158,9 @@ async fn read_stream(name: &'static str, pipe: pipe::Receiver, lines: mpsc::Send
         if !complete {
             line.push(b'\n');
         }
-        // The last line of a stream is complete even without its newline, but only its end tells; readers put
-        // partial entries together, so calling a short unfinished one complete is right.
+        // The last line of a stream is complete even without a newline, but only the stream's end
+        // shows it. Readers join partial entries, so a short unfinished line may be marked
+        // complete.
         let tag = if complete || line.len() <= MAX_ENTRY {
             'F'
         } else {
@@ -198,7 +200,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// What of a log is sent, entry by entry.
+/// The filter for the entries of a log that are sent.
 struct Selection {
     options: LogOptions,
     left: Option<u64>,
@@ -221,7 +223,7 @@ impl Selection {
         self.options.since.is_none_or(|since| !entry.is_before(since))
     }
 
-    /// The bytes to send for a line of the file; `None` once the limit is reached.
+    /// Returns the bytes to send for a line of the file; `None` once the limit is reached.
     fn render(&mut self, line: &str) -> Option<Bytes> {
         let entry = Entry::parse(line)?;
         let mut text = String::with_capacity(line.len());
@@ -291,8 +293,8 @@ async fn send_log(
     Ok(())
 }
 
-/// An open log file, read as it grows. Kept open, because a deleted pod's files go while its last lines are
-/// still on their way to a client.
+/// An open log file that is read as it grows. It stays open because a deleted pod's files may
+/// vanish while their last lines are still being sent.
 struct Tail {
     file: File,
     unfinished: Vec<u8>,
@@ -306,7 +308,7 @@ impl Tail {
         })
     }
 
-    /// The complete lines that have come since the last call.
+    /// Returns the complete lines that were written since the last call.
     async fn lines(&mut self) -> io::Result<Vec<String>> {
         self.file.read_to_end(&mut self.unfinished).await?;
         let end = self
@@ -325,7 +327,7 @@ impl Tail {
     }
 }
 
-/// Whether there is any point in going on.
+/// Sends lines. Returns false when the client is gone or has enough.
 async fn send_lines(
     selection: &mut Selection,
     lines: Vec<String>,

@@ -1,9 +1,10 @@
-//! The one place where child processes are waited for.
+//! The one place that waits for child processes.
 //!
-//! The supervisor is PID 1 of its namespace, so every orphan becomes its child: container processes are
-//! orphaned on purpose by the helper that starts them. One loop calls `waitpid(-1)` on every SIGCHLD and hands
-//! each exit status to whoever asks for that pid, before or after the process ends. Nothing else in this
-//! process may wait for children (`tokio::process` in particular), or statuses would be stolen.
+//! The supervisor is PID 1 of its namespace, so every orphan becomes its child. The helper
+//! deliberately orphans the container processes that it starts. One loop calls `waitpid(-1)` on
+//! every SIGCHLD. It delivers each exit status to the caller that asks for the pid, before or after
+//! the process ends. Nothing else in this process may wait for children (`tokio::process` in
+//! particular), because it would take statuses away.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -17,24 +18,26 @@ use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-/// Statuses of processes nobody has asked for are kept for this many later ends. Orphans of containers that
-/// nobody will ever ask for pass through here too; a container's pid is asked for within milliseconds.
+/// Number of later ends for which an unclaimed status is kept. Orphans of containers, whose status
+/// is never claimed, count as well. A container's status is claimed within milliseconds.
 const UNCLAIMED_STATUSES: usize = 4096;
 
-/// How a process ended.
+/// The way in which a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It exited with this code.
+    /// The process exited with this code.
     Code(i32),
-    /// It was killed by this signal.
+    /// The process was killed by this signal.
     Signal(i32),
 }
 
 impl Exit {
-    /// What is reported when the reaper itself is gone, which only happens while the supervisor is ending.
+    /// The exit reported when the reaper itself is gone, which only happens while the supervisor is
+    /// ending.
     pub(crate) const LOST: Self = Self::Code(255);
 
-    /// The code a shell and the kubelet report: 128 + signal number for a killed process.
+    /// Returns the code that a shell and the kubelet report: 128 + signal number for a killed
+    /// process.
     #[must_use]
     pub fn code(self) -> i32 {
         match self {
@@ -47,11 +50,11 @@ impl Exit {
 /// The central reaper; clones of the `Arc` share it.
 #[derive(Debug)]
 pub struct Reaper {
-    state: Mutex<State>,
+    state: Mutex<Waiters>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Waiters {
     waiters: BTreeMap<i32, Vec<oneshot::Sender<Exit>>>,
     unclaimed: BTreeMap<i32, Exit>,
     order: VecDeque<i32>,
@@ -60,13 +63,13 @@ struct State {
 /// A process started with [`Reaper::spawn`].
 #[derive(Debug)]
 pub struct Child {
-    /// Its process id.
+    /// The child's process ID.
     pub pid: i32,
-    /// Its standard input, when piped.
+    /// The child's standard input, when piped.
     pub stdin: Option<ChildStdin>,
-    /// Its standard output, when piped.
+    /// The child's standard output, when piped.
     pub stdout: Option<ChildStdout>,
-    /// Its standard error, when piped.
+    /// The child's standard error, when piped.
     pub stderr: Option<ChildStderr>,
     exit: oneshot::Receiver<Exit>,
 }
@@ -79,15 +82,17 @@ impl Child {
 }
 
 impl Reaper {
-    /// Starts reaping. Needs a running tokio runtime, and a process that is PID 1 or a child subreaper.
+    /// Starts reaping. Needs a running tokio runtime, and a process that is PID 1 or a child
+    /// subreaper.
     ///
     /// # Errors
-    /// When the SIGCHLD handler cannot be installed.
+    /// Fails when the SIGCHLD handler cannot be installed.
     pub fn install() -> io::Result<Arc<Self>> {
         let reaper = Arc::new(Self {
             state: Mutex::default(),
         });
-        // The handler is in place before the first sweep: an end in between is seen by one or the other.
+        // The handler is installed before the first sweep, so that one of them sees an end in
+        // between.
         let mut children = signal(SignalKind::child())?;
         let weak = Arc::downgrade(&reaper);
         tokio::spawn(async move {
@@ -105,10 +110,10 @@ impl Reaper {
     /// Starts a program whose end this reaper will report.
     ///
     /// # Errors
-    /// When the program cannot be started.
+    /// Fails when the program cannot be started.
     pub fn spawn(&self, mut command: Command) -> io::Result<Child> {
-        // Held across the spawn: the standard library reaps a child whose exec failed by itself, and a sweep
-        // in between would take that status away from it.
+        // The lock is held during the spawn. The standard library itself reaps a child whose exec
+        // failed, and a sweep in between would take that status away.
         let mut state = self.lock();
         let mut child = command.spawn()?;
         let pid = i32::try_from(child.id()).expect("a pid fits in i32");
@@ -121,21 +126,22 @@ impl Reaper {
         })
     }
 
-    /// Waits for the end of a child (or adopted orphan) by pid. The status of one that has already ended is
-    /// still there, unless it was claimed before.
+    /// Waits for the end of a child (or adopted orphan) by pid. Also works for a process that has
+    /// already ended, unless its status was claimed before.
     pub async fn wait(&self, pid: i32) -> Exit {
         self.subscribe(pid).await.unwrap_or(Exit::LOST)
     }
 
-    /// As [`Self::wait`], as a value that can be polled from several places.
+    /// Returns a receiver for the result of [`Self::wait`], which several places can poll.
     pub(crate) fn subscribe(&self, pid: i32) -> oneshot::Receiver<Exit> {
         self.lock().subscribe(pid)
     }
 
-    /// Sends a signal, unless the process has already been reaped (its pid might be another's by now).
+    /// Sends a signal, unless the process has already been reaped (another process might now have
+    /// its pid).
     ///
     /// # Errors
-    /// When the signal is refused; a process that is gone is not an error.
+    /// Fails when the signal is refused; a process that is gone is not an error.
     pub fn kill(&self, pid: i32, signal: Signal) -> nix::Result<()> {
         let state = self.lock();
         if state.unclaimed.contains_key(&pid) {
@@ -165,16 +171,16 @@ impl Reaper {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Waiters {
     fn subscribe(&mut self, pid: i32) -> oneshot::Receiver<Exit> {
         let (sender, receiver) = oneshot::channel();
         if let Some(exit) = self.unclaimed.remove(&pid) {
-            // The receiver is right here, so this cannot fail.
+            // The receiver still exists here, so this cannot fail.
             let _ = sender.send(exit);
         } else {
             self.waiters.entry(pid).or_default().push(sender);
@@ -185,7 +191,7 @@ impl State {
     fn record(&mut self, pid: i32, exit: Exit) {
         if let Some(waiters) = self.waiters.remove(&pid) {
             for waiter in waiters {
-                // A waiter that went away no longer wants to know.
+                // A waiter that is gone no longer needs the result.
                 let _ = waiter.send(exit);
             }
             return;
@@ -202,18 +208,18 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::{Exit, State, UNCLAIMED_STATUSES};
+    use super::{Exit, UNCLAIMED_STATUSES, Waiters};
 
     #[test]
     fn a_status_is_kept_until_it_is_asked_for() {
-        let mut state = State::default();
+        let mut state = Waiters::default();
         state.record(7, Exit::Code(3));
         assert_eq!(state.subscribe(7).try_recv(), Ok(Exit::Code(3)));
     }
 
     #[test]
     fn a_waiter_is_told_and_the_status_is_not_kept() {
-        let mut state = State::default();
+        let mut state = Waiters::default();
         let mut waiter = state.subscribe(7);
         state.record(7, Exit::Signal(9));
         assert_eq!(waiter.try_recv(), Ok(Exit::Signal(9)));
@@ -222,7 +228,7 @@ mod tests {
 
     #[test]
     fn unclaimed_statuses_are_bounded() {
-        let mut state = State::default();
+        let mut state = Waiters::default();
         for pid in 0..i32::try_from(UNCLAIMED_STATUSES).unwrap() + 10 {
             state.record(pid, Exit::Code(0));
         }

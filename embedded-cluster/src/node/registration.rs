@@ -1,4 +1,4 @@
-//! The Node object: what this machine is, as `kubectl get nodes -o wide` shows it.
+//! The Node object: the facts about this machine that `kubectl get nodes -o wide` shows.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -10,16 +10,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 
-use super::quantity;
+use super::capacity;
 
-/// The kubelet's `maxPods`. Its default, 110, is for a machine that is one node of many; this one is the whole cluster, and
-/// each trial beside the others has up to a dozen pods.
+/// The node's limit of pods, the kubelet's `maxPods`. The kubelet's default of 110 is for one node
+/// of many. This node is the whole cluster, and each concurrent trial has up to a dozen pods.
 pub const MAX_PODS: u32 = 1000;
 
-/// What this release of the embedded cluster behaves like.
+/// The Kubernetes release whose behaviour this release of the embedded cluster follows.
 const KUBELET_VERSION: &str = "v1.36.2";
 
-/// Creates the Node object and says that it is ready.
+/// Creates the Node object and marks it ready.
 pub(crate) async fn register(client: Client, name: &str, ip: Ipv4Addr) -> Result<(), kube::Error> {
     let nodes: Api<Node> = Api::all(client);
     let mut node = Node::default();
@@ -51,10 +51,10 @@ fn labels(name: &str) -> BTreeMap<String, String> {
 
 fn status(name: &str, ip: Ipv4Addr) -> NodeStatus {
     let resources = BTreeMap::from([
-        ("cpu".to_owned(), Quantity(quantity::node_cpus().to_string())),
+        ("cpu".to_owned(), Quantity(capacity::node_cpus().to_string())),
         (
             "memory".to_owned(),
-            Quantity(format!("{}Ki", quantity::node_memory() / 1024)),
+            Quantity(format!("{}Ki", capacity::node_memory() / 1024)),
         ),
         ("pods".to_owned(), Quantity(MAX_PODS.to_string())),
     ]);
@@ -137,7 +137,7 @@ fn node_info() -> NodeSystemInfo {
     }
 }
 
-/// Go's names, which Kubernetes uses.
+/// Returns the architecture by Go's name, which Kubernetes uses.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

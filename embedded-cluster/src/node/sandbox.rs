@@ -1,5 +1,5 @@
-//! What the containers of a pod share: network, IPC and UTS namespaces. There is no pause process: open
-//! descriptors keep the namespaces, and closing them is all the cleaning up there is.
+//! Namespaces that the containers of a pod share: network, IPC and UTS. There is no pause process:
+//! open descriptors keep the namespaces, and closing them is the only clean-up.
 
 use std::fs::File;
 use std::io;
@@ -19,14 +19,14 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    /// Makes new namespaces, with this hostname.
+    /// Creates new namespaces with this hostname.
     pub(crate) fn create(hostname: &str) -> io::Result<Self> {
         let hostname = hostname.to_owned();
-        // A thread of its own: it enters the new namespaces, and ends in them.
+        // A separate thread enters the new namespaces and ends in them.
         in_thread(move || {
             unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)?;
             nix::unistd::sethostname(&hostname)?;
-            // As containerd does: no capability is needed for port 80 or for ping inside a pod.
+            // As in containerd, port 80 and ping inside a pod need no capability.
             for (key, value) in [
                 ("ip_unprivileged_port_start", "0"),
                 ("ping_group_range", "0 2147483647"),
@@ -44,7 +44,7 @@ impl Sandbox {
         })
     }
 
-    /// Paths by which other processes of this pid namespace can join.
+    /// Returns paths by which other processes of this pid namespace can join.
     pub(crate) fn paths(&self) -> NamespacePaths {
         let path =
             |file: &File| PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
@@ -55,12 +55,13 @@ impl Sandbox {
         }
     }
 
-    /// The network namespace.
+    /// Returns the network namespace.
     pub(crate) fn network(&self) -> BorrowedFd<'_> {
         self.net.as_fd()
     }
 
-    /// Runs `body` on a thread of its own inside the pod's network namespace: sockets made there stay there.
+    /// Runs `body` on its own thread inside the pod's network namespace. Sockets created there stay
+    /// in that namespace.
     pub(crate) fn in_network<T: Send + 'static>(
         &self,
         body: impl FnOnce() -> io::Result<T> + Send + 'static,

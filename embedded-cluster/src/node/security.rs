@@ -1,30 +1,21 @@
-//! Who a container runs as, and what it may do: pod and container `securityContext` against the image. Pure,
-//! except that user names are looked up in the image's own `/etc/passwd` and `/etc/group`.
+//! The user and the permissions of a container: the `securityContext` of pod and container, applied
+//! to the image. Pure, except that user names are looked up in the image's `/etc/passwd` and
+//! `/etc/group`.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 
+use caps::{CapSet, Capability, CapsHashSet};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-/// containerd's default capabilities.
-const DEFAULT_CAPABILITIES: [&str; 14] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FSETID",
-    "FOWNER",
-    "MKNOD",
-    "NET_RAW",
-    "SETGID",
-    "SETUID",
-    "SETFCAP",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "KILL",
-    "AUDIT_WRITE",
-];
+use crate::capabilities::{DEFAULT_CAPABILITIES, is_confined};
+use crate::confined::Confined;
 
-/// Who a container is.
+/// Number of bytes read of an image's `/etc/passwd` and `/etc/group`. Real ones have a few KiB.
+const ACCOUNTS_BYTES: u64 = 1024 * 1024;
+
+/// The user and groups of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) uid: u32,
@@ -37,10 +28,10 @@ pub(crate) struct Identity {
     pub(crate) read_only_root: bool,
 }
 
-/// The identity of `container` in an image whose configuration names `image_user`.
+/// Computes the identity of `container` in an image whose configuration names `image_user`.
 ///
 /// # Errors
-/// The kubelet's text for `CreateContainerConfigError`.
+/// Fails with the kubelet's text for `CreateContainerConfigError`.
 pub(crate) fn identity(
     pod: &Pod,
     container: &Container,
@@ -131,7 +122,7 @@ fn verify_non_root(
     }
 }
 
-/// `name_namespace(uid)`, as the kubelet writes a pod in its messages.
+/// Formats a pod as `name_namespace(uid)`, as the kubelet does in its messages.
 pub(crate) fn describe(pod: &Pod) -> String {
     let metadata = &pod.metadata;
     format!(
@@ -150,8 +141,8 @@ fn capabilities(wanted: &k8s_openapi::api::core::v1::Capabilities) -> BTreeSet<S
     let mut set: BTreeSet<String> = DEFAULT_CAPABILITIES
         .iter()
         .map(|name| (*name).to_owned())
-        // Where the node itself lacks one (a container around it), it cannot hand it on.
-        .filter(|name| available.is_none_or(|bits| bit(name).is_none_or(|bit| bits & (1 << bit) != 0)))
+        // If the node itself lacks a capability (in an outer container), it cannot grant it.
+        .filter(|name| may_be_given(name, available.as_ref()))
         .collect();
     if drop.iter().any(|name| name.eq_ignore_ascii_case("ALL")) {
         set.clear();
@@ -159,42 +150,26 @@ fn capabilities(wanted: &k8s_openapi::api::core::v1::Capabilities) -> BTreeSet<S
     for name in &drop {
         set.remove(name);
     }
-    if add.iter().any(|name| name.eq_ignore_ascii_case("ALL")) {
-        set.extend(DEFAULT_CAPABILITIES.iter().map(|name| (*name).to_owned()));
-    }
-    set.extend(add.into_iter().filter(|name| !name.eq_ignore_ascii_case("ALL")));
+    // Pods that request other capabilities are refused earlier.
+    set.extend(add.into_iter().filter(|name| is_confined(name)));
     set
 }
 
-/// The permitted capabilities of this process, as bits.
-fn available_capabilities() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("CapPrm:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
+/// Returns the permitted capabilities of this process; `None` if the kernel does not report them.
+fn available_capabilities() -> Option<CapsHashSet> {
+    caps::read(None, CapSet::Permitted).ok()
 }
 
-/// Bit numbers (`linux/capability.h`) of the default capabilities.
-fn bit(name: &str) -> Option<u32> {
-    Some(match name {
-        "CHOWN" => 0,
-        "DAC_OVERRIDE" => 1,
-        "FOWNER" => 3,
-        "FSETID" => 4,
-        "KILL" => 5,
-        "SETGID" => 6,
-        "SETUID" => 7,
-        "SETPCAP" => 8,
-        "NET_BIND_SERVICE" => 10,
-        "NET_RAW" => 13,
-        "SYS_CHROOT" => 18,
-        "MKNOD" => 27,
-        "AUDIT_WRITE" => 29,
-        "SETFCAP" => 31,
-        _ => return None,
-    })
+/// Returns true unless the capability is known not to be among `available`.
+fn may_be_given(name: &str, available: Option<&CapsHashSet>) -> bool {
+    let capability = format!("CAP_{name}").parse::<Capability>();
+    match (capability, available) {
+        (Ok(capability), Some(available)) => available.contains(&capability),
+        _ => true,
+    }
 }
 
-/// The image's own users and groups.
+/// The image's users and groups.
 #[derive(Debug, Default)]
 struct Accounts {
     users: Vec<Account>,
@@ -211,9 +186,15 @@ struct Account {
 
 impl Accounts {
     fn read(rootfs: &Path) -> Self {
-        // An image without them (a distroless one) has no names; numbers still work.
-        let text = |file: &str| std::fs::read_to_string(rootfs.join("etc").join(file)).unwrap_or_default();
-        Self::parse(&text("passwd"), &text("group"))
+        // An image without these files (a distroless one) has no names; numbers still work.
+        let text = |file: &str| {
+            let bytes = Confined::open(rootfs)?.read(&Path::new("etc").join(file), ACCOUNTS_BYTES)?;
+            Ok::<_, io::Error>(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        Self::parse(
+            &text("passwd").unwrap_or_default(),
+            &text("group").unwrap_or_default(),
+        )
     }
 
     fn parse(passwd: &str, group: &str) -> Self {
@@ -333,6 +314,31 @@ mod tests {
             BTreeSet::from(["NET_BIND_SERVICE".to_owned()])
         );
         assert!(identity.no_new_privileges);
+    }
+
+    #[test]
+    fn no_capability_reaches_beyond_the_container() {
+        for capability in [
+            "SYS_ADMIN",
+            "CAP_SYS_MODULE",
+            "MKNOD",
+            "DAC_READ_SEARCH",
+            "BPF",
+            "ALL",
+            "SYS_TIME",
+        ] {
+            assert!(!is_confined(capability), "{capability}");
+            let context = json!({"capabilities": {"add": [capability]}});
+            let identity = of(json!({}), context, "").unwrap();
+            let own: BTreeSet<&str> = identity.capabilities.iter().map(String::as_str).collect();
+            assert!(
+                own.iter().all(|name| DEFAULT_CAPABILITIES.contains(name)),
+                "{own:?}"
+            );
+        }
+        for capability in ["NET_ADMIN", "CAP_SYS_RESOURCE", "CHOWN", "NET_BIND_SERVICE"] {
+            assert!(is_confined(capability), "{capability}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! From what a container is to run as, to its OCI runtime configuration. Pure.
+//! Translation of a container's plan to its OCI runtime configuration. Pure.
 //!
-//! Left out on purpose: `oomScoreAdj` (refused without CAP_SYS_RESOURCE, and meaningless for a test) and
-//! cgroups (see [`super::helper`]). `/sys/fs/cgroup` is therefore empty inside containers.
+//! Left out on purpose: `oomScoreAdj` (refused without CAP_SYS_RESOURCE, and without use in a test)
+//! and cgroups (see [`super::helper`]). `/sys/fs/cgroup` is therefore empty inside containers.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use oci_spec::runtime::{
     LinuxNamespaceType, Mount, MountBuilder, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
-/// Hidden from containers, as containerd does by default (`procMount: Default`).
+/// Paths hidden from containers, as in containerd by default (`procMount: Default`).
 const MASKED_PATHS: [&str; 10] = [
     "/proc/asound",
     "/proc/acpi",
@@ -26,7 +26,7 @@ const MASKED_PATHS: [&str; 10] = [
     "/sys/firmware",
 ];
 
-/// Read-only in containers, as containerd does by default.
+/// Paths read-only in containers, as in containerd by default.
 const READONLY_PATHS: [&str; 5] = [
     "/proc/bus",
     "/proc/fs",
@@ -35,11 +35,11 @@ const READONLY_PATHS: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
-/// What one container instance is.
+/// The plan of one container instance.
 #[derive(Clone, Debug)]
 pub(crate) struct ContainerPlan {
     pub(crate) args: Vec<String>,
-    /// `NAME=value`, in order.
+    /// Environment entries `NAME=value`, in order.
     pub(crate) env: Vec<String>,
     pub(crate) cwd: String,
     pub(crate) uid: u32,
@@ -52,7 +52,7 @@ pub(crate) struct ContainerPlan {
     pub(crate) binds: Vec<Bind>,
 }
 
-/// Where the pod's shared namespaces can be joined.
+/// The paths by which the pod's shared namespaces can be joined.
 #[derive(Clone, Debug)]
 pub(crate) struct NamespacePaths {
     pub(crate) net: PathBuf,
@@ -68,10 +68,10 @@ pub(crate) struct Bind {
     pub(crate) read_only: bool,
 }
 
-/// The OCI configuration of the plan.
+/// Builds the OCI configuration of the plan.
 ///
 /// # Errors
-/// A capability that does not exist.
+/// Fails for a capability that does not exist.
 pub(crate) fn build(plan: &ContainerPlan) -> Result<Spec, SpecError> {
     let process = ProcessBuilder::default()
         .terminal(false)
@@ -106,14 +106,14 @@ pub(crate) fn build(plan: &ContainerPlan) -> Result<Spec, SpecError> {
         .mounts(mounts(&plan.binds)?)
         .build()?;
     let mut linux = linux;
-    // The builder's default asks for a devices cgroup.
+    // The builder's default requests a devices cgroup.
     linux.set_resources(None);
     spec.set_linux(Some(linux));
     spec.set_hostname(None);
     Ok(spec)
 }
 
-/// Why there is no configuration for a plan.
+/// The reasons why a plan has no configuration.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpecError {
     #[error("unknown capability {0:?} to add or drop")]
@@ -134,7 +134,7 @@ fn capabilities(names: &BTreeSet<String>) -> Result<oci_spec::runtime::LinuxCapa
         .bounding(set.clone())
         .effective(set.clone())
         .permitted(set)
-        // Inheritable and ambient capabilities would survive into programs of other users.
+        // Inheritable and ambient capabilities would stay in programs of other users.
         .inheritable(std::collections::HashSet::new())
         .ambient(std::collections::HashSet::new())
         .build()?)

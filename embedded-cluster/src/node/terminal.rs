@@ -15,13 +15,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(crate) struct Terminal(Arc<AsyncFd<OwnedFd>>);
 
 impl Terminal {
-    /// A new terminal and the end that a process gets.
+    /// Opens a new terminal; returns the stream and the end for a process.
     pub(crate) fn open() -> io::Result<(Self, OwnedFd)> {
         let (master, slave) = open_terminal()?;
         Ok((Self(Arc::new(register(master)?)), slave))
     }
 
-    /// Tells the process how large its window is.
+    /// Sets the window size that the process sees.
     pub(crate) fn resize(&self, columns: u16, rows: u16) -> io::Result<()> {
         set_size(self.0.get_ref(), columns, rows)
     }
@@ -47,7 +47,7 @@ impl AsyncRead for Terminal {
                     buffer.advance(length);
                     return Poll::Ready(Ok(()));
                 }
-                // What a terminal says when its last user has closed it.
+                // A terminal returns this error after its last user has closed it.
                 Ok(Err(error)) if error.raw_os_error() == Some(libc::EIO) => return Poll::Ready(Ok(())),
                 Ok(Err(error)) => return Poll::Ready(Err(error)),
                 Err(_would_block) => {}
@@ -96,7 +96,7 @@ fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     // SAFETY: TIOCGPTPEER takes open flags and returns a new descriptor or -1.
     let peer =
         nix::errno::Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
-    // SAFETY: the kernel has just made this descriptor, and nothing else knows its number.
+    // SAFETY: the kernel has just created this descriptor, and nothing else knows its number.
     Ok((master, unsafe { OwnedFd::from_raw_fd(peer) }))
 }
 

@@ -1,6 +1,6 @@
-//! The run's own certificate authority, the API's server certificate, and the administrator's token.
+//! The certificate authority of a run, the API's server certificate, and the administrator's token.
 //!
-//! All of it is made anew at each start, in memory, and is gone with the process.
+//! All of them are created in memory at each start and vanish with the process.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use rcgen::{
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// Names and addresses the API is reached by: from the host, and from pods through the `kubernetes` Service.
+/// Names and addresses of the API: from the host, and from pods through the `kubernetes` Service.
 const SERVER_NAMES: [&str; 5] = [
     "127.0.0.1",
     "localhost",
@@ -19,14 +19,14 @@ const SERVER_NAMES: [&str; 5] = [
     "kubernetes.default.svc.cluster.local",
 ];
 
-/// What the API server needs to be trusted, and its clients to be let in.
+/// Certificates and tokens with which clients and the API server authenticate each other.
 pub(super) struct Credentials {
     pub(super) certificate_authority: String,
     pub(super) token: String,
     pub(super) tls: rustls::ServerConfig,
 }
 
-/// Why credentials could not be made.
+/// The reasons why credentials could not be created.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CredentialsError {
     #[error("make a certificate")]
@@ -36,7 +36,7 @@ pub(super) enum CredentialsError {
 }
 
 impl Credentials {
-    /// Makes a fresh set.
+    /// Generates a fresh set.
     pub(super) fn generate(cluster: &str) -> Result<Self, CredentialsError> {
         let authority_key = KeyPair::generate()?;
         let mut authority = CertificateParams::new(Vec::new())?;

@@ -1,7 +1,7 @@
-//! Mapping user and group IDs into a supervisor's user namespace.
+//! Mapping of user and group IDs into a supervisor's user namespace.
 //!
-//! Pods run as many users (Valkey as 999), so mapping this user alone is not enough: the range that
-//! `/etc/subuid` and `/etc/subgid` grant is mapped by the setuid programs `newuidmap` and `newgidmap`.
+//! Pods run as many users (Valkey as 999), so mapping only this user is not enough. The setuid
+//! programs `newuidmap` and `newgidmap` map the range that `/etc/subuid` and `/etc/subgid` grant.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,8 @@ use super::handle::StartError;
 /// First ID and number of IDs of a subordinate range.
 type Range = (u32, u32);
 
-/// Maps root to this user, and 1.. to its subordinate range, for both users and groups of `pid`.
+/// Maps root to this user, and IDs from 1 to its subordinate range, for both users and groups of
+/// `pid`.
 pub(super) fn map(pid: u32) -> Result<(), StartError> {
     let uid = nix::unistd::geteuid().as_raw();
     let gid = nix::unistd::getegid().as_raw();
@@ -46,7 +47,8 @@ fn map_one(program: &str, file: &str, pid: u32, own: u32) -> Result<(), StartErr
     Err(refused(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
-/// The first range that `text`, in the format of subuid(5), grants to a user, by name or by number.
+/// Returns the first range that `text`, in the format of subuid(5), grants to a user, by name or by
+/// number.
 fn subordinate_range(text: &str, name: Option<&str>, uid: u32) -> Option<Range> {
     let uid = uid.to_string();
     text.lines().find_map(|line| {

@@ -1,4 +1,4 @@
-//! PID 1: puts API server, controllers, network and node together, and says when they are ready.
+//! PID 1: starts API server, controllers, network and node, and reports when they are ready.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -7,10 +7,11 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::credentials::Credentials;
-use super::isolate::{StepError, say};
+use super::isolate::{EXIT_DIED, StepError, say};
 use super::protocol::{Access, Reply, Request};
 use crate::api::{ApiConfig, ApiServer, Identity, Token};
 use crate::controllers::{self, ControllersConfig};
+use crate::health::{Death, Health};
 use crate::images::ImageStore;
 use crate::network::{Network, NetworkConfig};
 use crate::node::{Node, NodeConfig, Reaper};
@@ -18,14 +19,20 @@ use crate::node::{Node, NodeConfig, Reaper};
 /// Name of the cluster's only node, and host name inside its namespaces.
 pub(super) const NODE_NAME: &str = "embedded-node";
 
-/// User name of the identity that the kubeconfig carries, the one that kubeadm gives its administrator.
+/// User name of the kubeconfig's identity, as kubeadm names its administrator.
 const ADMINISTRATOR: &str = "kubernetes-admin";
 
-/// Threads of the runtime. The machines this is made for have two cores, and the work is waiting for events.
+/// Number of threads of the runtime. The target machines have two cores, and most of the work is
+/// waiting for events.
 const WORKER_THREADS: usize = 2;
 
 /// Runs the cluster until the process is killed.
-pub(super) fn run(request: Request, listener: TcpListener, state_dir: &Path) -> Result<(), StepError> {
+pub(super) fn run(
+    request: Request,
+    listener: TcpListener,
+    state_dir: &Path,
+    cgroups: &str,
+) -> Result<(), StepError> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("EMBEDDED_CLUSTER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,embedded_cluster=info"));
     tracing_subscriber::fmt()
@@ -38,10 +45,38 @@ pub(super) fn run(request: Request, listener: TcpListener, state_dir: &Path) -> 
         .enable_all()
         .build()
         .map_err(|e| StepError::new("start the async runtime", e))?;
-    runtime.block_on(serve(request, listener, state_dir))
+    let health = Health::default();
+    health.watch_panics();
+    let served = runtime.block_on(async {
+        tokio::select! {
+            served = serve(request, listener, state_dir, cgroups, &health) => Ok(served),
+            death = health.death() => Err(death),
+        }
+    });
+    match served {
+        Ok(served) => served,
+        Err(death) => end(&death),
+    }
 }
 
-async fn serve(request: Request, listener: TcpListener, state_dir: &Path) -> Result<(), StepError> {
+/// Reports the death to the host program and exits at once. After a death, the other parts of the
+/// cluster are not reliable.
+fn end(death: &Death) -> ! {
+    // A failed report means that the host program is gone, which needs no handling.
+    let _ = say(&Reply::Died {
+        part: death.part.clone(),
+        cause: death.cause.clone(),
+    });
+    std::process::exit(EXIT_DIED)
+}
+
+async fn serve(
+    request: Request,
+    listener: TcpListener,
+    state_dir: &Path,
+    cgroups: &str,
+    health: &Health,
+) -> Result<(), StepError> {
     let reaper = Reaper::install().map_err(|e| StepError::new("install the reaper of processes", e))?;
     let credentials =
         Credentials::generate(&request.name).map_err(|e| StepError::new("make credentials", e))?;
@@ -78,16 +113,29 @@ async fn serve(request: Request, listener: TcpListener, state_dir: &Path) -> Res
         },
         stop.clone(),
     );
+    let controllers_health = health.clone();
     tokio::spawn(async move {
-        if let Err(error) = controllers.await {
-            tracing::error!(%error, "the controllers could not start");
-        }
+        let ended = match controllers.await {
+            Ok(()) => "ended".to_owned(),
+            Err(error) => format!("failed to {}", crate::node::chain(&error)),
+        };
+        controllers_health.report(Death::of("set of controllers", ended));
     });
     let network = Arc::new(network);
     let addressing = Arc::clone(&network);
     let network_client = client.clone();
     let network_stop = stop.clone();
-    tokio::spawn(async move { addressing.run(network_client, network_stop).await });
+    let network_health = health.clone();
+    tokio::spawn(async move {
+        let ended = match addressing
+            .run(network_client, request.delays.data_plane, network_stop)
+            .await
+        {
+            Ok(()) => "ended".to_owned(),
+            Err(error) => format!("failed to {}", crate::node::chain(&error)),
+        };
+        network_health.report(Death::of("cluster network", ended));
+    });
     let node = Node::start(NodeConfig {
         client,
         network,
@@ -95,6 +143,9 @@ async fn serve(request: Request, listener: TcpListener, state_dir: &Path) -> Res
         reaper,
         state_dir: state_dir.to_path_buf(),
         node_name: NODE_NAME.into(),
+        health: health.clone(),
+        delays: request.delays,
+        cgroups: cgroups.to_owned(),
     })
     .await
     .map_err(|e| StepError::new("start the node", e))?;

@@ -1,11 +1,13 @@
-//! Clusters that outlive the command that started them: `cluster up`, `cluster kubeconfig`, `cluster down`.
+//! Clusters that outlive the command that started them: `cluster up`, `cluster kubeconfig`,
+//! `cluster down`.
 //!
-//! A directory per cluster, readable by its owner only, holds its kubeconfig, its log, and who its process is.
-//! The process is known by its ID and its start time, so that a recycled ID is never mistaken for it.
+//! A directory per cluster, readable by its owner only, holds its kubeconfig, its log, and the
+//! identity of its process. The process ID is stored with the process's start time. A process that
+//! reuses the ID has a different start time.
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
@@ -13,32 +15,34 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::handle::{Life, Options, StartError, Supervisor};
+use super::pidfd::{PidFd, first_process};
+use super::watch::Vital;
 
-/// Why a lasting cluster could not be started, found or ended.
+/// The reasons why a lasting cluster could not be started, found or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum LastingError {
-    /// One of that name is running.
+    /// A cluster of that name is already running.
     #[error("cluster {name:?} is already running (process {pid}); its kubeconfig is {}", kubeconfig.display())]
     Running {
         /// The cluster's name.
         name: String,
-        /// Its supervisor.
+        /// The process ID of its supervisor.
         pid: i32,
-        /// Where its kubeconfig is.
+        /// The path of its kubeconfig.
         kubeconfig: PathBuf,
     },
-    /// None of that name is running.
+    /// No cluster of that name is running.
     #[error("no cluster {0:?} is running")]
     NotRunning(String),
-    /// It could not be started.
+    /// The cluster could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// Its directory could not be used.
+    /// The cluster's directory could not be used.
     #[error("could not {what} {}", path.display())]
     Files {
-        /// What was attempted.
+        /// The action.
         what: &'static str,
-        /// On which file or directory.
+        /// The file or directory.
         path: PathBuf,
         /// The cause.
         #[source]
@@ -46,7 +50,7 @@ pub enum LastingError {
     },
 }
 
-/// Which process a cluster's supervisor is.
+/// The process of a cluster's supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     pid: i32,
@@ -62,7 +66,7 @@ pub struct LastingCluster {
 }
 
 impl LastingCluster {
-    /// The cluster `name` among those kept under `directory`, running or not.
+    /// Returns the cluster `name` among those kept under `directory`, running or not.
     pub fn named(name: impl Into<String>, directory: &Path) -> Self {
         let name = name.into();
         Self {
@@ -71,24 +75,27 @@ impl LastingCluster {
         }
     }
 
-    /// Where its kubeconfig is, mode 0600.
+    /// Returns the path of the cluster's kubeconfig, mode 0600.
     pub fn kubeconfig(&self) -> PathBuf {
         self.directory.join("kubeconfig")
     }
 
-    /// Where its supervisor logs.
+    /// Returns the path of the supervisor's log.
     pub fn log(&self) -> PathBuf {
         self.directory.join("supervisor.log")
     }
 
-    /// Process ID of its supervisor, if it is running.
+    /// Returns the process ID of the supervisor, if it is running.
     pub fn pid(&self) -> Option<i32> {
         let record: Record = serde_json::from_slice(&fs::read(self.record()).ok()?).ok()?;
         (start_time(record.pid) == Some(record.start_time)).then_some(record.pid)
     }
 
-    /// Starts it and leaves it running. Blocks until its API answers.
-    pub fn up(&self, options: &Options) -> Result<(), LastingError> {
+    /// Starts the cluster and leaves it running. Blocks until its API answers, and while another
+    /// process starts or ends the cluster. The returned value reports the death of the cluster
+    /// while this process runs.
+    pub fn up(&self, options: &Options) -> Result<Vital, LastingError> {
+        let _lock = self.lock()?;
         if let Some(pid) = self.pid() {
             return Err(LastingError::Running {
                 name: self.name.clone(),
@@ -104,7 +111,8 @@ impl LastingCluster {
         let log = self.private_file(&self.log())?;
         let started = Supervisor::start(options, Life::Lasting(log))?;
         let kubeconfig = started.access.kubeconfig_yaml_with(&options.restricted);
-        // Until the record is written the supervisor is still ours, and an error below ends it.
+        // Until the record is written, this process owns the supervisor. An error below ends the
+        // supervisor.
         self.write(&self.kubeconfig(), kubeconfig.as_bytes())?;
         let pid = i32::try_from(started.process.id()).expect("a process ID fits a pid_t");
         let record = Record {
@@ -116,11 +124,12 @@ impl LastingCluster {
             &serde_json::to_vec(&record).expect("a record is plain data"),
         )?;
         started.process.release();
-        Ok(())
+        Ok(started.vital)
     }
 
-    /// Ends it, waits until its processes are gone, and removes its directory.
+    /// Ends the cluster, waits until its processes are gone, and removes its directory.
     pub fn down(&self) -> Result<(), LastingError> {
+        let _lock = self.lock()?;
         let running = self.pid();
         if let Some(pid) = running {
             end(pid).map_err(|source| files("end the supervisor recorded in", &self.record(), source))?;
@@ -130,9 +139,36 @@ impl LastingCluster {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(files("remove", &self.directory, source)),
         }
+        // The lock is still held here. A process that waits for it checks the file again.
+        let _ = fs::remove_file(self.lock_file());
         running
             .map(drop)
             .ok_or_else(|| LastingError::NotRunning(self.name.clone()))
+    }
+
+    /// Waits until no other process starts or ends a cluster of this name. The kernel releases the
+    /// lock when the process ends.
+    fn lock(&self) -> Result<fs::File, LastingError> {
+        let path = self.lock_file();
+        let failed = |source| files("lock", &path, source);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
+        loop {
+            let file = self.private_file(&path)?;
+            file.lock().map_err(failed)?;
+            let locked = file.metadata().map_err(failed)?;
+            // In the meantime, another process may have removed the file, and a third one may have
+            // created a new one.
+            if fs::metadata(&path).is_ok_and(|now| (now.dev(), now.ino()) == (locked.dev(), locked.ino())) {
+                return Ok(file);
+            }
+        }
+    }
+
+    /// Returns the path of the lock. It is next to the directory, which comes and goes.
+    fn lock_file(&self) -> PathBuf {
+        self.directory.with_extension("lock")
     }
 
     fn record(&self) -> PathBuf {
@@ -164,40 +200,19 @@ fn files(what: &'static str, path: &Path, source: io::Error) -> LastingError {
     }
 }
 
-/// Ends a cluster and waits for it to be gone.
+/// Ends a cluster and waits until it is gone.
 ///
-/// PID 1 is killed rather than the supervisor, its parent: the kernel lets PID 1 be reaped only when every process
-/// of its namespace is gone, and the supervisor ends when it has reaped PID 1.
+/// Kills PID 1 rather than the supervisor, its parent. The kernel lets PID 1 be reaped only when
+/// every process of its namespace is gone. The supervisor ends when it has reaped PID 1.
 fn end(pid: i32) -> io::Result<()> {
-    use std::os::fd::{AsFd, FromRawFd, OwnedFd};
-    #[expect(unsafe_code, reason = "pidfd_open has no wrapper in nix")]
-    // SAFETY: the system call takes two integers and returns a new descriptor, which becomes ours.
-    let process = unsafe {
-        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        OwnedFd::from_raw_fd(i32::try_from(fd).expect("a descriptor fits an int"))
-    };
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    let init = children
-        .split_whitespace()
-        .next()
-        .and_then(|init| init.parse().ok());
-    kill(Pid::from_raw(init.unwrap_or(pid)), Signal::SIGKILL)?;
-    let mut wait = [nix::poll::PollFd::new(
-        process.as_fd(),
-        nix::poll::PollFlags::POLLIN,
-    )];
-    nix::poll::poll(&mut wait, nix::poll::PollTimeout::from(10_000u16))?;
-    Ok(())
+    let supervisor = PidFd::open(pid)?;
+    let first = first_process(pid)?;
+    kill(Pid::from_raw(first.unwrap_or(pid)), Signal::SIGKILL)?;
+    supervisor.wait(10_000)
 }
 
 fn start_time(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command name, in parentheses, may hold spaces and parentheses itself: count from the last one.
-    let after_name = stat.rsplit_once(')')?.1;
-    after_name.split_whitespace().nth(19)?.parse().ok()
+    crate::node::cgroup::start_time(u32::try_from(pid).ok()?)
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
-//! What a host program and its supervisor say to each other: one request on standard input, and one line
-//! for each step of the start on standard output. Everything after that goes through the Kubernetes API.
+//! The protocol between a host program and its supervisor. The request comes on standard input, and
+//! one line for each step of the start goes to standard output. All later communication goes
+//! through the Kubernetes API.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::Token;
+use crate::delays::Delays;
 
-/// What the supervisor is to be. The first line of its standard input.
+/// The settings of a supervisor: the first line of its standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     /// Name of the cluster in its kubeconfig.
@@ -16,15 +18,18 @@ pub(super) struct Request {
     pub(super) port: u16,
     /// Directory of the OCI image store.
     pub(super) image_store: PathBuf,
-    /// Enter a user namespace first, and ask the host program to map its IDs.
+    /// True to enter a user namespace first and ask the host program to map its IDs.
     pub(super) user_namespace: bool,
-    /// End when standard input does. False for clusters that outlive the command that started them.
+    /// True to end when standard input does. False for clusters that outlive the command that
+    /// started them.
     pub(super) lifeline: bool,
-    /// Who may come in besides the administrator, for tests of restricted permissions.
+    /// Tokens of callers other than the administrator, for tests of restricted permissions.
     pub(super) restricted: Vec<Token>,
+    /// The delays with which the cluster notices changes.
+    pub(super) delays: Delays,
 }
 
-/// What the supervisor answers, one JSON object a line.
+/// A reply of the supervisor, one JSON object a line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Reply {
@@ -32,25 +37,32 @@ pub(super) enum Reply {
     MapIds,
     /// The API answers.
     Ready(Access),
-    /// It cannot run here.
+    /// A part of the running cluster has died, and the whole cluster ends.
+    Died {
+        /// The part.
+        part: String,
+        /// The event that ended it, as a verb.
+        cause: String,
+    },
+    /// The cluster cannot run here.
     Failed {
-        /// What was being attempted, as a fragment that reads after "failed to".
+        /// The action, as a fragment that reads after "failed to".
         what: String,
         /// The cause, with its own causes.
         cause: String,
-        /// The kernel refused a namespace or a mount: the machine lacks a permission.
+        /// True if the kernel refused a namespace or a mount: the machine lacks a permission.
         permission: bool,
     },
 }
 
-/// Where a cluster's API is and how to be let in.
+/// The address and the credentials of a cluster's API.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Access {
     /// Name of the cluster, context and user in the kubeconfig.
     pub name: String,
-    /// `https://127.0.0.1:PORT`.
+    /// Base URL of the API: `https://127.0.0.1:PORT`.
     pub server: String,
-    /// The run's certificate authority, PEM.
+    /// Certificate authority of the run, PEM.
     pub certificate_authority: String,
     /// The administrator's bearer token.
     pub token: String,
@@ -66,7 +78,8 @@ impl std::fmt::Debug for Access {
 }
 
 impl Access {
-    /// A kubeconfig with one cluster, one user and one context, all called [`Access::name`].
+    /// Returns a kubeconfig with one cluster, one user and one context, all called
+    /// [`Access::name`].
     pub fn kubeconfig(&self) -> kube::config::Kubeconfig {
         use base64::Engine as _;
         let authority = base64::engine::general_purpose::STANDARD.encode(&self.certificate_authority);
@@ -84,12 +97,8 @@ impl Access {
         serde_json::from_value(document).expect("a literal kubeconfig has the shape of one")
     }
 
-    /// The same as YAML, for `kubectl`.
-    pub fn kubeconfig_yaml(&self) -> String {
-        self.kubeconfig_yaml_with(&[])
-    }
-
-    /// The same with a context `NAME-USER` for each of `others`, after the administrator's.
+    /// Returns the kubeconfig as YAML, with a context `NAME-USER` for each of `others` after the
+    /// administrator's.
     pub(super) fn kubeconfig_yaml_with(&self, others: &[Token]) -> String {
         let mut kubeconfig = self.kubeconfig();
         for other in others {

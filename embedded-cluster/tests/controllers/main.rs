@@ -1,5 +1,6 @@
-//! The controllers against the real API server, with a node that only says pods run: no process, no namespace.
+//! Tests of the controllers against the real API server, without processes or namespaces. A fake
+//! node reports pods as running.
 
+mod cluster;
 mod others;
 mod stateful_sets;
-mod support;

@@ -1,4 +1,4 @@
-//! Jobs, endpoints, claims, scheduling, budgets, namespaces.
+//! Tests of Jobs, endpoints, claims, scheduling, budgets and namespaces.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
@@ -10,7 +10,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::json;
 
-use crate::support::{Cluster, PATIENCE, container, settled, stateful_set};
+use crate::cluster::{Cluster, DEADLINE, container, settled, stateful_set};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_complete_and_fail() {
@@ -90,7 +90,7 @@ async fn endpoints_follow_pods() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_outlives_its_deletion_until_its_pod_is_gone_and_takes_its_data_along() {
+async fn a_deleted_claim_stays_until_its_pod_is_gone_then_loses_data() {
     let cluster = Cluster::start().await;
     cluster
         .create::<StatefulSet>(stateful_set("valkey", 1, "Parallel"))
@@ -188,7 +188,7 @@ async fn what_cannot_be_scheduled_says_why_and_budgets_count() {
     );
 }
 
-/// However many come at once.
+/// Creates all pods at once, to test that the scheduler does not bind two of them concurrently.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_pods_that_repel_each_other_a_node_gets_one() {
     let cluster = Cluster::start().await;
@@ -237,7 +237,7 @@ async fn a_deleted_namespace_is_emptied_first() {
     let running = kube::runtime::wait::await_condition(sets, "valkey", |set: Option<&StatefulSet>| {
         set.is_some_and(settled(2))
     });
-    tokio::time::timeout(PATIENCE, running)
+    tokio::time::timeout(DEADLINE, running)
         .await
         .expect("runs in time")
         .expect("watched");
@@ -255,4 +255,138 @@ async fn a_deleted_namespace_is_emptied_first() {
             .items
             .is_empty()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_pod_deleted_by_hand_has_failed() {
+    let cluster = Cluster::start().await;
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "strict"}, "spec": {"backoffLimit": 0,
+        "template": {"spec": {"restartPolicy": "Never", "containers": [container()]}}}});
+    cluster.create::<Job>(job).await;
+    let of_job = "job-name=strict";
+    let pod = cluster
+        .until_any("", of_job, |pod: &Pod| {
+            pod.status
+                .as_ref()
+                .and_then(|status| status.pod_ip.as_ref())
+                .is_some()
+        })
+        .await;
+    let name = pod.metadata.name.expect("a name");
+    cluster
+        .api::<Pod>()
+        .delete(&name, &DeleteParams::default())
+        .await
+        .expect("deleted");
+    let failed = cluster
+        .until("strict", |job: &Job| {
+            let conditions = job
+                .status
+                .iter()
+                .flat_map(|status| status.conditions.iter().flatten());
+            conditions
+                .into_iter()
+                .any(|c| c.type_ == "Failed" && c.status == "True")
+        })
+        .await;
+    let status = failed.status.expect("a status");
+    assert_eq!((status.failed, status.active), (Some(1), None));
+    assert!(cluster.pods(of_job).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_no_execute_taint_drives_pods_away() {
+    let cluster = Cluster::start().await;
+    for (name, tolerations) in [
+        ("goes", json!([])),
+        ("stays", json!([{"key": "sick", "operator": "Exists"}])),
+    ] {
+        let spec = json!({"tolerations": tolerations, "containers": [container()]});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"name": name}}, "spec": spec});
+        cluster.create::<Pod>(pod).await;
+        cluster
+            .until(name, |pod: &Pod| {
+                pod.status
+                    .as_ref()
+                    .and_then(|status| status.pod_ip.as_ref())
+                    .is_some()
+            })
+            .await;
+    }
+    let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(cluster.client.clone());
+    let taint = json!({"spec": {"taints": [{"key": "sick", "effect": "NoExecute"}]}});
+    nodes
+        .patch(
+            "node",
+            &kube::api::PatchParams::default(),
+            &kube::api::Patch::Merge(taint),
+        )
+        .await
+        .expect("tainted");
+    cluster.until_none(cluster.api::<Pod>(), "name=goes").await;
+    let left = cluster.pods("name=stays").await;
+    assert!(left[0].metadata.deletion_timestamp.is_none());
+    cluster
+        .until_any("", "", |event: &Event| {
+            event.reason.as_deref() == Some("TaintManagerEviction")
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_rolls_out_and_scales() {
+    use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+    let cluster = Cluster::start().await;
+    let labels = json!({"app": "web"});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 3,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": [container()]}}}});
+    let complete = |replicas: i32| {
+        move |deployment: &Deployment| {
+            let status = deployment.status.clone().unwrap_or_default();
+            let all = Some(replicas);
+            status.observed_generation == deployment.metadata.generation
+                && (
+                    status.replicas,
+                    status.updated_replicas,
+                    status.available_replicas,
+                    status.unavailable_replicas,
+                ) == (all, all, all, None)
+        }
+    };
+    cluster.create::<Deployment>(deployment).await;
+    cluster.until("web", complete(3)).await;
+    let template = json!({"spec": {"template": {"metadata": {"annotations": {"version": "2"}}}}});
+    cluster.patch::<Deployment>("web", template).await;
+    let done = cluster.until("web", complete(3)).await;
+    let conditions = done
+        .status
+        .and_then(|status| status.conditions)
+        .unwrap_or_default();
+    assert!(
+        conditions
+            .iter()
+            .any(|c| c.reason.as_deref() == Some("NewReplicaSetAvailable")),
+        "{conditions:?}"
+    );
+    let sets = cluster
+        .api::<ReplicaSet>()
+        .list(&ListParams::default())
+        .await
+        .expect("listed")
+        .items;
+    let mut replicas: Vec<_> = sets.iter().filter_map(|set| set.spec.replicas).collect();
+    replicas.sort_unstable();
+    assert_eq!(replicas, [0, 3]);
+    cluster
+        .patch::<Deployment>("web", json!({"spec": {"replicas": 1}}))
+        .await;
+    cluster.until("web", complete(1)).await;
+    cluster
+        .api::<Deployment>()
+        .delete("web", &DeleteParams::background())
+        .await
+        .expect("deleted");
+    cluster.until_none(cluster.api::<Pod>(), "app=web").await;
+    cluster.until_none(cluster.api::<ReplicaSet>(), "").await;
 }

@@ -1,4 +1,4 @@
-//! Sets form, scale, roll and go.
+//! Tests of creation, scaling, updates and deletion of StatefulSets.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, settled, stateful_set};
+use crate::cluster::{Cluster, settled, stateful_set};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parallel_set_forms_scales_down_and_keeps_its_claims() {
@@ -80,7 +80,7 @@ async fn a_parallel_set_forms_scales_down_and_keeps_its_claims() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_update_replaces_every_pod_and_a_roll_back_reuses_the_revision() {
+async fn an_update_replaces_all_pods_a_roll_back_reuses_its_revision() {
     let cluster = Cluster::start().await;
     cluster
         .create::<StatefulSet>(stateful_set("valkey", 3, "OrderedReady"))
@@ -133,7 +133,8 @@ async fn a_rolling_update_replaces_every_pod_and_a_roll_back_reuses_the_revision
     assert_eq!(revisions.len(), 2, "rolling back makes no third revision");
 }
 
-/// A set that rests is told so by what its controller remembers; a pod that lost its owner must not rest with it.
+/// Tests that the controller acts on a set that it remembers as settled after a pod loses its
+/// owner.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resting_set_adopts_a_pod_that_lost_its_owner() {
     let cluster = Cluster::start().await;

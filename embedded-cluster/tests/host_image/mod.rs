@@ -1,4 +1,4 @@
-//! An image with this machine's shell and a few of its tools, libraries included.
+//! An image with this machine's shell, a few of its tools, and their libraries.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 use embedded_cluster::images::{ImageStore, LayerBuilder, NewImage};
 use oci_spec::image::{ConfigBuilder, ImageConfigurationBuilder};
 
-/// What the image is called.
+/// The name of the image.
 pub(crate) const NAME: &str = "docker.io/test/tools:1";
 
 const TOOLS: [&str; 15] = [
@@ -21,6 +21,8 @@ pub(crate) fn add(store: &Path) -> Result<(), Box<dyn std::error::Error>> {
     for folder in ["tmp", "data"] {
         layer.folder(folder, 0o1777, 0);
     }
+    layer.folder("kept", 0o777, 999);
+    layer.file("kept/inside", 0o644, "of the image\n");
     layer.file(
         "etc/passwd",
         0o644,
@@ -39,10 +41,37 @@ pub(crate) fn add(store: &Path) -> Result<(), Box<dyn std::error::Error>> {
     }
     let config = ConfigBuilder::default()
         .env(vec!["PATH=/bin".to_owned()])
+        .volumes(vec!["/kept".to_owned(), "/fresh".to_owned()])
         .build()?;
     let image = ImageConfigurationBuilder::default().config(config).build()?;
-    ImageStore::open(store)?.add(NAME, &NewImage::new(image, vec![layer.to_tar()?]))?;
+    let mut layers = vec![layer.to_tar()?];
+    if has_device() {
+        layers.push(device()?);
+    }
+    ImageStore::open(store)?.add(NAME, &NewImage::new(image, layers))?;
     Ok(())
+}
+
+/// Returns true if the image has the device `/data/zero`, which only root can unpack.
+pub(crate) fn has_device() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Builds a layer with a device that reads as zeros, accessible to everyone.
+fn device() -> io::Result<Vec<u8>> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Char);
+    header.set_mode(0o666);
+    header.set_size(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1_000_000);
+    for id in [header.set_device_major(1), header.set_device_minor(5)] {
+        id?;
+    }
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_data(&mut header, "data/zero", io::empty())?;
+    tar.into_inner()
 }
 
 fn which(tool: &str) -> io::Result<String> {
@@ -65,7 +94,7 @@ fn libraries(path: &str) -> io::Result<Vec<String>> {
         .collect())
 }
 
-/// The files that a small network program in perl loads.
+/// Returns the files that a small network program in Perl loads.
 fn perl_modules() -> io::Result<Vec<String>> {
     let program = "use IO::Socket::INET; print join(\"\\n\", values %INC), \"\\n\"; \
         use DynaLoader; print join(\"\\n\", @DynaLoader::dl_shared_objects), \"\\n\"";

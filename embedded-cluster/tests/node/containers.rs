@@ -1,4 +1,4 @@
-//! What runs: states and events, identity, logs, commands, forwarded ports.
+//! Tests of running containers: states and events, identity, logs, commands, forwarded ports.
 
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::host_image;
-use crate::support::{
-    Outcome, PATIENCE, check, create, delete, exec, ip, phase, pod, pods, ready, reasons, status, summary,
+use crate::pods::{
+    DEADLINE, Outcome, check, create, delete, exec, ip, phase, pod, pods, ready, reasons, status, summary,
     until, waiting,
 };
 
@@ -43,7 +43,7 @@ pub(crate) async fn a_pod_goes_through_the_kubelets_states_and_events(client: Cl
         create(&client, pod(&name, json!({"command": ["sleep", "100"]}))).await?;
         until(&client, &name, "Running", |pod| phase(pod) == "Running").await?;
         times.push(begun.elapsed());
-        let seen = tokio::time::timeout(PATIENCE, seen).await??;
+        let seen = tokio::time::timeout(DEADLINE, seen).await??;
         let order = ["Pending", "Running+ip+ready"];
         let mut rest = seen.iter();
         for wanted in order {
@@ -159,7 +159,7 @@ pub(crate) async fn logs_can_be_followed_to_their_end(client: Client) -> Outcome
     let mut stream = pods(&client).log_stream("talker", &follow).await?;
     let mut text = String::new();
     let all = async { futures::AsyncReadExt::read_to_string(&mut stream, &mut text).await };
-    tokio::time::timeout(PATIENCE, all).await??;
+    tokio::time::timeout(DEADLINE, all).await??;
     check(text == "one\ntwo\n", format!("{text:?}"))?;
     let last = LogParams {
         tail_lines: Some(1),
@@ -200,7 +200,7 @@ pub(crate) async fn commands_run_inside_the_container(client: Client) -> Outcome
     drop(stdin);
     let mut text = String::new();
     tokio::time::timeout(
-        PATIENCE,
+        DEADLINE,
         process.stdout().ok_or("no stdout")?.read_to_string(&mut text),
     )
     .await??;
@@ -211,7 +211,7 @@ pub(crate) async fn commands_run_inside_the_container(client: Client) -> Outcome
         .await?;
     let mut text = String::new();
     tokio::time::timeout(
-        PATIENCE,
+        DEADLINE,
         process.stdout().ok_or("no stdout")?.read_to_string(&mut text),
     )
     .await??;
@@ -232,7 +232,7 @@ pub(crate) async fn a_port_of_the_pods_loopback_is_forwarded(client: Client) -> 
     let mut forward = pods(&client).portforward("forward", &[7000]).await?;
     let mut stream = forward.take_stream(7000).ok_or("no stream")?;
     let mut text = String::new();
-    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut text)).await??;
+    tokio::time::timeout(DEADLINE, stream.read_to_string(&mut text)).await??;
     check(text == "hello", text)
 }
 
@@ -312,7 +312,7 @@ pub(crate) async fn a_missing_secret_is_waited_for_and_a_mounted_one_follows(cli
             }
         }
     };
-    tokio::time::timeout(PATIENCE, follows).await??;
+    tokio::time::timeout(DEADLINE, follows).await??;
     let (env, _) = exec(&client, "late", &["sh", "-c", "echo $P"]).await?;
     check(
         env == "one\n",

@@ -1,4 +1,4 @@
-//! How it ends and what restarts it: crashes, probes, deletion, refusal.
+//! Tests of the ends of containers and their restarts: crashes, probes, deletion, refusal.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use kube::Client;
 use kube::api::{DeleteParams, LogParams};
 use serde_json::json;
 
-use crate::support::{
-    Outcome, PATIENCE, check, create, delete, event, exec, gone, ip, phase, phases_until_gone, pod, pods,
+use crate::pods::{
+    DEADLINE, Outcome, check, create, delete, event, exec, gone, ip, phase, phases_until_gone, pod, pods,
     ready, status, status_restarts, until, waiting,
 };
 
@@ -119,7 +119,7 @@ pub(crate) async fn a_failed_liveness_probe_restarts_the_container(client: Clien
     create(&client, pod("live", json!({"command": ["sh", "-c", "trap 'exit 0' TERM; touch /tmp/up; while true; do sleep 0.1; done"],
         "readinessProbe": {"exec": {"command": ["cat", "/tmp/up"]}, "periodSeconds": 1},
             "livenessProbe": {"exec": {"command": ["cat", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 1}}))).await?;
-    // Ready means that the file is there to be removed.
+    // Ready means that the file exists and can be removed.
     until(&client, "live", "Ready", ready).await?;
     exec(&client, "live", &["rm", "/tmp/up"]).await?;
     let pod = until(&client, "live", "a restart", |pod| status_restarts(pod) == 1).await?;
@@ -154,7 +154,7 @@ pub(crate) async fn deletion_asks_before_it_kills(client: Client) -> Outcome {
     let script = "trap 'echo asked; exit 0' TERM; touch /tmp/up; while true; do sleep 0.1; done";
     create(&client, pod("polite", json!({"command": ["sh", "-c", script], "readinessProbe": {"exec": {"command": ["cat", "/tmp/up"]}, "periodSeconds": 1},
         "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "echo hook > /proc/1/fd/1"]}}}}))).await?;
-    // Ready means that the trap is set: PID 1 ignores signals that it has no handler for.
+    // Ready means that the trap is set: PID 1 ignores signals without a handler.
     until(&client, "polite", "Ready", ready).await?;
     let follow = LogParams {
         follow: true,
@@ -168,7 +168,7 @@ pub(crate) async fn deletion_asks_before_it_kills(client: Client) -> Outcome {
     let mut text = String::new();
     futures::AsyncReadExt::read_to_string(&mut stream, &mut text).await?;
     check(text == "hook\nasked\n", text)?;
-    let phases = tokio::time::timeout(PATIENCE, phases).await??;
+    let phases = tokio::time::timeout(DEADLINE, phases).await??;
     check(
         phases.last().map(String::as_str) == Some("Succeeded"),
         format!("{phases:?}"),
@@ -223,20 +223,5 @@ pub(crate) async fn a_job_like_pod_ends(client: Client) -> Outcome {
             .unwrap_or_default()
             .contains("stat /no/such/program: no such file or directory"),
         format!("{ended:?}"),
-    )
-}
-
-pub(crate) async fn what_is_not_supported_is_refused(client: Client) -> Outcome {
-    // The API refuses most of it already; this is what only the node knows.
-    create(
-        &client,
-        pod("terminal", json!({"command": ["sleep", "1"], "tty": true})),
-    )
-    .await?;
-    let pod = until(&client, "terminal", "Failed", |pod| phase(pod) == "Failed").await?;
-    let message = pod.status.and_then(|status| status.message).unwrap_or_default();
-    check(
-        message.contains("is not supported by the embedded cluster"),
-        message,
     )
 }

@@ -3,16 +3,18 @@
 use super::evidence::Evidence;
 use crate::report::record::Exhibit;
 
-/// How many lines of one text: a server's last minute under a load, or a crash with all that led to it.
+/// Number of lines kept of one text. They cover a loaded server's last minute, or a crash and its
+/// lead-up.
 const LINES: usize = 60;
 
-/// How many bytes of one text. Few lines are long; those that are must not swell the report.
+/// Number of bytes kept of one text. Few lines are long, but these must not swell the report.
 const BYTES: usize = 8 * 1024;
 
-/// How many texts: two for each pod of a large cluster, and the hooks'.
+/// Number of texts: two for each pod of a large cluster, and those of the hooks.
 const TEXTS: usize = 40;
 
-/// The ends of the logs and of `nodes.conf`, those of hooks and of crashed containers first.
+/// Returns the ends of the logs and of `nodes.conf`. Logs of hooks and of crashed containers come
+/// first.
 pub fn exhibits(evidence: &Evidence) -> Vec<Exhibit> {
     let logs = evidence
         .logs
@@ -57,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exhibit_is_the_end_of_its_text_and_says_what_it_leaves_out() {
+    fn an_exhibit_keeps_the_end_and_counts_the_omitted_lines() {
         let text: String = (0..100).map(|number| format!("line {number}\n")).collect();
         let end = end_of("vk-0/valkey log".to_owned(), &text);
         assert_eq!(end.omitted_lines, 40);

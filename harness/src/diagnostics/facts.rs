@@ -1,4 +1,4 @@
-//! The most telling facts of a failure whose cause no rule knows: where a person would look first.
+//! The most telling facts of a failure that no rule recognises: the places to look at first.
 
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt;
@@ -6,21 +6,21 @@ use kube::ResourceExt;
 use super::evidence::Evidence;
 use crate::wait::conditions;
 
-/// How many facts are told.
+/// Number of facts that are reported.
 const TOLD: usize = 3;
 
-/// Words of a log line that means trouble.
+/// Words that mark a log line as trouble.
 const TROUBLE: [&str; 8] = [
     "fatal", "error", "denied", "refused", "failed", "cannot", "can't", "unable",
 ];
 
-/// How many characters of a fact are told; the evidence has all of it.
+/// Number of characters of a fact that are reported; the evidence has the full text.
 const LENGTH: usize = 240;
 
 /// Finds facts of one sort.
 type Source = fn(&Evidence) -> Vec<String>;
 
-/// What is wrong with things, before what was said about them, before what merely happened last.
+/// Sources of facts: first the states of objects, then messages about them, then the last events.
 const SOURCES: [Source; 5] = [
     pods_that_are_not_ready,
     nodes_that_are_not_well,
@@ -29,7 +29,7 @@ const SOURCES: [Source; 5] = [
     last_change,
 ];
 
-/// The three most telling facts: one of each sort first, then more of the same.
+/// Returns the three most telling facts: one of each sort first, then more of the first sorts.
 pub fn telling_facts(evidence: &Evidence) -> Vec<String> {
     let found: Vec<Vec<String>> = SOURCES.iter().map(|source| source(evidence)).collect();
     let rounds = found.iter().map(Vec::len).max().unwrap_or(0);
@@ -72,7 +72,7 @@ fn nodes_that_are_not_well(evidence: &Evidence) -> Vec<String> {
     seen.views.iter().filter_map(told).collect()
 }
 
-/// Warning events, the newest first.
+/// Returns warning events, the newest first.
 fn warnings(evidence: &Evidence) -> Vec<String> {
     let told = |event: &Event| {
         let object = &event.involved_object;
@@ -92,7 +92,7 @@ fn warnings(evidence: &Evidence) -> Vec<String> {
         .collect()
 }
 
-/// The last line of each log that means trouble.
+/// Returns the last line of each log that means trouble.
 fn trouble_in_logs(evidence: &Evidence) -> Vec<String> {
     let troubled = |line: &&str| {
         let line = line.to_lowercase();

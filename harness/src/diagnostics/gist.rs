@@ -1,19 +1,19 @@
-//! The part of the evidence that the triage reads, without the bulk around it: small enough to be sent to somebody, and to be a
-//! case of the triage's own test (`harness/tests/triage.rs`).
+//! The part of the evidence that the triage reads. It is small enough to send, and to be a test
+//! case of the triage (`harness/tests/triage.rs`).
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, Pod, PodSpec, PodTemplateSpec, Service};
 
 use super::evidence::Evidence;
-use crate::timeline::Kind;
+use crate::timeline::EntryKind;
 
 /// The file's name within the folder of a trial's evidence.
 pub const GIST_FILE: &str = "triage.json";
 
-/// How many of a log's last lines are kept: what a server says of its own end is among them.
+/// Number of lines kept of a log's end. A server's last words are among them.
 const LOG_LINES: usize = 8;
 
-/// What the triage reads of `evidence`.
+/// Returns the part of `evidence` that the triage reads.
 pub(super) fn gist(evidence: &Evidence) -> Evidence {
     let mut gist = Evidence {
         slices: Vec::new(),
@@ -33,9 +33,9 @@ pub(super) fn gist(evidence: &Evidence) -> Evidence {
     for log in gist.logs.values_mut() {
         *log = end_of(log);
     }
-    // Who had which address: nodes know each other by nothing else.
+    // The addresses of pods: nodes know each other by address only.
     gist.timeline
-        .retain(|entry| entry.kind == Kind::Pod && entry.text.contains("address"));
+        .retain(|entry| entry.kind == EntryKind::Pod && entry.text.contains("address"));
     gist
 }
 
@@ -67,18 +67,20 @@ fn prune_service(service: &mut Service) {
     service.metadata.annotations = None;
 }
 
-/// Which containers there are, of which images, with which ports; and which claims the pod has.
+/// Keeps the containers with their images, ports and mounts, and the volumes that may hold data.
 fn pruned(spec: &PodSpec) -> PodSpec {
     let container = |container: &Container| Container {
         name: container.name.clone(),
         image: container.image.clone(),
         ports: container.ports.clone(),
+        volume_mounts: container.volume_mounts.clone(),
         ..Container::default()
     };
-    let claims = spec.volumes.iter().flatten();
-    let claims = claims.filter(|volume| volume.persistent_volume_claim.is_some());
+    let volumes = spec.volumes.iter().flatten();
+    let for_data =
+        volumes.filter(|volume| volume.persistent_volume_claim.is_some() || volume.empty_dir.is_some());
     PodSpec {
-        volumes: Some(claims.cloned().collect()),
+        volumes: Some(for_data.cloned().collect()),
         node_name: spec.node_name.clone(),
         containers: spec.containers.iter().map(container).collect(),
         ..PodSpec::default()

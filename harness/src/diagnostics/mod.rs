@@ -1,4 +1,4 @@
-//! What a person would fetch by hand after a failure, and what that person would conclude first.
+//! Evidence that a person would fetch by hand after a failure, and the first conclusions from it.
 //!
 //! | module | what is in it |
 //! |---|---|
@@ -7,23 +7,32 @@
 //! | [`exhibits`] | the ends of its texts, for the report |
 //! | `gist` | the part of it that the triage reads, for a file and for the triage's own tests |
 //! | [`facts`] | the most telling facts, when no rule knows the cause |
-//! | [`write`] | one file per thing, without passwords |
+//! | [`mod@write`] | one file per thing, without passwords |
 //! | `unformed` | why no cluster was ever formed |
-//! | [`triage`] | the most likely cause, in one sentence: a table of rules over the evidence |
+//! | [`failure`] | the act that failed and the promises that it broke, read off the error's types |
+//! | [`cause`] | causes as values, and the sentence of each |
+//! | `explains` | which violations a cause explains |
+//! | `triage` | a table of rules over the evidence, one for each cause |
+//! | [`defects`] | the defects that a trial shows: its causes, and the violations that no cause explains |
 
+pub mod cause;
 mod collect;
+pub mod defects;
 pub mod evidence;
 mod exhibits;
+mod explains;
 mod facts;
+pub mod failure;
 mod gist;
 mod triage;
 mod unformed;
 mod write;
 
-pub use collect::collect;
+pub use cause::Cause;
+pub(crate) use collect::collect;
 pub use evidence::Evidence;
 pub use exhibits::exhibits;
 pub use facts::telling_facts;
 pub use gist::GIST_FILE;
-pub use triage::{recognised, rules, triage};
+pub use triage::{Recognised, diagnose, recognised, rules};
 pub use write::write;

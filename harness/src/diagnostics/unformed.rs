@@ -1,72 +1,64 @@
-//! Why no cluster was ever formed, where every server runs and knows nobody but itself: the hook that should have formed it
-//! did not run, or has hidden its failure.
+//! Recognises a cluster that never formed: every server runs and knows only itself. The hook that
+//! should have formed it did not run, or hid its failure.
 
 use kube::ResourceExt;
 
+use super::cause::{Cause, Unformed};
 use super::evidence::Evidence;
 use crate::release::HookEvent;
 use crate::release::bundle::INIT_JOB;
 use crate::wait::{Verdict, conditions};
 
-/// Every server of a cluster knows only itself.
-pub(super) fn never_formed(evidence: &Evidence) -> Option<String> {
+/// Recognises an unformed cluster: each server knows only itself.
+pub(super) fn never_formed(evidence: &Evidence) -> Option<Cause> {
     let seen = evidence.observation.as_ref()?;
-    if !seen.is_unformed() || evidence.error.contains(" hook ") {
+    if !seen.is_unformed() || evidence.failure.hook().is_some() {
         return None;
     }
-    let Some((job, events)) = evidence.hooks.iter().find(|(name, _)| name.ends_with(INIT_JOB)) else {
-        return Some(format!(
-            "no server knows any other: the chart has no hook {INIT_JOB} that would form the cluster"
-        ));
-    };
-    if events.contains(&HookEvent::PostInstall) {
-        if let Some(state) = has_not_ended(evidence, job) {
-            return Some(format!(
-                "no server knows any other: the hook {job}, which forms the cluster, {state}"
-            ));
+    let found = evidence.hooks.iter().find(|(name, _)| name.ends_with(INIT_JOB));
+    let why = match found {
+        None => Unformed::NoHook,
+        Some((job, events)) if events.contains(&HookEvent::PostInstall) => {
+            let hook = job.clone();
+            has_not_ended(evidence, job).unwrap_or(Unformed::HookHides { hook })
         }
-        return Some(format!(
-            "no server knows any other, although the hook {job} has succeeded: it hides its failure"
-        ));
-    }
-    let events: Vec<&str> = events.iter().map(|event| event.name()).collect();
-    Some(format!(
-        "no server knows any other: the hook {job}, which forms the cluster, runs at {} and not at post-install",
-        events.join(", ")
-    ))
+        Some((job, events)) => Unformed::HookAtOtherTime {
+            hook: job.clone(),
+            events: events.iter().map(|event| event.name().to_owned()).collect(),
+        },
+    };
+    Some(Cause::NeverFormed { why })
 }
 
-/// What the Job does instead of ending, and its last words. A Job that has succeeded is deleted, or says that it is
-/// complete.
-fn has_not_ended(evidence: &Evidence, job: &str) -> Option<String> {
+/// Returns the state of a Job that has not ended, and its last words. A Job that has succeeded is
+/// deleted, or reports that it is complete.
+fn has_not_ended(evidence: &Evidence, job: &str) -> Option<Unformed> {
     let found = evidence.jobs.iter().find(|found| found.name_any() == job)?;
     if !matches!(conditions::job_verdict(Some(found)), Verdict::NotYet(_)) {
         return None;
     }
+    let of_job = format!("{job}-");
     let pod = evidence
         .pods
         .iter()
-        .find(|pod| pod.name_any().starts_with(&format!("{job}-")));
+        .find(|pod| pod.name_any().starts_with(&of_job));
     let restarts = pod.map_or(0, |pod| {
         let counts = conditions::container_statuses(pod)
             .iter()
             .map(|status| status.restart_count);
         counts.sum::<i32>()
     });
-    let state = match restarts {
-        0 => "has not ended".to_owned(),
-        count => format!("crashes again and again ({count} restarts)"),
-    };
     let logs = evidence
         .logs
         .iter()
         .rev()
-        .filter(|(name, _)| name.starts_with(&format!("{job}-")));
-    let last = logs
-        .filter_map(|(_, log)| log.lines().rfind(|line| !line.trim().is_empty()))
-        .next();
-    let last = last.map_or_else(String::new, |line| format!("; its last words: {}", line.trim()));
-    Some(format!("{state}{last}"))
+        .filter(|(name, _)| name.starts_with(&of_job));
+    let mut last = logs.filter_map(|(_, log)| log.lines().rfind(|line| !line.trim().is_empty()));
+    Some(Unformed::HookRuns {
+        hook: job.to_owned(),
+        restarts,
+        last_words: last.next().map(|line| line.trim().to_owned()),
+    })
 }
 
 #[cfg(test)]
@@ -96,15 +88,16 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_runs_and_one_that_crashes_are_told_with_their_last_words() {
+    fn an_unfinished_hook_is_shown_with_its_last_words() {
         let state = |job: &str, restarts| has_not_ended(&evidence(job, restarts), "vk-cluster-init");
         assert_eq!(
-            state("{active: 1}", 0).unwrap(),
-            "has not ended; its last words: no such option"
+            state("{active: 1}", 0).unwrap().to_string(),
+            ": the hook vk-cluster-init, which forms the cluster, has not ended; its last words: no such option"
         );
         assert_eq!(
-            state("{active: 1}", 3).unwrap(),
-            "crashes again and again (3 restarts); its last words: no such option"
+            state("{active: 1}", 3).unwrap().to_string(),
+            ": the hook vk-cluster-init, which forms the cluster, crashes again and again (3 restarts); its last words: no such \
+             option"
         );
         assert_eq!(state("{conditions: [{type: Complete, status: 'True'}]}", 0), None);
         assert_eq!(has_not_ended(&Evidence::default(), "vk-cluster-init"), None);

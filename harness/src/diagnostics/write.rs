@@ -1,4 +1,4 @@
-//! One file per thing, named so that a person opens the right one first.
+//! Writes one file for each kind of evidence, named so that a person opens the right one first.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use super::evidence::Evidence;
 use super::gist::{GIST_FILE, gist};
-use super::triage::triage;
+use super::triage::recognised;
 use crate::wait::conditions;
 
-/// Writes `evidence` into `folder`, which is made if need be.
+/// Writes `evidence` into `folder`, which is created if necessary.
 pub fn write(evidence: &Evidence, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let file = |name: &str, text: &str| fs::write(folder.join(name), text);
@@ -56,7 +56,7 @@ fn json(value: &impl Serialize) -> String {
 
 fn summary(evidence: &Evidence) -> String {
     let mut text = String::new();
-    if let Some(cause) = triage(evidence) {
+    if let Some(cause) = recognised(evidence).map(|found| found.cause.to_string()) {
         let _ = writeln!(text, "most likely: {cause}\n");
     }
     let _ = writeln!(text, "{}\n\npods:", evidence.error);
@@ -102,7 +102,7 @@ fn yaml(objects: &[impl Serialize]) -> String {
         .collect()
 }
 
-/// `pod/container (previous)` as a file name.
+/// Returns `pod/container (previous)` as a file name.
 fn file_name(name: &str) -> String {
     name.replace('/', ".").replace(" (previous)", ".previous")
 }

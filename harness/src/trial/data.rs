@@ -1,4 +1,5 @@
-//! The trial's data: a ledger over every slot, on disk while the trial runs, and with the evidence when it fails.
+//! The trial's data: a ledger over every slot. The ledger is on disk while the trial runs. It
+//! becomes evidence if the trial fails.
 
 use std::path::PathBuf;
 
@@ -6,68 +7,109 @@ use kube::ResourceExt;
 
 use super::context::Context;
 use super::error::TrialError;
-use crate::checks::Violation;
+use crate::checks::{Violation, replication};
+use crate::timeline::EntryKind;
 use crate::valkey::ledger::{
-    self, Ledger, LedgerSpec, Mix, Target, Verification, VerifyOptions, WriteOptions, WriteReport,
+    self, Ledger, LedgerServers, LedgerSpec, Mix, Verification, VerifyOptions, WriteOptions, WriteReport,
 };
+use crate::valkey::load::Load;
 use crate::valkey::slots::SLOT_COUNT;
 
-/// Two keys in each slot: every type, size and lifetime meets every shard, and it takes a fraction of a second.
+/// Two keys in each slot. Every type, size and lifetime occurs on every shard, and the keys are
+/// written in a fraction of a second.
 const KEYS: u64 = 2 * SLOT_COUNT as u64;
 
 /// The folder of the ledger, within the trial's evidence.
 const FOLDER: &str = "ledger";
 
-impl Context {
-    /// Writes keys into every slot; the next generation of them if they have been written before. Every write must be
-    /// acknowledged, and confirmed by a replica where there are replicas.
-    pub async fn write_data(&mut self) -> Result<(), TrialError> {
-        let step = self.steps.begin("write data into every slot");
-        let written = self.write_generation().await;
-        self.steps.end(step, written.is_ok());
-        written
-    }
+/// The keys that one trial writes.
+#[derive(Default)]
+pub struct TrialData {
+    ledger: Option<Ledger>,
+    /// The fate of every key at the last verification.
+    accounted: Option<Verification>,
+    pub(super) load: Option<Load>,
+    /// Number of loads started so far.
+    pub(super) loads: u32,
+}
 
-    /// Reads every key back. Each must hold what was acknowledged last.
-    pub async fn verify_data(&mut self) -> Result<(), TrialError> {
-        let step = self.steps.begin("account for every key");
-        let found = self.read_data().await;
-        if let Ok(found) = &found {
-            self.record_ledger(&self.steps.last(), found);
-        }
-        let verdict = found.and_then(|found| {
-            let violations = found.violations(0);
-            self.accounted = Some(found);
-            TrialError::unless_kept(violations)
-        });
-        self.steps.end(step, verdict.is_ok());
-        verdict?;
-        self.record_kept([ledger::report::CHECK]);
-        Ok(())
-    }
-
-    /// Reads every key back, and says what became of each.
-    pub async fn read_data(&self) -> Result<Verification, TrialError> {
-        let target = self.target().await?;
-        let ledger = self.ledger.as_ref().ok_or(TrialError::NoData)?;
-        Ok(ledger.verify(&target, &VerifyOptions::default()).await)
-    }
-
-    /// What the trial's ledger consists of.
+impl TrialData {
+    /// Returns the trial's ledger.
     pub fn ledger(&self) -> Result<&Ledger, TrialError> {
         self.ledger.as_ref().ok_or(TrialError::NoData)
     }
 
-    /// Removes what a trial that passed recorded of its writes.
-    pub(super) fn discard_data(&mut self) -> std::io::Result<()> {
-        if self.ledger.take().is_none() && self.loads == 0 {
+    /// Returns the fate of every key at the last verification, if there was one.
+    pub fn accounted(&self) -> Option<&Verification> {
+        self.accounted.as_ref()
+    }
+}
+
+impl Context {
+    /// Writes keys into every slot. A further call writes the next generation. Each write must be
+    /// acknowledged, and confirmed by a replica if there are replicas.
+    pub async fn write_data(&mut self) -> Result<(), TrialError> {
+        self.recorder
+            .steps
+            .clone()
+            .run("write data into every slot", self.write_generation())
+            .await
+    }
+
+    /// Reads every key back. Each must have its last acknowledged value. Replicas must have all
+    /// data of their primaries. Nothing may write meanwhile.
+    pub async fn verify_data(&mut self) -> Result<(), TrialError> {
+        let steps = self.recorder.steps.clone();
+        let violations = steps.judge("account for every key", self.account()).await?;
+        self.recorder.note_broken(violations);
+        self.recorder.kept([ledger::report::CHECK]);
+        if self.has_replicas()? {
+            steps
+                .run("compare replicas with their primaries", self.replicas_caught_up())
+                .await
+                .or_else(|error| self.recorder.note_unhealthy(error))?;
+        }
+        Ok(())
+    }
+
+    async fn account(&mut self) -> Result<Vec<Violation>, TrialError> {
+        let found = self.read_data().await?;
+        self.recorder.key_fates(&self.recorder.steps.last(), &found);
+        let violations = found.violations(0);
+        self.state_shift(found.furthest_shift_ms);
+        self.data.accounted = Some(found);
+        Ok(violations)
+    }
+
+    /// Reads every key back, and returns the fate of each.
+    pub async fn read_data(&self) -> Result<Verification, TrialError> {
+        let target = self.target().await?;
+        let ledger = self.data.ledger.as_ref().ok_or(TrialError::NoData)?;
+        Ok(ledger.verify(&target, &VerifyOptions::default()).await)
+    }
+
+    /// Records the furthest shift of a key's expiry. Moving keys one by one causes the shift. It is
+    /// not a corruption.
+    fn state_shift(&mut self, shift_ms: i64) {
+        if shift_ms == 0 {
+            return;
+        }
+        let text = format!("keys that were moved expire up to {shift_ms} ms later than written");
+        self.timeline().record(EntryKind::Note, "data", text);
+        #[expect(clippy::cast_precision_loss, reason = "a shift is a few seconds at most")]
+        self.recorder.measure("furthest_expiry_shift_ms", shift_ms as f64);
+    }
+
+    /// Removes the records of writes after a trial that passed.
+    pub(crate) fn discard_data(&mut self) -> std::io::Result<()> {
+        if self.data.ledger.take().is_none() && self.data.loads == 0 {
             return Ok(());
         }
         std::fs::remove_dir_all(self.evidence_folder())
     }
 
     async fn write_generation(&mut self) -> Result<(), TrialError> {
-        if self.ledger.is_none() {
+        if self.data.ledger.is_none() {
             let spec = LedgerSpec {
                 label: "data".to_owned(),
                 seed: self.environment().seed,
@@ -75,31 +117,36 @@ impl Context {
                 mix: Mix::Varied,
                 base_ms: jiff::Timestamp::now().as_millisecond(),
             };
-            self.ledger = Some(Ledger::create(&self.evidence_folder().join(FOLDER), spec)?);
+            self.data.ledger = Some(Ledger::create(&self.evidence_folder().join(FOLDER), spec)?);
         }
-        let confirm = u32::from(self.has_replicas()?);
+        // Replicas that are known not to follow confirm nothing.
+        let confirm = u32::from(self.has_replicas()? && !self.recorder.has_noted(replication::NAME));
         let options = WriteOptions {
             confirm_replicas: confirm,
             ..WriteOptions::default()
         };
         let target = self.target().await?;
-        let report = self.ledger()?.write(&target, &options).await?;
+        let report = self.data.ledger()?.write(&target, &options).await?;
         TrialError::unless_kept(incomplete(&report, confirm > 0))
     }
 
     fn has_replicas(&self) -> Result<bool, TrialError> {
-        let values = self.installed_values()?;
+        let values = self.deployment.values()?;
         Ok(values.mode == manifests::Mode::Cluster && values.cluster.replicas_per_primary > 0)
     }
 
-    async fn target(&self) -> Result<Target, TrialError> {
+    async fn target(&self) -> Result<LedgerServers, TrialError> {
         let pods = self
             .server_pods()
             .await?
             .iter()
             .map(ResourceExt::name_any)
             .collect();
-        Ok(Target::new(self.dialer(), self.passwords.clone(), pods))
+        Ok(LedgerServers::new(
+            self.dialer(),
+            self.credentials.passwords.clone(),
+            pods,
+        ))
     }
 
     pub(super) fn evidence_folder(&self) -> PathBuf {
@@ -107,7 +154,7 @@ impl Context {
     }
 }
 
-/// What a healthy release does not do: refuse a write, leave it unanswered, or not replicate it.
+/// Finds writes that a healthy release would have handled: refused, unanswered, or not replicated.
 fn incomplete(report: &WriteReport, replicated: bool) -> Vec<Violation> {
     let confirmed = if replicated { report.confirmed } else { KEYS };
     if report.acknowledged == KEYS && confirmed == KEYS {
@@ -135,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_that_no_replica_confirmed_counts_only_where_there_are_replicas() {
+    fn an_unconfirmed_write_counts_only_where_replicas_exist() {
         let mut report = WriteReport {
             acknowledged: KEYS,
             confirmed: KEYS - 3,

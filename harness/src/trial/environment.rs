@@ -1,4 +1,4 @@
-//! What all trials of a run share.
+//! The environment that all trials of a run share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,23 +6,16 @@ use std::sync::Arc;
 use kube::Client;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::placement::Placement;
-use super::profile::{Deadlines, Profile};
+use super::client::ClientPod;
+use super::halt::Halt;
 use crate::cluster::Capabilities;
 use crate::images::SeenImages;
-use crate::release::Chart;
+use crate::release::Subject;
 use crate::report::EventSink;
 use crate::secret::RunSecrets;
+use crate::settings::{Deadlines, Placement, Profile};
 
-/// The label that every namespace of a run carries, with the run's identifier as its value.
-pub const RUN_LABEL: &str = "valkey-e2e/run";
-
-/// The label selector for everything that the run `run` makes.
-pub fn run_selector(run: &str) -> String {
-    format!("{RUN_LABEL}={run}")
-}
-
-/// How many trials work at a time. Clones share it.
+/// Number of trials that work at a time. Clones share the limit.
 #[derive(Debug, Clone)]
 pub struct Turns(Arc<Semaphore>);
 
@@ -33,12 +26,12 @@ pub struct Turn {
 }
 
 impl Turns {
-    /// So many at a time; at least one.
+    /// Allows `jobs` trials at a time, and at least one.
     pub fn new(jobs: usize) -> Self {
         Self(Arc::new(Semaphore::new(jobs.clamp(1, Semaphore::MAX_PERMITS))))
     }
 
-    /// Waits for a turn. Whoever asked first gets the first.
+    /// Waits for a turn. Turns are given in the order of the requests.
     pub async fn take(&self) -> Turn {
         let permit = Arc::clone(&self.0).acquire_owned().await;
         Turn {
@@ -47,35 +40,41 @@ impl Turns {
     }
 }
 
-/// What all trials of a run share.
+/// The environment that all trials of a run share.
 #[derive(Clone)]
 pub struct Environment {
     /// A client for the cluster.
     pub client: Client,
-    /// What the cluster can do.
+    /// The capabilities of the cluster.
     pub capabilities: Capabilities,
     /// The run's identifier.
     pub run: String,
-    /// What the site asks of namespaces and values.
+    /// The site's demands on namespaces and values.
     pub placement: Placement,
     /// The values to deploy.
     pub profile: Profile,
-    /// How long each verb may take; the profile's, unless a test knows better.
+    /// Time that each verb may take. The profile sets it, unless a test overrides it.
     pub deadlines: Deadlines,
     /// The seed of everything random.
     pub seed: u64,
-    /// Which images were seen to run.
+    /// Images that the run has seen running.
     pub images: SeenImages,
-    /// Leave namespaces behind.
+    /// True if namespaces are kept after their trials.
     pub keep: bool,
-    /// Where evidence goes, a folder per trial.
+    /// True if the cluster outlives the run. An interrupted trial must then remove its namespace.
+    pub borrowed: bool,
+    /// Ends the run before its trials end.
+    pub halt: Halt,
+    /// The folder for evidence, with a folder per trial.
     pub evidence: PathBuf,
-    /// How many trials work at a time.
+    /// Number of trials that work at a time.
     pub turns: Turns,
-    /// The chart on disk that is under test; without one it is our own manifests.
-    pub chart: Option<Arc<Chart>>,
-    /// Every secret that a trial of the run has come to know.
+    /// The subject under test.
+    pub subject: Arc<dyn Subject>,
+    /// Every secret that a trial of the run knows.
     pub secrets: RunSecrets,
-    /// Who is told what happens.
+    /// The pod in which the clients of every trial run. Without a pod, no client checks run.
+    pub client_pod: Option<ClientPod>,
+    /// The receiver of events.
     pub events: EventSink,
 }

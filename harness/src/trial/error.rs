@@ -1,11 +1,15 @@
-//! Why an act of a scenario did not succeed.
+//! Errors of a scenario's acts.
 
+use std::fmt;
+use std::time::Duration;
+
+use super::terminal_servers::LastingState;
 use crate::checks::Violation;
 use crate::release::ReleaseError;
-use crate::valkey::ledger::JournalError;
+use crate::valkey::ledger::RecordFileError;
 use crate::wait::WaitError;
 
-/// Why an act of a scenario did not succeed.
+/// The reason why an act of a scenario failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
     /// The chart refuses the values.
@@ -14,15 +18,15 @@ pub enum TrialError {
     /// A verb of the release failed.
     #[error(transparent)]
     Release(ReleaseError),
-    /// Something did not come about in time.
+    /// A wait ended without success.
     #[error(transparent)]
     Wait(Box<WaitError>),
     /// Promises are broken, and stayed broken until the deadline.
-    #[error("{} not hold {waited}:{}", counted(violations), list(violations))]
+    #[error("{} not hold {when}:{}", counted(violations), list(violations))]
     Unhealthy {
-        /// For how long they were waited for.
-        waited: String,
-        /// Every one that was broken when it was last looked.
+        /// The time at which the promises were broken.
+        when: When,
+        /// Every promise that was broken in the last observation.
         violations: Vec<Violation>,
     },
     /// A pod's Valkey stopped answering.
@@ -34,19 +38,22 @@ pub enum TrialError {
         #[source]
         source: redis::RedisError,
     },
-    /// What the scenario does to the deployment did not take place. Neither a pass nor a failure.
+    /// The scenario's act did not take place. This is neither a pass nor a failure.
     #[error("the fault did not take place: {0}")]
     Invalid(String),
-    /// The record of what was written cannot be kept on this machine.
+    /// The record of writes cannot be kept on this machine.
     #[error("the record of what was written cannot be kept")]
-    Journal(#[from] JournalError),
-    /// The same, noticed while it was being written.
+    RecordFile(#[from] RecordFileError),
+    /// The record of writes failed while the writers ran.
     #[error("the record of what was written could not be kept: {0}")]
     Unrecorded(String),
-    /// The scenario accounts for data that it has not written.
+    /// The run's client pod does not work. This says nothing about the deployment.
+    #[error("clients could not be tried: {0}")]
+    Client(String),
+    /// The scenario verifies data that it has not written.
     #[error("nothing is written yet")]
     NoData,
-    /// What is under test is such that the scenario cannot judge it.
+    /// The scenario cannot judge this subject.
     #[error("{0}")]
     NotJudged(String),
     /// The scenario acts on a release that it has not installed.
@@ -55,13 +62,13 @@ pub enum TrialError {
     /// The API server refused a request.
     #[error("failed to {what}")]
     Api {
-        /// What was attempted.
+        /// The action.
         what: String,
         /// The cause.
         #[source]
         source: Box<kube::Error>,
     },
-    /// A pod's Valkey does not let us in.
+    /// A pod's Valkey refuses the connection.
     #[error("failed to connect to the server of pod {pod}")]
     Connect {
         /// The pod.
@@ -72,6 +79,30 @@ pub enum TrialError {
     },
 }
 
+/// The time at which promises were broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// In a single observation.
+    Now,
+    /// At some moment of the trial, which went on.
+    DuringTheTrial,
+    /// Still at the end of this time.
+    Within(Duration),
+    /// While the servers stayed in a terminal state, for this time.
+    Lasting(LastingState, Duration),
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now => write!(f, "now"),
+            Self::DuringTheTrial => write!(f, "throughout the trial"),
+            Self::Within(time) => write!(f, "within {} s", time.as_secs()),
+            Self::Lasting(state, time) => write!(f, "and {state} for {} s", time.as_secs()),
+        }
+    }
+}
+
 impl From<WaitError> for TrialError {
     fn from(error: WaitError) -> Self {
         Self::Wait(Box::new(error))
@@ -79,15 +110,18 @@ impl From<WaitError> for TrialError {
 }
 
 impl From<ReleaseError> for TrialError {
-    /// A chart may have objects that this cluster does not serve: it is not judged here.
+    /// Converts the error. A chart is not judged if the cluster does not serve its objects. Nor is
+    /// a chart that lacks the feature under trial.
     fn from(error: ReleaseError) -> Self {
-        let not_served = match &error {
-            ReleaseError::Chart(source) => source.not_served(),
+        let error = match error {
+            ReleaseError::Render(source) => return Self::Render(source),
+            other => other,
+        };
+        let not_judged = match &error {
+            ReleaseError::Chart(source) => source.not_judged(),
             _ => None,
         };
-        not_served.map_or(Self::Release(error), |what| {
-            Self::NotJudged(format!("the chart has {what}, which this cluster does not serve"))
-        })
+        not_judged.map_or(Self::Release(error), Self::NotJudged)
     }
 }
 
@@ -98,15 +132,15 @@ impl From<manifests::RenderError> for TrialError {
 }
 
 impl TrialError {
-    /// Promises that do not hold at this moment.
+    /// Makes the error for promises that are broken now.
     pub fn unhealthy(violations: Vec<Violation>) -> Self {
         Self::Unhealthy {
-            waited: "now".to_owned(),
+            when: When::Now,
             violations,
         }
     }
 
-    /// Success if there are no violations.
+    /// Returns success if there are no violations.
     pub fn unless_kept(violations: Vec<Violation>) -> Result<(), Self> {
         if violations.is_empty() {
             return Ok(());
@@ -114,7 +148,7 @@ impl TrialError {
         Err(Self::unhealthy(violations))
     }
 
-    /// The error of a request to the API server.
+    /// Makes the error for a failed request to the API server.
     pub fn api(what: impl Into<String>, source: kube::Error) -> Self {
         Self::Api {
             what: what.into(),
@@ -135,4 +169,9 @@ fn list(violations: &[Violation]) -> String {
         .iter()
         .map(|violation| format!("\n  - {violation}"))
         .collect()
+}
+
+/// Returns the error's text with those of its causes.
+pub fn format_error(error: &anyhow::Error) -> String {
+    error_text::chain(error.as_ref())
 }

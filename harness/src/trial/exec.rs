@@ -1,76 +1,94 @@
 //! Running a command inside a container, as `kubectl exec` does.
 
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
-use kube::api::AttachParams;
-use tokio::io::AsyncReadExt;
+use kube::api::{Api, AttachParams};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::context::Context;
 use super::error::TrialError;
 
-/// How a command ended.
+/// The way a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExecEnd {
-    /// It ran, and ended with this code.
+    /// The command ran and exited with this code.
     Exited(i32),
-    /// It could not be started: no such program, for one.
+    /// The command could not start, for example because the program does not exist.
     NotStarted(String),
 }
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecOutput {
-    /// How it ended.
+    /// The way the command ended.
     pub end: ExecEnd,
-    /// What it wrote to standard output.
+    /// The text on standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// The text on standard error.
     pub stderr: String,
 }
 
 impl ExecOutput {
-    /// Standard output of a command that succeeded, without surrounding white space.
+    /// Returns the standard output of a successful command, without surrounding white space.
     pub fn success(&self) -> Option<&str> {
         (self.end == ExecEnd::Exited(0)).then(|| self.stdout.trim())
     }
 }
 
 impl Context {
-    /// Runs `command` in a container of a pod, and waits for its end.
+    /// Runs `command` in a container of a pod and waits for its end.
     pub async fn exec(&self, pod: &str, container: &str, command: &[&str]) -> Result<ExecOutput, TrialError> {
-        let failed = |source| TrialError::api(format!("exec {command:?} in pod {pod}"), source);
-        let params = AttachParams::default()
-            .container(container)
-            .stdin(false)
-            .stdout(true)
-            .stderr(true);
-        let mut process = match self.pods().exec(pod, command.iter().copied(), &params).await {
-            Ok(process) => process,
-            Err(source) => return not_started(&source).ok_or_else(|| failed(source)),
-        };
-        let status = process
-            .take_status()
-            .expect("the status of a new process has not been taken");
-        let mut stdout = process.stdout().expect("standard output was asked for");
-        let mut stderr = process.stderr().expect("standard error was asked for");
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let (read, read_too, status) =
-            tokio::join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err), status);
-        read.and(read_too)
-            .map_err(|error| failed(kube::Error::Service(Box::new(error))))?;
-        Ok(ExecOutput {
-            end: end_of(&status.ok_or_else(|| failed(cut_off()))?, &out, &err),
-            stdout: String::from_utf8_lossy(&out).into_owned(),
-            stderr: String::from_utf8_lossy(&err).into_owned(),
-        })
+        run(&self.pods(), pod, container, command, None).await
     }
 }
 
-/// The API server, or what is between, closed the connection before the command had ended.
+/// Runs `command` in a container of one of `pods`, writes `input` to it, and waits for its end.
+pub(super) async fn run(
+    pods: &Api<Pod>,
+    pod: &str,
+    container: &str,
+    command: &[&str],
+    input: Option<&str>,
+) -> Result<ExecOutput, TrialError> {
+    let program = command.first().copied().unwrap_or_default();
+    let failed = |source| TrialError::api(format!("exec {program} in pod {pod}"), source);
+    let broken = |error: std::io::Error| failed(kube::Error::Service(Box::new(error)));
+    let params = AttachParams::default()
+        .container(container)
+        .stdin(input.is_some())
+        .stdout(true)
+        .stderr(true);
+    let mut process = match pods.exec(pod, command.iter().copied(), &params).await {
+        Ok(process) => process,
+        Err(source) => return not_started(&source).ok_or_else(|| failed(source)),
+    };
+    let status = process
+        .take_status()
+        .expect("the status of a new process has not been taken");
+    let mut stdout = process.stdout().expect("standard output was asked for");
+    let mut stderr = process.stderr().expect("standard error was asked for");
+    let mut stdin = process.stdin();
+    if let (Some(stdin), Some(input)) = (&mut stdin, input) {
+        stdin.write_all(input.as_bytes()).await.map_err(broken)?;
+        stdin.flush().await.map_err(broken)?;
+    }
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let (read, read_too, status) =
+        tokio::join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err), status);
+    read.and(read_too).map_err(broken)?;
+    Ok(ExecOutput {
+        end: end_of(&status.ok_or_else(|| failed(cut_off()))?, &out, &err),
+        stdout: String::from_utf8_lossy(&out).into_owned(),
+        stderr: String::from_utf8_lossy(&err).into_owned(),
+    })
+}
+
+/// Returns the error for a connection that closed before the command ended.
 fn cut_off() -> kube::Error {
     kube::Error::Service("the connection ended before the command did".into())
 }
 
-/// A refusal to start the command is an answer about the container, not a failure of the request.
+/// Turns a refusal to start the command into a result. It concerns the container, not the request.
 fn not_started(error: &kube::Error) -> Option<ExecOutput> {
     let kube::Error::Api(status) = error else {
         return None;
@@ -83,7 +101,8 @@ fn not_started(error: &kube::Error) -> Option<ExecOutput> {
     })
 }
 
-/// Reads the status with which Kubernetes ends an exec: `NonZeroExitCode` carries the code as a cause.
+/// Reads the status with which Kubernetes ends an exec. `NonZeroExitCode` carries the exit code as
+/// a cause.
 fn end_of(status: &Status, stdout: &[u8], stderr: &[u8]) -> ExecEnd {
     if status.status.as_deref() == Some("Success") {
         return ExecEnd::Exited(0);
@@ -95,7 +114,8 @@ fn end_of(status: &Status, stdout: &[u8], stderr: &[u8]) -> ExecEnd {
     let code = causes
         .filter(|cause| cause.reason.as_deref() == Some("ExitCode"))
         .find_map(|cause| cause.message.as_deref()?.parse().ok());
-    // Some runtimes start the command in the container before they find that there is none, and end with a shell's codes.
+    // Some runtimes start the command before they find that it does not exist. They then exit with
+    // a shell's codes.
     let missing = [stdout, stderr]
         .map(String::from_utf8_lossy)
         .into_iter()

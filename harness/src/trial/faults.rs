@@ -1,4 +1,4 @@
-//! What a scenario does to single servers and Jobs. Each act proves that it took place.
+//! Faults of single servers and Jobs. Each act proves that it took place.
 
 use std::time::Duration;
 
@@ -12,44 +12,71 @@ use redis::Value;
 use super::context::Context;
 use super::error::TrialError;
 use super::operations::node_id;
+use crate::checks::replication;
 use crate::release::HookOutput;
 use crate::secret::Password;
 use crate::valkey::ClusterObservation;
 use crate::wait::{self, Expectation, Verdict, conditions};
 
-/// How often to ask whether an act has had its effect.
+/// Interval at which to check for an act's effect.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The label of pods that belong to a Job.
 const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
 
 impl Context {
-    /// `CLUSTER FAILOVER`: the replica `pod` becomes the primary of its shard, with everything that its primary has.
+    /// Runs `CLUSTER FAILOVER`: the replica `pod` becomes the primary of its shard, with all of its
+    /// primary's data.
     pub async fn fail_over_to(&mut self, pod: &str) -> Result<(), TrialError> {
-        let step = self.steps.begin(&format!("fail over to {pod}"));
-        let done = self.promoted(pod).await;
-        self.steps.end(step, done.is_ok());
-        done
+        self.needs_followers()?;
+        self.recorder
+            .steps
+            .clone()
+            .run(format!("fail over to {pod}"), self.promoted(pod))
+            .await
     }
 
-    /// `CLUSTER REPLICATE`: `pod` becomes a replica of the node `primary`. Returns the ID of the primary it had before.
+    /// Ends the trial if a replica is known not to follow its primary. It cannot take over, and what
+    /// comes of that is no further defect.
+    ///
+    /// # Errors
+    /// [`TrialError::NotJudged`] if a violation of replication was noted.
+    pub fn needs_followers(&self) -> Result<(), TrialError> {
+        if self.recorder.has_noted(replication::NAME) {
+            let reason = "a replica does not follow its primary, and cannot take over";
+            return Err(TrialError::NotJudged(reason.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Runs `CLUSTER REPLICATE`: `pod` becomes a replica of the node `primary`. Returns the ID of
+    /// the earlier primary.
     pub async fn follow(&mut self, pod: &str, primary: &str) -> Result<String, TrialError> {
-        let step = self.steps.begin(&format!("{pod} follows another primary"));
-        let done = self.following(pod, primary).await;
-        self.steps.end(step, done.is_ok());
-        done
+        self.recorder
+            .steps
+            .clone()
+            .run(
+                format!("{pod} follows another primary"),
+                self.following(pod, primary),
+            )
+            .await
     }
 
-    /// Makes every server accept `password` beside what it accepts now, and use it towards its primary.
+    /// Makes every server accept `password` in addition to its current passwords. In a cluster,
+    /// each server also uses `password` towards its primary.
     pub async fn accept_also(&mut self, password: &Password) -> Result<(), TrialError> {
-        let step = self.steps.begin("accept another password too");
-        let done = self.accepting(password).await;
-        self.passwords.add(password.clone());
-        self.steps.end(step, done.is_ok());
+        let accepting = self.accepting(password);
+        let done = self
+            .recorder
+            .steps
+            .run("accept another password too", accepting)
+            .await;
+        self.credentials.passwords.add(password.clone());
         done
     }
 
-    /// Scales, and deletes the pod of the scale Job once a first part of the slots has moved and before all have.
+    /// Scales, and deletes the scale Job's pod after some of the slots have moved, but not all of
+    /// them.
     pub async fn scale_and_kill_job(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
         let before = self.observe().await?;
         let deadline = self.environment().deadlines.hook;
@@ -64,6 +91,7 @@ impl Context {
             .map_err(invalid)?;
         let outputs = scaled?;
         let finally = self
+            .deployment
             .past
             .last()
             .map_or(0, |after| slots_of_newcomers(&before, after));
@@ -121,7 +149,8 @@ impl Context {
         Ok(())
     }
 
-    async fn command(&self, pod: &str, words: &[&str]) -> Result<Value, TrialError> {
+    /// Sends one command to the server of `pod`.
+    pub(super) async fn command(&self, pod: &str, words: &[&str]) -> Result<Value, TrialError> {
         let mut connection = self.connect(pod).await?;
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
@@ -142,8 +171,8 @@ fn primary_of(seen: &ClusterObservation, pod: &str) -> Option<String> {
     view.nodes.as_ref()?.myself()?.primary.clone()
 }
 
-/// Waits until new owners have some of the slots, and deletes the running Job's pod. Returns how many slots they had. Errors
-/// say why nothing follows from what came after.
+/// Waits until new owners have some of the slots, and deletes the running Job's pod. Returns the
+/// number of slots that had moved. An error says why the trial proves nothing.
 async fn kill_job_in_the_middle(
     pods: Api<Pod>,
     observer: super::observer::Observer,
@@ -178,7 +207,8 @@ async fn kill_job_in_the_middle(
     Ok(moved)
 }
 
-/// Whether a Job that was killed when `moved` slots had moved left any to its successor, which moved them until `finally`.
+/// Fails unless the killed Job left slots for its successor. `moved` slots had moved at the kill,
+/// and `finally` in the end.
 fn left_to_do(moved: usize, finally: usize) -> Result<(), String> {
     if moved < finally {
         return Ok(());
@@ -186,7 +216,7 @@ fn left_to_do(moved: usize, finally: usize) -> Result<(), String> {
     Err(format!("all {moved} slots had moved already"))
 }
 
-/// How many slots are owned by nodes that were not there before.
+/// Returns the number of slots that belong to new nodes.
 fn slots_of_newcomers(before: &ClusterObservation, seen: &ClusterObservation) -> usize {
     let known: Vec<&str> = before
         .pods
@@ -208,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_was_killed_in_the_middle_if_its_successor_had_something_to_do() {
+    fn a_job_was_killed_midway_if_its_successor_moved_slots() {
         // 6 to 8 pods: a fourth primary gets 4096 slots, in three parts.
         assert_eq!(left_to_do(1365, 4096), Ok(()));
         assert_eq!(left_to_do(2731, 4096), Ok(()));

@@ -1,74 +1,109 @@
-//! Healthy means that every promise holds at once, from every node's point of view. Until then things may look wrong in
-//! ways that are normal; only what is still wrong at the deadline is reported.
+//! Waiting for health: every promise holds at once, from every node's point of view. A promise may
+//! be broken on the way there. Only what is still broken at the deadline is reported.
 
-use std::sync::Mutex;
+use std::fmt;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Api;
 
 use super::context::Context;
-use super::error::TrialError;
-use super::hopeless::{LOCKED, NEVER_READY, UNABLE_TO_SYNC, UNFORMED, hopeless};
-use crate::checks::{self, Check, Moment, Violation};
+use super::error::{TrialError, When};
+use super::terminal_servers::{self, AFTER_HOOKS};
+use crate::checks::{self, Check, Violation, replication};
 use crate::valkey::ClusterObservation;
 use crate::wait::{self, Expectation, Verdict, conditions};
 
-/// How often to look. An observation of six nodes costs tens of milliseconds; half a second leaves the machine to them.
+/// Interval between observations. An observation of six nodes takes tens of milliseconds, so half a
+/// second leaves the machine to the nodes.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often to look at what should stay as it is.
+/// Interval between observations of a release that must stay healthy.
 const HOLD_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long to keep looking at promises after the pods have failed to become ready: they say why.
+/// Time to check promises after the pods' deadline has passed. A broken promise explains the
+/// failure.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
 impl Context {
-    /// Waits until every pod is ready and every promise holds, and returns the observation that shows it. When the
-    /// deadline passes, the error lists what was still wrong.
+    /// Waits until every pod is ready and every promise holds. Then checks that clients in another
+    /// namespace can connect. Returns the observation in which every promise held. After the
+    /// deadline, the error lists every broken promise.
     pub async fn healthy(&mut self) -> Result<ClusterObservation, TrialError> {
-        let step = self.steps.begin("become healthy");
-        let release = self.release().ok_or(TrialError::NotInstalled)?;
-        let observer = self.observer(self.installed_values()?);
-        let healthy = tokio::select! {
-            biased;
-            doomed = release.doomed() => Err(doomed.into()),
-            hopeless = hopeless(&observer, &[UNFORMED, UNABLE_TO_SYNC, LOCKED, NEVER_READY], self.timeline().patience()) => Err(hopeless),
-            healthy = self.become_healthy() => healthy,
-        };
-        let took = self.steps.end(step, healthy.is_ok());
+        let healthy = Box::pin(self.healthy_or_terminal());
+        let healthy = self.recorder.steps.run("become healthy", healthy).await;
+        let took = self.recorder.steps.last_duration_ms();
         #[expect(
             clippy::cast_precision_loss,
             reason = "a trial lasts less than 2^53 milliseconds"
         )]
-        self.measure("healthy_ms", took as f64);
-        if let Ok(seen) = &healthy {
-            self.record_kept(checks::OBSERVATION_CHECKS.iter().map(|(name, _)| *name));
-            self.record_slot_map(&self.steps.before_last(), seen);
-            self.past.remember(seen.clone());
+        self.recorder.measure("healthy_ms", took as f64);
+        let whole = healthy.is_ok();
+        let seen = match healthy {
+            Ok(seen) => seen,
+            Err(error) => self.go_on_past(error).await?,
+        };
+        if whole {
+            self.recorder
+                .kept(checks::OBSERVATION_CHECKS.iter().map(|(name, _)| *name));
+            self.recorder.slot_map(&self.recorder.steps.before_last(), &seen);
+            self.deployment.past.remember(seen.clone());
         }
-        healthy
+        self.reachable_for_clients(&seen).await?;
+        Ok(seen)
     }
 
-    /// Watches for `length` whether what is healthy stays so: the last act of a scenario, so that other trials take its
-    /// turn meanwhile. A blip is no finding; what does not go away within the time that becoming healthy may take is, and
-    /// so is a failover that nobody caused.
+    /// Notes broken promises and returns a present observation, if the release serves in spite of
+    /// them. Otherwise nothing later has anything to stand on, and the error is returned.
+    async fn go_on_past(&mut self, error: TrialError) -> Result<ClusterObservation, TrialError> {
+        let TrialError::Unhealthy { violations, .. } = &error else {
+            return Err(error);
+        };
+        let serves = self.observe().await.is_ok_and(|seen| checks::serves(&seen));
+        // The first readiness probe may come later than the proof that a promise is broken.
+        let budget = self.environment().deadlines.healthy;
+        if !serves || self.rolled_out(budget).await.is_err() {
+            return Err(error);
+        }
+        let Ok(seen) = self.observe().await else {
+            return Err(error);
+        };
+        let new = violations.iter().filter(|found| !self.recorder.is_noted(found));
+        self.recorder.note_broken(new.cloned().collect());
+        self.recorder.note_observation(seen.clone());
+        Ok(seen)
+    }
+
+    async fn healthy_or_terminal(&self) -> Result<ClusterObservation, TrialError> {
+        let release = self.deployment.release().ok_or(TrialError::NotInstalled)?;
+        let observer = self.observer(self.deployment.values()?);
+        let delay = release.deployed().readiness_delay();
+        let pauses = self.timeline().deadline_pauses();
+        let mut states = AFTER_HOOKS.to_vec();
+        states.retain(|state| !(state.is_of_replication() && self.recorder.has_noted(replication::NAME)));
+        tokio::select! {
+            biased;
+            state = release.terminal_state() => Err(state.into()),
+            terminal = terminal_servers::watch(&observer, &states, pauses, delay) => Err(terminal),
+            healthy = self.become_healthy() => healthy,
+        }
+    }
+
+    /// Checks for `length` that the release stays healthy. Must be a scenario's last act, because
+    /// it gives the trial's turn to other trials. Reports a problem that outlasts the time allowed
+    /// for becoming healthy. Also reports a failover without a cause.
     pub async fn hold_stable(&mut self, length: Duration) -> Result<(), TrialError> {
-        let step = self
-            .steps
-            .begin(&format!("stay healthy for {} s", length.as_secs()));
         self.turn = None;
-        let held = self.held(length).await;
-        self.steps.end(step, held.is_ok());
-        held
+        let name = format!("stay healthy for {} s", length.as_secs());
+        self.recorder.steps.clone().run(name, self.held(length)).await
     }
 
     async fn held(&mut self, length: Duration) -> Result<(), TrialError> {
-        let before = self.past.last().cloned();
+        let before = self.deployment.past.last().cloned();
         let end = tokio::time::Instant::now() + length;
         loop {
             let next = (tokio::time::Instant::now() + HOLD_INTERVAL).min(end);
-            // Time is the point: whether something happens while nothing is done.
+            // The passage of time is the test: does anything change while nothing acts?
             tokio::time::sleep_until(next).await;
             let seen = self.promises_hold(self.environment().deadlines.healthy).await?;
             let moved = before
@@ -81,27 +116,25 @@ impl Context {
         }
     }
 
-    /// Looks once, and fails if any of `checks` finds a promise broken.
+    /// Observes once, and fails if any of `checks` finds a broken promise.
     pub async fn verify(&mut self, name: &str, checks: &[Check]) -> Result<ClusterObservation, TrialError> {
-        let step = self.steps.begin(name);
-        let seen = self.observe().await;
-        let verified = seen.and_then(|seen| {
+        let verified = async {
+            let seen = self.observe().await?;
             TrialError::unless_kept(checks.iter().flat_map(|check| check(&seen)).collect())?;
-            Ok(seen)
-        });
-        self.steps.end(step, verified.is_ok());
-        if let Ok(seen) = &verified {
-            self.record_kept(checks.iter().filter_map(|check| checks::name_of(*check)));
-            self.record_slot_map(name, seen);
-        }
-        verified
+            Ok::<_, TrialError>(seen)
+        };
+        let seen = self.recorder.steps.run(name, verified).await?;
+        self.recorder
+            .kept(checks.iter().filter_map(|check| checks::name_of(*check)));
+        self.recorder.slot_map(name, &seen);
+        Ok(seen)
     }
 
     async fn become_healthy(&self) -> Result<ClusterObservation, TrialError> {
         let budget = self.environment().deadlines.healthy;
         let started = tokio::time::Instant::now();
         let ready = self.rolled_out(budget).await;
-        let excused = self.timeline().patience().excused(started);
+        let excused = self.timeline().deadline_pauses().excused(started);
         let left = (budget + excused)
             .saturating_sub(started.elapsed())
             .max(LAST_LOOK);
@@ -113,11 +146,11 @@ impl Context {
         }
     }
 
-    /// Waits for every StatefulSet of the release to have all its pods ready.
+    /// Waits until every StatefulSet of the release has all its pods ready.
     async fn rolled_out(&self, budget: Duration) -> Result<(), TrialError> {
         let sets: Api<StatefulSet> = Api::namespaced(self.client(), self.namespace());
         let what = Expectation::new("the StatefulSet", "to have every pod ready", budget)
-            .patient(self.timeline().patience());
+            .pausing(self.timeline().deadline_pauses());
         let config = kube::runtime::watcher::Config::default();
         let rolled_out = wait::objects(&sets, config, what, |sets| {
             let waiting = sets.iter().find(|(_, set)| !conditions::is_rolled_out(set));
@@ -131,52 +164,81 @@ impl Context {
     }
 
     async fn promises_hold(&self, budget: Duration) -> Result<ClusterObservation, TrialError> {
-        let what = Expectation::new("the release", "to keep every promise", budget)
-            .patient(self.timeline().patience());
-        let last: Mutex<Vec<Violation>> = Mutex::default();
-        let observer = self.observer(self.installed_values()?);
-        let judged = |seen: &ClusterObservation| {
-            let mut violations = checks::run(seen, Moment::Settled);
-            violations.extend(self.past.violations(seen));
+        let what = Expectation::new("the release", "to keep every promise", budget);
+        self.until_kept(what, |seen| {
+            let mut violations = checks::run(seen);
+            violations.extend(self.deployment.past.violations(seen));
+            violations.retain(|violation| !self.recorder.is_noted(violation));
             violations
-        };
-        let held = wait::poll(what, INTERVAL, || async {
+        })
+        .await
+    }
+
+    /// Waits until every linked replica has its primary's data. Nothing may write meanwhile.
+    pub(super) async fn replicas_caught_up(&self) -> Result<(), TrialError> {
+        let budget = self.environment().deadlines.healthy;
+        let what = Expectation::new("the replicas", "to have what their primaries have", budget);
+        self.until_kept(what, replication::check_caught_up).await?;
+        Ok(())
+    }
+
+    /// Observes the release until `judge` finds nothing, and returns that observation.
+    async fn until_kept(
+        &self,
+        what: Expectation,
+        judge: impl Fn(&ClusterObservation) -> Vec<Violation>,
+    ) -> Result<ClusterObservation, TrialError> {
+        let what = what.pausing(self.timeline().deadline_pauses());
+        let budget = what.budget;
+        let observer = self.observer(self.deployment.values()?);
+        let held = wait::poll_seen(what, INTERVAL, || async {
             let look = async {
                 let seen = observer.observe().await?;
-                let violations = judged(&seen);
+                let violations = judge(&seen);
                 if !violations.is_empty() {
                     return Ok((seen, violations));
                 }
-                // Connections are kept from look to look; what is called well must be so for who connects now.
+                // Observations reuse connections. A healthy release must also serve a new
+                // connection.
                 let seen = observer.observe_anew().await?;
-                let violations = judged(&seen);
+                let violations = judge(&seen);
                 Ok::<_, TrialError>((seen, violations))
             };
-            let (seen, violations) = match look.await {
-                Ok(looked) => looked,
-                Err(error) => return Verdict::NotYet(error.to_string()),
-            };
-            let verdict = match violations.first() {
-                None => Verdict::Ready(seen),
-                Some(first) => {
-                    Verdict::NotYet(format!("{} broken, the first being {first}", violations.len()))
-                }
-            };
-            *last.lock().expect("no code panics while it holds the violations") = violations;
-            verdict
+            match look.await {
+                Ok((seen, violations)) if violations.is_empty() => Verdict::Ready(seen),
+                Ok((_, violations)) => Verdict::NotYet(Look::Broken(violations)),
+                Err(error) => Verdict::NotYet(Look::Failed(error.to_string())),
+            }
         });
-        held.await.map_err(|error| {
-            let violations = last
-                .into_inner()
-                .expect("no code panics while it holds the violations");
-            if violations.is_empty() {
-                return error.into();
-            }
-            TrialError::Unhealthy {
-                waited: format!("within {} s", budget.as_secs()),
+        held.await.map_err(|unmet| match unmet.seen {
+            Some(Look::Broken(violations)) => TrialError::Unhealthy {
+                when: When::Within(budget),
                 violations,
-            }
+            },
+            Some(Look::Failed(_)) | None => unmet.error.into(),
         })
+    }
+}
+
+/// The problem that an observation of the release found.
+#[derive(PartialEq)]
+enum Look {
+    /// Broken promises.
+    Broken(Vec<Violation>),
+    /// The reason why the observation failed.
+    Failed(String),
+}
+
+impl fmt::Display for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken(violations) => {
+                write!(f, "{} broken", violations.len())?;
+                let first = violations.first();
+                first.map_or(Ok(()), |first| write!(f, ", the first being {first}"))
+            }
+            Self::Failed(why) => write!(f, "{why}"),
+        }
     }
 }
 

@@ -1,23 +1,23 @@
-//! What was seen so far, and what must never be seen again.
+//! Past observations of a trial, and states that must not return.
 
 use std::collections::BTreeMap;
 
 use crate::checks::{Violation, forgotten, history};
 use crate::valkey::ClusterObservation;
 
-/// What the trial has seen of its release while it was healthy.
+/// Observations of the trial's release while it was healthy.
 #[derive(Debug, Default)]
 pub(super) struct Past {
-    /// In order of time.
+    /// Observations in order of time.
     series: Vec<ClusterObservation>,
-    /// The pods that were taken out of the cluster, by the IDs of the nodes that they were.
+    /// The pods removed from the cluster, by node ID.
     removed: BTreeMap<String, String>,
 }
 
 impl Past {
-    /// What `now` breaks of the past.
+    /// Returns the violations of `now` against earlier observations.
     pub(super) fn violations(&self, now: &ClusterObservation) -> Vec<Violation> {
-        // The volume of a removed pod remembers the node's ID: a pod that comes back is a member again.
+        // A removed pod's volume stores the node ID, so a returning pod is a member again.
         let returned = |id: &str| now.pod_of_node(id).is_some();
         let gone = self.removed.iter().filter(|(id, _)| !returned(id));
         let removed = gone.map(|(id, pod)| (id.clone(), pod.clone())).collect();
@@ -28,27 +28,28 @@ impl Past {
         violations
     }
 
-    /// A healthy moment.
+    /// Records an observation of the healthy release.
     pub(super) fn remember(&mut self, now: ClusterObservation) {
         self.series.push(now);
     }
 
-    /// Nodes that nobody may know any more.
+    /// Records nodes that every other node must have forgotten.
     pub(super) fn removed(&mut self, pods: impl IntoIterator<Item = (String, String)>) {
         self.removed.extend(pods);
     }
 
-    /// The pods that were taken out of the cluster, by the IDs of the nodes that they were.
+    /// Returns the pods removed from the cluster, by node ID.
     pub(super) fn removed_pods(&self) -> &BTreeMap<String, String> {
         &self.removed
     }
 
-    /// After a loss that was predicted, slots have owners that they were given anew: nothing follows from before.
+    /// Discards earlier observations. After a predicted loss, slots are reassigned, so earlier
+    /// observations prove nothing.
     pub(super) fn start_anew(&mut self) {
         self.series.clear();
     }
 
-    /// The last healthy moment.
+    /// Returns the last observation of the healthy release.
     pub(super) fn last(&self) -> Option<&ClusterObservation> {
         self.series.last()
     }

@@ -1,5 +1,6 @@
-//! Which trial: its name for people, and its namespace for Kubernetes.
+//! The identity of a trial: its name for people, and its namespace for Kubernetes.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use manifests::{Mode, Variant};
@@ -14,15 +15,16 @@ pub struct TrialId {
     /// The suite's name.
     pub suite: &'static str,
     /// The scenario's name within its suite.
-    pub scenario: &'static str,
+    pub scenario: Cow<'static, str>,
     /// One server, or a Valkey cluster.
     pub mode: Mode,
-    /// Which image runs.
+    /// The image variant that runs.
     pub variant: Variant,
 }
 
 impl TrialId {
-    /// A namespace for this trial in the run `run`: readable, within the limit, and different for every pair.
+    /// Returns the namespace of this trial in the run `run`. The name is readable, within the
+    /// limit, and unique for each run and trial.
     pub fn namespace(&self, prefix: &str, run: &str) -> String {
         let readable = format!(
             "{}-{}-{}",
@@ -42,7 +44,7 @@ impl TrialId {
         format!("{prefix}-{readable}-{tail}")
     }
 
-    /// A folder name for this trial's evidence.
+    /// Returns the folder name of this trial's evidence.
     pub fn folder(&self) -> String {
         self.to_string().replace("::", "-")
     }
@@ -67,7 +69,7 @@ mod tests {
     fn id(scenario: &'static str) -> TrialId {
         TrialId {
             suite: "formation",
-            scenario,
+            scenario: scenario.into(),
             mode: Mode::Cluster,
             variant: Variant::Hardened,
         }

@@ -1,49 +1,52 @@
-//! A trial's own namespace. On a cluster that somebody else keeps, it is all that a trial may change: a namespace that
-//! does not carry the run's label, or that has been made anew by somebody else, is left alone.
+//! A trial's own namespace. On a borrowed cluster, a trial may change nothing else. A namespace is
+//! left alone if it lacks the run's label or if somebody else has recreated it.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 
-use super::environment::{Environment, RUN_LABEL};
-use super::placement::PullSecret;
+use super::environment::Environment;
+use crate::cluster::namespaces::delete_exactly;
+use crate::settings::RUN_LABEL;
+use crate::settings::placement::PullSecret;
 use crate::wait::{self, Expectation, Verdict};
 
-/// The annotation that says what a namespace is for.
+/// The annotation that states a namespace's purpose.
 const TRIAL_ANNOTATION: &str = "valkey-e2e/trial";
 
-/// What pods of a namespace that is being deleted have left to end by themselves: the least that is not a forced deletion.
+/// The grace period of pods in a namespace under deletion: the shortest that is not a forced
+/// deletion.
 const LAST_GRACE_SECONDS: u32 = 1;
 
-/// Why a trial has no namespace. Never the deployment's fault.
+/// The reason why a trial has no namespace. It is never the deployment's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
-    /// It cannot be made.
+    /// The namespace cannot be created.
     #[error("namespace {name} could not be created")]
     Create {
         /// The namespace.
         name: String,
-        /// What the API server said.
+        /// The API server's answer.
         #[source]
         source: kube::Error,
     },
-    /// The Secret for pulling images cannot be copied into it.
+    /// The Secret for pulling images cannot be copied into the namespace.
     #[error("Secret {}/{} could not be copied to namespace {name}", secret.namespace, secret.name)]
     PullSecret {
         /// The namespace.
         name: String,
         /// The Secret.
         secret: PullSecret,
-        /// What the API server said.
+        /// The API server's answer.
         #[source]
         source: kube::Error,
     },
 }
 
-/// Makes the namespace `name` for `trial`, labelled with the run and the Pod Security level.
-pub(super) async fn create(environment: &Environment, name: &str, trial: &str) -> Result<(), NamespaceError> {
+/// Creates the namespace `name` for `trial`, labelled with the run and the Pod Security level.
+pub(crate) async fn create(environment: &Environment, name: &str, trial: &str) -> Result<(), NamespaceError> {
     let mut labels = BTreeMap::from(environment.placement.pod_security.labels());
     labels.insert(RUN_LABEL.to_owned(), environment.run.clone());
     let annotations = BTreeMap::from([(TRIAL_ANNOTATION.to_owned(), trial.to_owned())]);
@@ -96,9 +99,9 @@ async fn copy_secret(
     created.map(drop).map_err(failed)
 }
 
-/// Deletes the trial's namespace and everything in it, and waits until it is gone. Gone already is success; a namespace
-/// that is not this run's is not touched.
-pub(super) async fn delete(environment: &Environment, name: &str) -> Result<(), String> {
+/// Deletes the trial's namespace and everything in it, and waits until it is gone. A missing
+/// namespace is success. A namespace without this run's label is left alone.
+pub(crate) async fn delete(environment: &Environment, name: &str) -> Result<(), String> {
     let failed = |error: kube::Error| format!("namespace {name} could not be deleted: {error}");
     let namespaces: Api<Namespace> = Api::all(environment.client.clone());
     let Some(found) = namespaces.get_opt(name).await.map_err(failed)? else {
@@ -122,8 +125,9 @@ pub(super) async fn delete(environment: &Environment, name: &str) -> Result<(), 
     gone.await.map_err(|error| error.to_string())
 }
 
-/// Shortens the end of a terminating namespace's pods: their data goes with them. A server that is told to end while it
-/// starts misses the signal, and would be waited for until its whole grace period is over.
+/// Shortens the grace period of a terminating namespace's pods, since their data is discarded
+/// anyway. A server that receives the signal while it starts misses it, and uses up its whole grace
+/// period.
 async fn hurry(environment: &Environment, namespace: &str) -> Result<(), kube::Error> {
     let pods: Api<Pod> = Api::namespaced(environment.client.clone(), namespace);
     let soon = DeleteParams::default().grace_period(LAST_GRACE_SECONDS);
@@ -135,27 +139,6 @@ async fn hurry(environment: &Environment, namespace: &str) -> Result<(), kube::E
     }
 }
 
-/// Deletes the very namespace that was looked at, not another one that has taken its name since. Gone is success.
-///
-/// # Errors
-/// When the API server refuses.
-pub async fn delete_exactly(namespaces: &Api<Namespace>, found: &Namespace) -> Result<(), kube::Error> {
-    let params = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: found.metadata.uid.clone(),
-            resource_version: None,
-        }),
-        ..DeleteParams::background()
-    };
-    let name = found.metadata.name.as_deref().unwrap_or_default();
-    match namespaces.delete(name, &params).await {
-        Ok(_) => Ok(()),
-        // 409: it is another one now, or it is terminating already.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 fn is_of_run(namespace: &Namespace, run: &str) -> bool {
     let labels = namespace.metadata.labels.as_ref();
     labels
@@ -163,7 +146,7 @@ fn is_of_run(namespace: &Namespace, run: &str) -> bool {
         .is_some_and(|label| label == run)
 }
 
-/// What a terminating namespace still waits for, in the words of its conditions.
+/// Returns the objects that still block a terminating namespace, as its conditions name them.
 fn progress(namespace: &Namespace) -> String {
     let conditions = namespace
         .status

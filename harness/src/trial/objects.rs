@@ -1,4 +1,5 @@
-//! What Kubernetes itself holds of the release: Services, their endpoints, the disruption budget, restarts, volumes, logs.
+//! Kubernetes' own view of the release: Services, endpoints, disruption budget, restarts, volumes,
+//! logs.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -12,10 +13,11 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::container_files::SERVER_CONTAINER;
 use super::context::Context;
 use super::error::TrialError;
-use super::inside::SERVER_CONTAINER;
 use super::observer::is_server;
+use super::rendering::hooks_in_the_way;
 use crate::checks::disruption_budget::LabelledPod;
 use crate::checks::password::Credential;
 use crate::checks::persistence::VolumeFacts;
@@ -23,7 +25,7 @@ use crate::checks::services::ServiceFacts;
 use crate::checks::{Violation, disruption_budget, logs, password, persistence, restarts, services};
 use crate::release::Hook;
 
-/// The label by which an EndpointSlice names its Service.
+/// The label with the name of an EndpointSlice's Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// The checks behind [`Context::verify_objects`].
@@ -36,31 +38,39 @@ const OBJECT_CHECKS: [&str; 5] = [
 ];
 
 impl Context {
-    /// Fails unless Services, budget, restarts, volumes and logs are as promised.
+    /// Checks Services, disruption budget, restarts, volumes and logs. Notes each violation; it
+    /// fails the trial at its end.
     pub async fn verify_objects(&mut self) -> Result<(), TrialError> {
-        let step = self.steps.begin("verify Services, budget, volumes and logs");
-        let verdict = self.object_violations().await.and_then(TrialError::unless_kept);
-        self.steps.end(step, verdict.is_ok());
-        if verdict.is_ok() {
-            self.record_kept(OBJECT_CHECKS);
+        let judged = Box::pin(self.object_violations());
+        let name = "verify Services, budget, volumes and logs";
+        let violations = self.recorder.steps.judge(name, judged).await?;
+        let kept = violations.is_empty();
+        self.recorder.note_broken(violations);
+        if kept {
+            self.recorder.kept(OBJECT_CHECKS);
         }
-        verdict
+        Ok(())
     }
 
-    /// Fails unless every server lets in who may enter, and nobody else.
+    /// Checks that every server accepts exactly the credentials that it must. Notes each violation;
+    /// it fails the trial at its end.
     pub async fn verify_credentials(&mut self, credentials: &[Credential]) -> Result<(), TrialError> {
-        let step = self.steps.begin("try passwords on every server");
-        let pods: Vec<String> = self
-            .server_pods()
-            .await?
-            .iter()
-            .map(ResourceExt::name_any)
-            .collect();
-        let attempts = password::attempt(self.dialer().as_ref(), &pods, credentials).await;
-        let violations = password::check(&attempts);
-        self.steps.end(step, violations.is_empty());
-        TrialError::unless_kept(violations)?;
-        self.record_kept([password::NAME]);
+        let judged = async {
+            let pods = self.server_pods().await?;
+            let pods: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
+            let attempts = password::attempt(self.dialer().as_ref(), &pods, credentials).await;
+            Ok::<_, TrialError>(password::check(&attempts))
+        };
+        let violations = self
+            .recorder
+            .steps
+            .judge("try passwords on every server", judged)
+            .await?;
+        let kept = violations.is_empty();
+        self.recorder.note_broken(violations);
+        if kept {
+            self.recorder.kept([password::NAME]);
+        }
         Ok(())
     }
 
@@ -88,8 +98,11 @@ impl Context {
         violations.extend(persistence::check(
             &seen,
             &volumes,
-            self.installed_values()?.persistence.enabled,
+            self.deployment.values()?.persistence.enabled,
         ));
+        if let Some(release) = self.deployment.release() {
+            violations.extend(hooks_in_the_way(&release.deployed().hooks, release.revision()));
+        }
         for pod in servers {
             let name = pod.name_any();
             let container = Some(SERVER_CONTAINER.to_owned());
@@ -104,9 +117,11 @@ impl Context {
         Ok(violations)
     }
 
-    /// The pods that the hooks make, by their labels: they are gone by now, and their templates say the same.
+    /// Returns the hooks' pods, by their labels. The pods themselves are gone by now, so the labels
+    /// come from the templates.
     fn tool_templates(&self) -> Vec<LabelledPod> {
         let hooks = self
+            .deployment
             .release()
             .map(|release| release.deployed().hooks.as_slice())
             .unwrap_or_default();
@@ -143,7 +158,7 @@ fn labelled(pod: &Pod) -> LabelledPod {
     }
 }
 
-/// A hook's pod: the Job's template, or the hook itself.
+/// Returns a hook's pod: the Job's template, or the hook itself.
 fn template_of(hook: &Hook) -> LabelledPod {
     let content = serde_json::to_value(&hook.object.content).unwrap_or_default();
     let at = if hook.object.kind() == "Job" {
@@ -164,7 +179,7 @@ fn template_of(hook: &Hook) -> LabelledPod {
     }
 }
 
-/// Services that would send clients to the pods of hooks while these run.
+/// Returns a violation for each Service that would send clients to a hook's pod.
 fn tools_in_services(services: &[Service], tools: &[LabelledPod]) -> Vec<Violation> {
     let mut violations = Vec::new();
     for service in services {

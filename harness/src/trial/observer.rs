@@ -1,4 +1,5 @@
-//! Looking at a release from every node's point of view. It changes nothing, so that one can look while something is done.
+//! Observation of a release from every node's point of view. It changes nothing, so it can run
+//! during an operation.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::timeline::Timeline;
 use crate::valkey::links::Links;
 use crate::valkey::{ClusterObservation, ExpectedTopology, PodFacts};
 
-/// Looks at one release.
+/// An observer of one release.
 #[derive(Clone)]
 pub struct Observer {
     pods: Api<Pod>,
@@ -24,7 +25,8 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Looks over `links` at what `values` deploy in `namespace`, with the passwords if they say that there is one.
+    /// Makes an observer of `values` in `namespace`, over `links`. It uses the passwords only if
+    /// `values` enable authentication.
     pub(super) fn new(
         client: Client,
         namespace: &str,
@@ -47,7 +49,7 @@ impl Observer {
         }
     }
 
-    /// The server pods: those of the StatefulSet, not those of Jobs or tests, by name.
+    /// Returns the StatefulSet's server pods by name, without the pods of Jobs or tests.
     pub async fn server_pods(&self) -> Result<Vec<Pod>, TrialError> {
         let listed = self.pods.list(&ListParams::default()).await;
         let mut pods = listed
@@ -58,13 +60,13 @@ impl Observer {
         Ok(pods)
     }
 
-    /// Looks once over new connections, as a client that comes now does.
+    /// Observes once over new connections, like a client that connects now.
     pub async fn observe_anew(&self) -> Result<ClusterObservation, TrialError> {
         self.links.close();
         self.observe().await
     }
 
-    /// Looks once.
+    /// Observes once.
     pub async fn observe(&self) -> Result<ClusterObservation, TrialError> {
         let pods = self.server_pods().await?.iter().map(PodFacts::from_pod).collect();
         let expected = self.expected.clone();
@@ -78,14 +80,14 @@ impl Observer {
     }
 }
 
-/// Whether the pod is one of a StatefulSet's.
+/// Returns true if the pod belongs to a StatefulSet.
 pub fn is_server(pod: &Pod) -> bool {
     pod.owner_references()
         .iter()
         .any(|owner| owner.kind == "StatefulSet")
 }
 
-/// What the values promise of the topology.
+/// Returns the topology that the values promise.
 fn expected_topology(values: &Values) -> ExpectedTopology {
     let mut expected = match values.mode {
         Mode::Standalone => ExpectedTopology::standalone(values.standalone.replicas),

@@ -1,5 +1,5 @@
-//! What is done to a running release: scaling and restarting. Each proves that it took place; if it did not, the trial
-//! is invalid, whatever holds afterwards.
+//! Operations on a running release: scaling and restarting. Each proves that it took place. Without
+//! that proof the trial is invalid, whatever holds afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,22 +10,25 @@ use kube::{Client, ResourceExt};
 use manifests::{Mode, Values};
 
 use super::context::Context;
-use super::departures::{Departure, Departures};
 use super::error::TrialError;
+use super::pod_deletions::{DeletedPods, DeletionWatch, GRACE};
 use crate::checks::{Violation, drain, forecast, forgotten, last_copy, step_back};
 use crate::release::{Bundle, HookOutput};
 use crate::valkey::ClusterObservation;
 
 impl Context {
-    /// Upgrades to values with another number of pods, and returns when every promise holds again. What departs must be
-    /// empty when it goes if the values drain it, must be forgotten afterwards, and its claims must stay. What is added
-    /// must be such that it could be taken away again.
+    /// Upgrades to values with another number of pods, and returns once every promise holds again.
+    /// - A departing node must be empty when it leaves, if the subject drains it.
+    /// - A departed node must be forgotten, and its claims must stay.
+    /// - A later scale down must be able to remove the added nodes.
     pub async fn scale(&mut self, values: Values) -> Result<Vec<HookOutput>, TrialError> {
+        let values = self.with_password(values);
         let bundle = self.render_upgrade(&values).await?;
         self.scale_bundle(values, bundle).await
     }
 
-    /// Scales with manifests that differ from what `values` render: how the tests of the checks break an operation.
+    /// Scales with manifests that differ from the rendering of `values`. Tests of the checks break
+    /// an operation this way.
     pub async fn scale_bundle(
         &mut self,
         values: Values,
@@ -35,71 +38,79 @@ impl Context {
         let claims = self.claims().await?;
         let departing = departing(&before, &values);
         self.tell_load_of_pods(&before, &values).await;
-        let departures = Departures::watch(self).await?;
-        let drained = values.cluster.drain_before_scale_down;
+        let deletions = DeletionWatch::watch(self).await?;
+        let drained = self.environment().subject.drains(&values);
         let forecast = forecast::losses(&before, &departing);
         if !drained && !forecast.is_empty() {
-            // What is lost gets other owners, under whatever epochs they have.
-            self.past.start_anew();
+            // The lost slots get other owners, with arbitrary epochs.
+            self.deployment.past.start_anew();
         }
         let outputs = Box::pin(self.upgrade_bundle(values, bundle)).await?;
         let of_pod = |pod: &String| Some((node_id(&before, pod)?.to_owned(), pod.clone()));
-        self.past.removed(departing.iter().filter_map(of_pod));
+        self.deployment.past.removed(departing.iter().filter_map(of_pod));
         let after = Box::pin(self.healthy()).await?;
-        let gone = departures.finish();
+        let gone = deletions.finish();
         self.took_place(&before, &departing, &gone)?;
         let mut violations = self.missing_claims(&claims).await?;
         if drained {
             let seen = gone
+                .seen
                 .iter()
                 .map(|gone| drain::check(&before, &gone.seen, &departing));
             violations.extend(seen.flatten());
         }
         violations.extend(step_back::check(&before, &after));
+        violations.extend(gone.without_grace());
         violations.dedup();
-        TrialError::unless_kept(violations)?;
-        self.record_kept([step_back::NAME, forgotten::NAME]);
-        if drained && !gone.is_empty() {
-            self.record_kept([drain::NAME]);
+        self.recorder.note_broken(violations);
+        self.recorder.kept([step_back::NAME, forgotten::NAME]);
+        if drained && !gone.seen.is_empty() {
+            self.recorder.kept([drain::NAME]);
         }
         Ok(outputs)
     }
 
-    /// Writers look for their slots on every pod that there is before, during and after the step.
+    /// Makes the writers look for their slots on every pod that exists before, during or after the
+    /// step.
     async fn tell_load_of_pods(&self, before: &ClusterObservation, values: &Values) {
-        let Some(load) = &self.load else { return };
+        let Some(load) = &self.data.load else { return };
         let most = pods_of(values).max(before.expected.pods);
-        let naming = self.naming();
+        let (naming, installed) = (self.naming(), self.deployment.values().unwrap_or(values));
         load.set_pods(
             (0..most)
-                .map(|ordinal| naming.pod_name(values, ordinal))
+                .map(|ordinal| naming.pod_name(installed, ordinal))
                 .collect(),
         )
         .await;
     }
 
-    /// `kubectl rollout restart`: every pod is replaced, one at a time, and no primary goes while none of its replicas is
-    /// in sync. Returns when every promise holds again.
+    /// Runs `kubectl rollout restart`: every pod is replaced, one at a time. No primary may leave
+    /// while none of its replicas is in sync. Returns once every promise holds again.
     pub async fn rolling_restart(&mut self) -> Result<ClusterObservation, TrialError> {
         let before = self.observe().await?;
-        let departures = Departures::watch(self).await?;
-        let step = self.steps.begin("rolling restart");
-        let restarted = restart_all(&self.client(), self.namespace()).await;
-        self.steps.end(step, restarted.is_ok());
+        let deletions = DeletionWatch::watch(self).await?;
+        let restarted = self
+            .recorder
+            .steps
+            .clone()
+            .run("rolling restart", restart_all(&self.client(), self.namespace()))
+            .await;
         restarted?;
         let after = Box::pin(self.healthy()).await?;
-        let gone = departures.finish();
+        let gone = deletions.finish();
         let everyone: Vec<String> = before.pods.iter().map(|pod| pod.name.clone()).collect();
         self.took_place(&before, &everyone, &gone)?;
         let alone = gone
+            .seen
             .iter()
             .flat_map(|gone| last_copy::check(&before, &gone.pod, &gone.seen, gone.took));
-        TrialError::unless_kept(alone.collect())?;
-        self.record_kept([last_copy::NAME]);
+        self.recorder
+            .note_broken(alone.chain(gone.without_grace()).collect());
+        self.recorder.kept([last_copy::NAME, GRACE]);
         Ok(after)
     }
 
-    /// The names of the claims in the trial's namespace.
+    /// Returns the names of the claims in the trial's namespace.
     pub async fn claims(&self) -> Result<BTreeSet<String>, TrialError> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client(), self.namespace());
         let listed = claims.list(&ListParams::default()).await;
@@ -107,23 +118,19 @@ impl Context {
         Ok(listed.iter().map(ResourceExt::name_any).collect())
     }
 
-    /// Every pod of `departing` was really taken away.
+    /// Fails unless every pod of `departing` was deleted.
     fn took_place(
         &self,
         before: &ClusterObservation,
         departing: &[String],
-        gone: &[Departure],
+        gone: &DeletedPods,
     ) -> Result<(), TrialError> {
         let uids: BTreeMap<&str, &str> = before
             .pods
             .iter()
             .map(|pod| (pod.name.as_str(), pod.uid.as_str()))
             .collect();
-        let left = |pod: &&String| {
-            !gone
-                .iter()
-                .any(|gone| gone.pod == **pod && uids.get(pod.as_str()) == Some(&gone.uid.as_str()))
-        };
+        let left = |pod: &&String| !uids.get(pod.as_str()).is_some_and(|uid| gone.has(pod, uid));
         let still: Vec<&String> = departing.iter().filter(left).collect();
         if still.is_empty() {
             return Ok(());
@@ -131,7 +138,7 @@ impl Context {
         Err(TrialError::Invalid(format!("{still:?} were not taken away")))
     }
 
-    /// Claims are left behind by everything but the user.
+    /// Returns a violation for each missing claim. Only the user may delete a claim.
     async fn missing_claims(&self, before: &BTreeSet<String>) -> Result<Vec<Violation>, TrialError> {
         let now = self.claims().await?;
         let missing = before.difference(&now);
@@ -148,7 +155,7 @@ impl Context {
     }
 }
 
-/// The pods that an upgrade to `values` removes.
+/// Returns the pods that an upgrade to `values` removes.
 pub fn departing(now: &ClusterObservation, values: &Values) -> Vec<String> {
     let stay = pods_of(values);
     let leaves = now
@@ -165,7 +172,7 @@ fn pods_of(values: &Values) -> u32 {
     }
 }
 
-/// Every pod of `before` is another one in `after`: what was to restart them all did.
+/// Fails unless every pod of `before` has been replaced in `after`.
 pub fn all_replaced(before: &ClusterObservation, after: &ClusterObservation) -> Result<(), TrialError> {
     let uids: BTreeSet<&str> = after.pods.iter().map(|pod| pod.uid.as_str()).collect();
     let same = before.pods.iter().filter(|pod| uids.contains(pod.uid.as_str()));
@@ -179,7 +186,7 @@ pub fn all_replaced(before: &ClusterObservation, after: &ClusterObservation) -> 
     )))
 }
 
-/// The ID of the node that a pod is.
+/// Returns the node ID of a pod.
 pub fn node_id<'a>(seen: &'a ClusterObservation, pod: &str) -> Option<&'a str> {
     let view = seen.views.get(pod)?.as_ref().ok()?;
     Some(view.nodes.as_ref()?.myself()?.id.as_str())

@@ -1,4 +1,4 @@
-//! Secrets, and the passwords in them: the release's own, one that the user brings, and what an upgrade finds.
+//! Secrets and their passwords: the release's, the user's, and those that an upgrade finds.
 
 use std::collections::BTreeMap;
 
@@ -14,32 +14,13 @@ use super::error::TrialError;
 use crate::release::Bundle;
 use crate::secret::Password;
 
-/// The user, as whom a scenario writes Secrets of its own.
+/// The field manager under which a scenario writes Secrets, as a user.
 const FIELD_MANAGER: &str = "scenario";
 
 impl Context {
-    /// A password that nobody has yet. It is kept out of everything that is written down.
-    pub fn new_password(&mut self) -> Password {
-        let password = Password::new(generate().reveal());
-        self.keep_out(&password);
-        password
-    }
-
-    /// Keeps `password` out of everything that is written down.
-    pub(super) fn keep_out(&mut self, password: &Password) {
-        self.redactor.register(password);
-        self.environment().secrets.register(password);
-    }
-
-    /// From now on the servers have `password`: others are tried after it.
-    pub fn servers_have(&mut self, password: Password) {
-        self.passwords.prefer(password);
-    }
-
-    /// Writes `password` into the Secret `name`, as a user does who brings a Secret.
+    /// Writes `password` into the Secret `name`, as a user with a separate Secret does.
     pub async fn put_secret(&mut self, name: &str, password: &Password) -> Result<(), TrialError> {
-        let step = self.steps.begin(&format!("write Secret {name}"));
-        self.keep_out(password);
+        self.credentials.keep_out(password);
         let content = ByteString(password.expose().as_bytes().to_vec());
         let secret = Secret {
             metadata: ObjectMeta {
@@ -50,26 +31,47 @@ impl Context {
             ..Secret::default()
         };
         let params = PatchParams::apply(FIELD_MANAGER);
-        let written = self.secrets().patch(name, &params, &Patch::Apply(&secret)).await;
-        self.passwords.add(password.clone());
-        self.steps.end(step, written.is_ok());
+        let (secrets, patch) = (self.secrets(), Patch::Apply(&secret));
+        let written = secrets.patch(name, &params, &patch);
+        let written = self
+            .recorder
+            .steps
+            .run(format!("write Secret {name}"), written)
+            .await;
+        self.credentials.passwords.add(password.clone());
         written
             .map(drop)
             .map_err(|source| TrialError::api(format!("write Secret {name}"), source))
     }
 
-    /// What an upgrade to `values` renders: the chart looks the release's Secret up, and keeps the password in it.
+    /// Renders an upgrade to `values`. The renderer looks up the release's Secret and keeps its
+    /// password.
     pub async fn render_upgrade(&self, values: &Values) -> Result<Bundle, TrialError> {
-        if self.environment().chart.is_some() {
-            return self.bundle_as_given(values).await;
-        }
         let naming = self.naming();
+        if self.environment().subject.makes_passwords() {
+            return self.rendered(&naming.upgraded(), values).await;
+        }
         let name = naming.secret_name(values);
         let found = self.secrets().get_opt(&name).await;
         let found = found.map_err(|source| TrialError::api(format!("read Secret {name}"), source))?;
         let password = found.as_ref().and_then(password_in).unwrap_or_else(generate);
-        let rendered = manifests::render(&naming.upgraded().with_password(password), values)?;
-        Ok(Bundle::from_manifests(&rendered)?)
+        self.rendered(&naming.upgraded().with_password(password), values)
+            .await
+    }
+
+    /// Writes the user's Secret that `values` name, unless it exists. A chart expects it before its
+    /// installation.
+    pub(super) async fn bring_secret(&mut self, values: &Values) -> Result<(), TrialError> {
+        let name = &values.auth.existing_secret;
+        if name.is_empty() || !values.auth.enabled {
+            return Ok(());
+        }
+        let found = self.secrets().get_opt(name).await;
+        let found = found.map_err(|source| TrialError::api(format!("read Secret {name}"), source))?;
+        match found {
+            Some(_) => Ok(()),
+            None => self.put_secret(name, &self.credentials.current()).await,
+        }
     }
 
     fn secrets(&self) -> Api<Secret> {
@@ -77,7 +79,7 @@ impl Context {
     }
 }
 
-/// The password that the values themselves give.
+/// Returns the password in the values themselves.
 pub(super) fn given(values: &Values) -> Option<Password> {
     let given = &values.auth.password;
     (!given.is_empty()).then(|| Password::new(given.as_str()))
@@ -88,7 +90,8 @@ fn password_in(secret: &Secret) -> Option<manifests::Password> {
     manifests::Password::parse(String::from_utf8(bytes).ok()?).ok()
 }
 
-/// A password that no other trial has. It needs no seed: nothing that a trial does depends on its value.
+/// Returns a password that no other trial has. It needs no seed, because no act depends on its
+/// value.
 pub(super) fn generate() -> manifests::Password {
     let mut entropy = [0_u8; 2 * manifests::password::GENERATED_LENGTH];
     let (first, second) = entropy.split_at_mut(16);

@@ -1,4 +1,4 @@
-//! The chart's scripts against real servers: formation, full restart, scaling, and what the probes say.
+//! The chart's scripts against real servers: formation, full restart, scaling, and probes.
 
 mod servers;
 
@@ -6,12 +6,14 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 
 use manifests::HookEvent;
+use needs::needs;
 use rstest::rstest;
 use servers::{PASSWORD, Servers, fail, manifests, succeed};
 
+#[needs(valkey)]
 #[test]
 fn formation_is_complete_and_a_second_run_changes_nothing() {
-    let Some(servers) = Servers::start(6) else { return };
+    let servers = Servers::start(6);
     succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
     servers.assert_formed(6);
     assert_eq!(
@@ -38,12 +40,13 @@ fn formation_is_complete_and_a_second_run_changes_nothing() {
     assert_eq!(epoch(&servers), before);
 }
 
+#[needs(valkey)]
 #[rstest]
 #[case::slots_given_nobody_met(&[(0, &["cluster", "addslotsrange", "0", "5460"] as &[_])])]
 #[case::half_of_the_slots(&[(1, &["cluster", "addslotsrange", "5461", "7000"] as &[_])])]
 #[case::epoch_set(&[(2, &["cluster", "set-config-epoch", "9"] as &[_])])]
 fn an_interrupted_formation_is_completed(#[case] done_before: &[(u32, &[&str])]) {
-    let Some(servers) = Servers::start(6) else { return };
+    let servers = Servers::start(6);
     for (ordinal, command) in done_before {
         servers.cli(*ordinal, command);
     }
@@ -55,9 +58,10 @@ fn an_interrupted_formation_is_completed(#[case] done_before: &[(u32, &[&str])])
     assert_eq!(servers.slots().len(), 3);
 }
 
+#[needs(valkey)]
 #[test]
 fn an_init_job_that_cannot_finish_names_the_pod() {
-    let Some(servers) = Servers::start(5) else { return };
+    let servers = Servers::start(5);
     let log = fail(servers.hook(HookEvent::PostInstall, 6, &[("TIMEOUT_SECONDS", "1")]));
     assert!(
         log.contains(&format!(
@@ -68,15 +72,15 @@ fn an_init_job_that_cannot_finish_names_the_pod() {
     );
 }
 
+#[needs(valkey)]
 #[test]
 fn peers_find_each_other_on_new_addresses() {
-    let Some(mut servers) = Servers::start(6) else {
-        return;
-    };
+    let mut servers = Servers::start(6);
     succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
     servers.write_keys(500);
-    // After a full synchronisation a replica's append-only file is the old, empty one until it has been rewritten.
-    // Killed before that, it comes back without data, which is Valkey's affair and not what this test is about.
+    // After a full synchronisation, a replica's append-only file stays old and empty until it is
+    // rewritten. A replica killed before that comes back without data. That is Valkey's behaviour
+    // and not tested here.
     servers.until("every append-only file to be rewritten", |servers| {
         (0..6).all(|ordinal| {
             let info = servers.cli(ordinal, &["info", "persistence"]);
@@ -109,11 +113,10 @@ fn peers_find_each_other_on_new_addresses() {
     drop(introducers);
 }
 
+#[needs(valkey)]
 #[test]
 fn scaling_up_and_down_keeps_every_key() {
-    let Some(mut servers) = Servers::start(6) else {
-        return;
-    };
+    let mut servers = Servers::start(6);
     succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
     servers.write_keys(2000);
     for _ in 0..2 {
@@ -141,7 +144,7 @@ fn scaling_up_and_down_keeps_every_key() {
     }
 }
 
-/// Runs a hook that has done its work once more: who is who, who owns which slots and under which epoch is as before.
+/// Runs a hook again after its work is done. Roles, slots and epochs must stay the same.
 #[track_caller]
 fn assert_changes_nothing(servers: &Servers, event: HookEvent, count: u32) {
     let table = || -> Vec<String> {
@@ -150,7 +153,7 @@ fn assert_changes_nothing(servers: &Servers, event: HookEvent, count: u32) {
             .lines()
             .map(|line| {
                 let words: Vec<_> = line.split(' ').collect();
-                // All but the times of the last pings.
+                // Leaves out the times of the last pings.
                 [&words[..4], &words[6..]].concat().join(" ")
             })
             .collect();
@@ -163,7 +166,7 @@ fn assert_changes_nothing(servers: &Servers, event: HookEvent, count: u32) {
     assert!(!log.contains("moving") && !log.contains("becomes"), "{log}");
 }
 
-/// Starts a hook, and kills it as soon as it says that slots are moving.
+/// Starts a hook, and kills it as soon as it reports that slots are moving.
 #[track_caller]
 fn kill_while_slots_move(servers: &Servers, event: HookEvent, count: u32) {
     let mut job = servers
@@ -172,7 +175,7 @@ fn kill_while_slots_move(servers: &Servers, event: HookEvent, count: u32) {
         .spawn()
         .expect("it runs");
     let log = BufReader::new(job.stdout.take().expect("piped"));
-    // These words are those of an atomic migration, which these servers have.
+    // These words announce an atomic migration, which these servers support.
     let moving = log
         .lines()
         .map_while(Result::ok)
@@ -182,11 +185,10 @@ fn kill_while_slots_move(servers: &Servers, event: HookEvent, count: u32) {
     job.wait().expect("it is ours");
 }
 
+#[needs(valkey)]
 #[test]
-fn a_drain_job_killed_while_it_moves_slots_is_completed_by_the_next() {
-    let Some(mut servers) = Servers::start(8) else {
-        return;
-    };
+fn a_drain_job_killed_midway_is_completed_by_the_next() {
+    let mut servers = Servers::start(8);
     succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
     servers.write_keys(1000);
     succeed(servers.hook(HookEvent::PostUpgrade, 8, &[]));
@@ -206,7 +208,7 @@ fn a_drain_job_killed_while_it_moves_slots_is_completed_by_the_next() {
     assert_eq!(servers.intact_keys(1000), 1000);
 }
 
-/// A client in front of the real one that makes every server one that cannot move slots atomically.
+/// A wrapper around the real client that hides the servers' atomic slot migration.
 const WITHOUT_ATOMIC_MIGRATION: &str = r#"#!/bin/sh
 case " $* " in
   *" MIGRATESLOTS "*) echo "ERR unknown subcommand 'MIGRATESLOTS'. Try CLUSTER HELP."; exit 1 ;;
@@ -215,9 +217,10 @@ esac
 exec "$(dirname "$0")/real-valkey-cli" "$@"
 "#;
 
+#[needs(valkey)]
 #[test]
 fn where_slots_cannot_move_atomically_they_move_key_by_key() {
-    let Some(servers) = Servers::start(8) else { return };
+    let servers = Servers::start(8);
     succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
     servers.write_keys(500);
     servers.put_in_front_of_the_client(WITHOUT_ATOMIC_MIGRATION);
@@ -231,9 +234,10 @@ fn where_slots_cannot_move_atomically_they_move_key_by_key() {
     assert_eq!(servers.intact_keys(500), 500);
 }
 
+#[needs(valkey)]
 #[test]
-fn a_scale_job_killed_while_it_moves_slots_is_completed_by_the_next() {
-    let Some(servers) = Servers::start(8) else { return };
+fn a_scale_job_killed_midway_is_completed_by_the_next() {
+    let servers = Servers::start(8);
     succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
     servers.write_keys(1000);
     kill_while_slots_move(&servers, HookEvent::PostUpgrade, 8);
@@ -248,11 +252,10 @@ fn a_scale_job_killed_while_it_moves_slots_is_completed_by_the_next() {
     assert_eq!(servers.intact_keys(1000), 1000);
 }
 
+#[needs(valkey)]
 #[test]
-fn without_draining_a_replica_takes_over_and_old_volumes_may_come_back() {
-    let Some(mut servers) = Servers::start(8) else {
-        return;
-    };
+fn without_draining_a_replica_takes_over_and_volumes_return() {
+    let mut servers = Servers::start(8);
     succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
     servers.write_keys(1000);
     succeed(servers.hook(HookEvent::PostUpgrade, 8, &[]));
@@ -266,8 +269,8 @@ fn without_draining_a_replica_takes_over_and_old_volumes_may_come_back() {
     servers.start_one(6, &[]);
     servers.start_one(7, &[]);
     let log = succeed(servers.hook(HookEvent::PostUpgrade, 8, &[]));
-    // Under their old IDs they would be refused for a minute: what was forgotten is banned for so long. Unless they have
-    // found the others by themselves before the Job looked.
+    // Under their old IDs, nodes are banned for a minute after being forgotten. They may still find
+    // the others by themselves before the Job looks.
     let emptied = "comes with an earlier cluster's state";
     assert!(log.contains(emptied) || log.contains("one replica more"), "{log}");
     servers.assert_formed(8);
@@ -275,13 +278,12 @@ fn without_draining_a_replica_takes_over_and_old_volumes_may_come_back() {
     assert_eq!(servers.intact_keys(1000), 1000);
 }
 
-/// New pods may be replicas already: those that came back with old volumes and found the cluster by themselves are. One of
-/// them becomes a primary.
+/// New pods may be replicas already, if they came back with old volumes and found the cluster. One
+/// of them becomes a primary.
+#[needs(valkey)]
 #[test]
 fn a_replica_too_many_becomes_the_primary_that_is_missing() {
-    let Some(mut servers) = Servers::start(6) else {
-        return;
-    };
+    let mut servers = Servers::start(6);
     succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
     servers.write_keys(1000);
     for newcomer in [6, 7] {
@@ -305,9 +307,10 @@ fn a_replica_too_many_becomes_the_primary_that_is_missing() {
     assert_changes_nothing(&servers, HookEvent::PostUpgrade, 8);
 }
 
+#[needs(valkey)]
 #[test]
 fn a_changed_password_does_not_fail_the_upgrades_hooks() {
-    let Some(servers) = Servers::start(6) else { return };
+    let servers = Servers::start(6);
     succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
     let changed = [("REDISCLI_AUTH", "another")];
     let log = succeed(servers.hook(HookEvent::PreUpgrade, 6, &changed));
@@ -317,11 +320,10 @@ fn a_changed_password_does_not_fail_the_upgrades_hooks() {
     assert!(!log.contains(PASSWORD) && !log.contains("another"), "{log}");
 }
 
+#[needs(valkey)]
 #[test]
 fn probes_tell_loading_from_dead_and_formed_from_not_formed() {
-    let Some(mut servers) = Servers::start(6) else {
-        return;
-    };
+    let mut servers = Servers::start(6);
     let spec = manifests(6)
         .stateful_set
         .spec
@@ -343,7 +345,8 @@ fn probes_tell_loading_from_dead_and_formed_from_not_formed() {
     succeed(servers.hook(HookEvent::PostInstall, 6, &[]));
     assert!((0..6).all(|ordinal| servers.probe(&ready, ordinal)), "formed");
 
-    // Slot 2592, server 0's; a second's worth of loading for each of the questions below, and some to spare.
+    // Slot 2592 belongs to server 0. Loading takes a second for each query below, and some to
+    // spare.
     let fill = "for i = 1, 10000 do redis.call('SET', KEYS[1] .. i, i) end";
     servers.cli(0, &["eval", fill, "1", "{key:0}"]);
     servers.kill(0);
@@ -355,7 +358,7 @@ fn probes_tell_loading_from_dead_and_formed_from_not_formed() {
     );
 }
 
-/// The containers that introduce peers, one beside each server; they end with this value, as a pod's would.
+/// The containers that introduce peers, one for each server. Dropping this value ends them.
 struct Introducers(Vec<Child>);
 
 impl Introducers {

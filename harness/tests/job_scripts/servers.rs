@@ -1,7 +1,7 @@
-//! Real valkey servers on loopback addresses, and the chart's scripts run against them as the Jobs would.
+//! Real Valkey servers on loopback addresses, and the chart's scripts, run as the Jobs run them.
 //!
-//! A server is "pod i" at `127.NET.HOST.i:6379`. The binaries come from `PATH` or the cache of published ones; without
-//! them the tests say so and pass, because they then show nothing.
+//! A server is "pod i" at `127.NET.HOST.i:6379`. The binaries come from `PATH` or the cache of
+//! published ones; without them the tests are ignored (`#[needs(valkey)]`).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,14 +17,14 @@ use manifests::{HookEvent, HookObject, Manifests, Password, Release, Values, Val
 
 /// The password of every server.
 pub(crate) const PASSWORD: &str = "it's-secret$";
-/// Short enough for failure detection within a test, long enough for a busy machine.
+/// Node timeout: short for failure detection within a test, long enough for a busy machine.
 const NODE_TIMEOUT_MS: u32 = 3000;
-/// Longer than any wait of these tests takes on a machine that does other things too.
+/// Longer than any wait in these tests, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// Each set of servers gets networks of its own; the process ID keeps parallel test processes apart.
+/// Number of sets so far: each has its own networks. The process ID separates parallel processes.
 static SETS: AtomicU8 = AtomicU8::new(0);
-/// How many networks a set may use: one, and one more for each full restart.
+/// Number of networks for a set: one, and one more for each full restart.
 const LIVES: u8 = 4;
 
 /// The servers of one test. Dropping them kills the processes.
@@ -37,19 +37,13 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Starts servers 0..count, or explains why it cannot.
-    pub(crate) fn start(count: u32) -> Option<Self> {
-        let binaries = match harness::images::host_binaries() {
-            Ok(binaries) => binaries,
-            Err(error) => {
-                eprintln!("skipped: {error}");
-                return None;
-            }
-        };
+    /// Starts servers 0..count.
+    pub(crate) fn start(count: u32) -> Self {
+        let binaries = harness::images::host_binaries().expect("this test needs Valkey's programs");
         let network = 2 + u8::try_from(std::process::id() % 250).expect("below 250");
         let host = SETS.fetch_add(1, Ordering::Relaxed) * LIVES;
         let dir = tempfile::tempdir().expect("a temporary directory");
-        // The two programs may come from two packages; the scripts look for them on PATH.
+        // The programs may come from two packages, and the scripts look for them on PATH.
         let bin = dir.path().join("bin");
         fs::create_dir(&bin).expect("a folder");
         for (name, program) in [("valkey-server", &binaries.server), ("valkey-cli", &binaries.cli)] {
@@ -65,10 +59,10 @@ impl Servers {
         for ordinal in 0..count {
             servers.start_one(ordinal, &[]);
         }
-        Some(servers)
+        servers
     }
 
-    /// Starts one server on the volume that it had before, if it had one.
+    /// Starts one server on its previous volume, if there is one.
     pub(crate) fn start_one(&mut self, ordinal: u32, extra: &[&str]) {
         let dir = self.dir.path().join(ordinal.to_string());
         fs::create_dir_all(&dir).expect("a directory for the server");
@@ -119,8 +113,8 @@ impl Servers {
         });
     }
 
-    /// Starts one server that takes 1 ms to load each key of its append-only file; it answers between batches of
-    /// 1024 keys.
+    /// Starts one server that takes 1 ms to load each key of its append-only file. It answers
+    /// between batches of 1024 keys.
     pub(crate) fn start_one_loading(&mut self, ordinal: u32) {
         self.start_one(ordinal, &["--key-load-delay", "1000"]);
         let answer = self.try_cli(ordinal, &["ping"]);
@@ -146,7 +140,7 @@ impl Servers {
         }
     }
 
-    /// Where a server listens, in the present life of the set.
+    /// Returns a server's address since the last full restart.
     pub(crate) fn address(&self, ordinal: u32) -> String {
         format!("{}{ordinal}", self.prefix())
     }
@@ -155,7 +149,7 @@ impl Servers {
         format!("127.{}.{}.", self.network, self.host)
     }
 
-    /// One command; the answer without the last line break. An error answer is a panic.
+    /// Runs one command; returns the answer without the last line break. Panics on an error answer.
     #[track_caller]
     pub(crate) fn cli(&self, ordinal: u32, arguments: &[&str]) -> String {
         let output = self.try_cli(ordinal, arguments);
@@ -169,7 +163,7 @@ impl Servers {
         text
     }
 
-    /// One command, whatever comes of it.
+    /// Runs one command, and returns its output even if it fails.
     pub(crate) fn try_cli(&self, ordinal: u32, arguments: &[&str]) -> Output {
         let mut command = self.command(&["valkey-cli".to_owned(), "-e".to_owned()]);
         command.args(["-h", &self.address(ordinal)]).args(arguments);
@@ -189,7 +183,7 @@ impl Servers {
         );
     }
 
-    /// The number of keys of [`Self::write_keys`] that hold their value.
+    /// Returns the number of keys of [`Self::write_keys`] that hold their value.
     pub(crate) fn intact_keys(&self, count: u32) -> u32 {
         let commands: String = (0..count).map(|key| format!("GET key:{key}\n")).collect();
         let answers = self.pipe(&commands);
@@ -211,7 +205,7 @@ impl Servers {
         String::from_utf8_lossy(&command.output().expect("valkey-cli runs").stdout).into_owned()
     }
 
-    /// From now on `valkey-cli` is this script, and the real one is `real-valkey-cli` beside it.
+    /// Replaces `valkey-cli` by this script, with the real one next to it as `real-valkey-cli`.
     pub(crate) fn put_in_front_of_the_client(&self, script: &str) {
         let client = self.bin.join("valkey-cli");
         fs::rename(&client, self.bin.join("real-valkey-cli")).expect("a link");
@@ -219,7 +213,8 @@ impl Servers {
         fs::set_permissions(&client, fs::Permissions::from_mode(0o755)).expect("it is ours");
     }
 
-    /// The script of the hook at `event`, started as its Job would, with these differences to the rendering.
+    /// Returns the command of the hook at `event`, as its Job starts it. `differences` override the
+    /// rendered variables.
     pub(crate) fn hook(&self, event: HookEvent, replicas: u32, differences: &[(&str, &str)]) -> Command {
         let manifests = manifests(replicas);
         let hook = manifests.hooks_for(event)[0];
@@ -234,7 +229,7 @@ impl Servers {
         self.container(&pod.containers[0], differences)
     }
 
-    /// The script beside server `ordinal` that introduces its peers.
+    /// Returns the script that introduces the peers of server `ordinal`.
     pub(crate) fn introducer(&self, ordinal: u32) -> Command {
         let manifests = manifests(6);
         let spec = manifests.stateful_set.spec;
@@ -260,7 +255,7 @@ impl Servers {
         command
     }
 
-    /// Runs a probe's command, which talks to 127.0.0.1 in a pod, against one server.
+    /// Runs a probe's command, which uses 127.0.0.1 in a pod, against one server.
     pub(crate) fn probe(&self, command: &[String], ordinal: u32) -> bool {
         let mut words = command.to_vec();
         words.splice(1..1, ["-h".to_owned(), self.address(ordinal)]);
@@ -271,7 +266,8 @@ impl Servers {
             .success()
     }
 
-    /// A command with nothing but our binaries and the system's in its PATH, and the password in its environment.
+    /// Returns a command with only our binaries and the system's in its PATH. Its environment has
+    /// the password.
     fn command(&self, words: &[String]) -> Command {
         let program = if words[0] == "valkey-cli" {
             self.bin.join("valkey-cli")
@@ -289,7 +285,7 @@ impl Servers {
         command
     }
 
-    /// Looks at a condition until it holds; looking takes a process each time, which is pause enough.
+    /// Polls a condition until it holds. Each poll starts a process, which is pause enough.
     #[track_caller]
     pub(crate) fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let start = Instant::now();
@@ -298,7 +294,7 @@ impl Servers {
         }
     }
 
-    /// Waits until every server says `cluster_state:ok` and knows exactly the `count` servers.
+    /// Waits until every server reports `cluster_state:ok` and knows exactly `count` servers.
     #[track_caller]
     pub(crate) fn until_formed(&self, count: u32) {
         self.until("every server to say ok", |servers| {
@@ -306,7 +302,7 @@ impl Servers {
         });
     }
 
-    /// Panics unless that is so already.
+    /// Panics unless every server does so now.
     #[track_caller]
     pub(crate) fn assert_formed(&self, count: u32) {
         let lacking: Vec<_> = (0..count)
@@ -329,7 +325,7 @@ impl Servers {
         (!missing.is_empty()).then(|| format!("server {ordinal} lacks {}:\n{info}", missing.join(", ")))
     }
 
-    /// Slots by ordinal, in server 0's view.
+    /// Returns the number of slots by ordinal, in server 0's view.
     pub(crate) fn slots(&self) -> BTreeMap<u32, u32> {
         let nodes = self.cli(0, &["cluster", "nodes"]);
         let mut slots = BTreeMap::new();
@@ -357,14 +353,14 @@ impl Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         for child in self.running.values_mut() {
-            // Already dead is as good.
+            // An error means that it is dead already.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 }
 
-/// A cluster of `replicas` nodes, one replica a primary, rendered.
+/// Renders a cluster of `replicas` nodes, with one replica for each primary.
 pub(crate) fn manifests(replicas: u32) -> Manifests {
     let release =
         Release::install("test", "default").with_password(Password::parse(PASSWORD).expect("valid"));
@@ -377,7 +373,7 @@ pub(crate) fn manifests(replicas: u32) -> Manifests {
     render(&release, &values).expect("renders")
 }
 
-/// What a script printed, when it succeeded.
+/// Returns the output of a script that succeeds.
 #[track_caller]
 pub(crate) fn succeed(mut command: Command) -> String {
     let output = command.output().expect("the script runs");
@@ -386,7 +382,7 @@ pub(crate) fn succeed(mut command: Command) -> String {
     text
 }
 
-/// What a script printed, when it failed.
+/// Returns the output of a script that fails.
 #[track_caller]
 pub(crate) fn fail(mut command: Command) -> String {
     let output = command.output().expect("the script runs");

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use harness::valkey::slots::{self, all, key_for_slot, key_slot};
 use harness::valkey::{CommandError, Resend, Routed, RoutedClient};
+use needs::needs;
 use redis::Value;
 
 use crate::servers::{Moving, Servers, ask, libc_signal::Signal, password};
@@ -13,11 +14,10 @@ fn client(servers: &Servers) -> RoutedClient {
     RoutedClient::new(Arc::new(servers.dialer()), Some(password()), servers.names())
 }
 
+#[needs(valkey)]
 #[tokio::test]
 async fn slots_are_computed_as_the_server_does() {
-    let Some(servers) = Servers::cluster(1, 0).await else {
-        return;
-    };
+    let servers = Servers::cluster(1, 0).await;
     let mut connection = servers.connection("valkey-0").await;
     let keys: Vec<String> = all()
         .step_by(17)
@@ -45,20 +45,19 @@ async fn slots_are_computed_as_the_server_does() {
     }
 }
 
+#[needs(valkey)]
 #[tokio::test]
 async fn every_slot_takes_a_key_and_redirects_are_followed() {
-    let Some(servers) = Servers::cluster(3, 0).await else {
-        return;
-    };
+    let servers = Servers::cluster(3, 0).await;
     let client = client(&servers);
     let start = Instant::now();
     set_canaries(&client).await;
     assert_eq!(missing_canaries(&client).await, [0u16; 0]);
     eprintln!("16384 keys written and read in {:?}", start.elapsed());
 
-    // Slot 5 moves behind the client's back: MOVED.
+    // Slot 5 moves without the client's knowledge, so the answer is MOVED.
     let mut moving = Moving::begin(&servers, 5).await;
-    // A key that is not at the source any more: ASK.
+    // The key is not at the source any more, so the answer is ASK.
     let moved_key = format!("new:{}", key_for_slot(5));
     let written = client
         .execute(
@@ -82,7 +81,7 @@ async fn every_slot_takes_a_key_and_redirects_are_followed() {
         "and learnt from"
     );
 
-    // One slot's key vanishes behind the client's back: exactly that slot is named.
+    // One slot's key vanishes without the client's knowledge: exactly that slot is named.
     let lost = key_for_slot(12000);
     client
         .execute(12000, redis::cmd("DEL").arg(lost).to_owned(), Resend::Never)
@@ -91,13 +90,13 @@ async fn every_slot_takes_a_key_and_redirects_are_followed() {
     assert_eq!(missing_canaries(&client).await, [12000]);
 }
 
-/// A key in every slot.
+/// Writes a key in every slot.
 async fn set_canaries(client: &RoutedClient) {
     let answers = each_canary(client, |key| redis::cmd("SET").arg(key).arg(key).to_owned()).await;
     assert!(answers.iter().all(|(_, answer)| *answer == Value::Okay));
 }
 
-/// The slots whose key does not hold its own name.
+/// Returns the slots with a key that does not hold its own name.
 async fn missing_canaries(client: &RoutedClient) -> Vec<u16> {
     let answers = each_canary(client, |key| redis::cmd("GET").arg(key).to_owned()).await;
     let wrong = answers
@@ -118,12 +117,11 @@ async fn each_canary(client: &RoutedClient, command: impl Fn(&str) -> redis::Cmd
     slots::all().zip(answers).collect()
 }
 
+#[needs(valkey)]
 #[tokio::test]
 async fn whether_a_command_was_executed_is_never_hidden() {
-    let Some(servers) = Servers::start(1, &["--maxmemory", "1"]).await else {
-        return;
-    };
-    let client = client(&servers).with_patience(Duration::from_millis(600));
+    let servers = Servers::start(1, &["--maxmemory", "1"]).await;
+    let client = client(&servers).with_deadline(Duration::from_millis(600));
     let write = || redis::cmd("SET").arg("k").arg("v").to_owned();
     match client.execute(key_slot(b"k"), write(), Resend::Never).await {
         Err(CommandError::Refused { pod, code, .. }) => {
@@ -150,16 +148,15 @@ async fn whether_a_command_was_executed_is_never_hidden() {
     );
 }
 
-/// A slot that is nobody's: the error says of each pod why it did not name the owner.
+/// For a slot without an owner, the error explains for each pod why it did not name the owner.
+#[needs(valkey)]
 #[tokio::test]
 async fn what_is_known_of_silent_pods_is_said() {
-    let Some(mut servers) = Servers::start(1, &[]).await else {
-        return;
-    };
+    let mut servers = Servers::start(1, &[]).await;
     servers.kill("valkey-0");
-    let impatient = client(&servers).with_patience(Duration::from_millis(100));
+    let hurried = client(&servers).with_deadline(Duration::from_millis(100));
     let get = redis::cmd("GET").arg("k").to_owned();
-    let error = impatient
+    let error = hurried
         .execute(5, get, Resend::Never)
         .await
         .expect_err("nobody is there");

@@ -1,17 +1,18 @@
-//! What servers and connections do in the middle of things. Each is classified, none is counted as a loss of data, and
-//! nobody waits for ever.
+//! Faults of servers and connections during work. Each is classified, none is counted as a loss of
+//! data, and every wait ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness::valkey::Dialer;
 use harness::valkey::ledger::{
-    Class, Ledger, LedgerSpec, Mix, Target, Verification, VerifyOptions, WriteOptions, WriteReport,
+    Class, Ledger, LedgerServers, LedgerSpec, Mix, Verification, VerifyOptions, WriteOptions, WriteReport,
 };
 use harness::valkey::load::report::LoadBudget;
 use harness::valkey::load::{Load, LoadOptions, LoadReport};
 use harness::valkey::slots::SLOT_COUNT;
 use jiff::Timestamp;
+use needs::needs;
 
 use crate::servers::{Servers, TcpDialer, libc_signal::Signal, password, run, text, until};
 use crate::tripwire::{Act, Tripwire};
@@ -22,16 +23,16 @@ const KEYS: u64 = SLOT_COUNT as u64;
 /// Enough for the first pipelines of a pass over a node's keys, and far less than all of it.
 const IN_THE_MIDDLE: usize = 100_000;
 
-/// What may pass until a fault of a second or two is over and told; nothing hangs.
+/// Deadline for a fault of a second or two to end and be reported.
 const BOUND: Duration = Duration::from_secs(30);
 
 const QUICK: VerifyOptions = VerifyOptions {
     look_for_phantoms: true,
-    patience: Duration::from_secs(2),
+    within: Duration::from_secs(2),
     answer_deadline: Duration::from_secs(1),
 };
 
-/// Nothing that was acknowledged may be lost; gaps are what these tests make.
+/// No acknowledged write may be lost. Gaps do not count, because these tests cause them.
 const NOTHING_LOST: LoadBudget = LoadBudget {
     unconfirmed_losses: 0,
     longest_gap: Duration::from_secs(3600),
@@ -39,12 +40,12 @@ const NOTHING_LOST: LoadBudget = LoadBudget {
 
 struct Held {
     ledger: Ledger,
-    target: Target,
+    target: LedgerServers,
     _dir: tempfile::TempDir,
 }
 
 impl Held {
-    /// A ledger whose first generation is written.
+    /// Returns a ledger with its first generation written.
     async fn written(servers: &Servers) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let spec = LedgerSpec {
@@ -67,9 +68,9 @@ impl Held {
         self.write_through(&self.target).await
     }
 
-    async fn write_through(&self, target: &Target) -> WriteReport {
+    async fn write_through(&self, target: &LedgerServers) -> WriteReport {
         let options = WriteOptions {
-            patience: QUICK.patience,
+            within: QUICK.within,
             answer_deadline: QUICK.answer_deadline,
             ..WriteOptions::default()
         };
@@ -81,15 +82,14 @@ impl Held {
     }
 }
 
-fn target(servers: &Servers, dialer: impl Dialer) -> Target {
-    Target::new(Arc::new(dialer), Some(password()), servers.names())
+fn target(servers: &Servers, dialer: impl Dialer) -> LedgerServers {
+    LedgerServers::new(Arc::new(dialer), Some(password()), servers.names())
 }
 
+#[needs(valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_stops_in_the_middle_of_a_verification_is_unverified_and_not_lost() {
-    let Some(servers) = Servers::cluster(3, 0).await else {
-        return;
-    };
+async fn a_server_stopped_during_verification_is_unverified_not_lost() {
+    let servers = Servers::cluster(3, 0).await;
     let held = Held::written(&servers).await;
     let pid = servers.pid("valkey-1");
     let stop = Act::Run(Box::new(move || {
@@ -105,7 +105,7 @@ async fn a_server_that_stops_in_the_middle_of_a_verification_is_unverified_and_n
     assert!(took < BOUND, "{took:?}");
     assert_eq!((found.of(Class::Lost), found.of(Class::ExpiredEarly)), (0, 0));
     assert!(found.of(Class::Unverified) > 0, "{:?}", found.counts);
-    // The last thing that was tried, and in vain.
+    // The last attempt, which failed.
     let silent = |cause: &String| cause.starts_with("valkey-1: no ") && cause.contains(" within ");
     assert!(
         found.unverified.keys().any(silent),
@@ -120,19 +120,18 @@ async fn a_server_that_stops_in_the_middle_of_a_verification_is_unverified_and_n
     .await;
 }
 
+#[needs(valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_cut_in_the_middle_of_a_pipeline_loses_nothing() {
-    let Some(servers) = Servers::cluster(3, 0).await else {
-        return;
-    };
+    let servers = Servers::cluster(3, 0).await;
     let held = Held::written(&servers).await;
-    // Reading again does no harm, so that every key is read in the end.
+    // Reading again is harmless, so every key is read in the end.
     let wire = Tripwire::new(servers.dialer(), "valkey-1", IN_THE_MIDDLE, Act::Cut);
     let found = held.ledger.verify(&target(&servers, wire.clone()), &QUICK).await;
     assert!(wire.tripped(), "it was cut while it was being read");
     assert_eq!(found.violations(0), []);
-    // Writing again might: what was sent and not answered has an unknown outcome, and either state is right for it. The
-    // answers are short, so that a few hundred of them are the middle.
+    // Writing again is not: an unanswered write has an unknown outcome, and either state is valid.
+    // The answers are short, so the limit is only a few hundred of them.
     let wire = Tripwire::new(servers.dialer(), "valkey-1", 3_000, Act::Cut);
     let report = held.write_through(&target(&servers, wire.clone())).await;
     assert!(wire.tripped(), "it was cut while it was being written");
@@ -144,13 +143,12 @@ async fn a_connection_cut_in_the_middle_of_a_pipeline_loses_nothing() {
     assert_eq!(held.verify().await.violations(0), []);
 }
 
+#[needs(valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_that_move_while_they_are_read_are_followed() {
-    let Some(servers) = Servers::cluster(3, 0).await else {
-        return;
-    };
+    let servers = Servers::cluster(3, 0).await;
     let held = Held::written(&servers).await;
-    // The pass over the first node's slots begins at the other end.
+    // The pass over the first node's slots begins at the other end of the range.
     let dialer = servers.dialer();
     let migrate = Act::Run(Box::new(move || {
         let dialer = dialer.clone();
@@ -171,7 +169,7 @@ async fn slots_that_move_while_they_are_read_are_followed() {
     assert_eq!(found.counts.values().sum::<u64>(), KEYS);
 }
 
-/// Moves slots in one piece, and returns when both nodes say that they have moved.
+/// Moves slots in one migration, and returns when both nodes report the move.
 async fn migrate(dialer: &TcpDialer, from: &str, to: &str, first: u16, last: u16) {
     let connection = async |pod: &str| {
         let stream = dialer.dial(pod).await.expect("it answers");
@@ -203,12 +201,11 @@ async fn migrate(dialer: &TcpDialer, from: &str, to: &str, first: u16, last: u16
 }
 
 /// A server that cannot save a snapshot refuses writes (`stop-writes-on-bgsave-error`).
+#[needs(valkey, mounts)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_snapshot_that_cannot_be_saved_refuses_writes_and_loses_nothing() {
+async fn a_failed_snapshot_refuses_writes_and_loses_nothing() {
     let arguments = ["--appendonly", "no", "--save", "3600 100000000"];
-    let Some(servers) = Servers::on_small_disks(1, &arguments).await else {
-        return;
-    };
+    let servers = Servers::on_small_disks(1, &arguments).await;
     let held = Held::written(&servers).await;
     servers.fill_disk("valkey-0");
     save(&servers, "rdb_last_bgsave_status:err").await;
@@ -241,12 +238,11 @@ async fn save(servers: &Servers, outcome: &str) {
     .await;
 }
 
-/// A full disk under an append-only file, met by the ledger and by the load at once.
+/// A full disk under an append-only file, for the ledger and the load at once.
+#[needs(valkey, mounts)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_writes_and_loses_nothing() {
-    let Some(servers) = Servers::on_small_disks(1, &[]).await else {
-        return;
-    };
+    let servers = Servers::on_small_disks(1, &[]).await;
     let held = Held::written(&servers).await;
     let load = load(&servers, servers.dialer()).await;
     servers.fill_disk("valkey-0");
@@ -279,7 +275,7 @@ async fn a_full_disk_refuses_writes_and_loses_nothing() {
 async fn load(servers: &Servers, dialer: impl Dialer) -> Load {
     let options = LoadOptions {
         answer_deadline: Duration::from_secs(1),
-        // Often enough to meet what lasts a second.
+        // Often enough to meet a fault that lasts a second.
         pace: Duration::from_millis(5),
         ..LoadOptions::default()
     };
@@ -288,7 +284,7 @@ async fn load(servers: &Servers, dialer: impl Dialer) -> Load {
         .expect("a load")
 }
 
-/// Lets the load run for a while: time is what it measures.
+/// Lets the load run for a while, because it measures time.
 async fn run_for(time: Duration) {
     tokio::time::sleep_until(tokio::time::Instant::now() + time).await;
 }
@@ -299,12 +295,11 @@ fn obstacles(report: &LoadReport) -> String {
         .collect()
 }
 
+#[needs(valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writers_meet_a_full_memory_a_silent_server_and_a_cut_connection_without_a_loss() {
-    let Some(servers) = Servers::cluster(3, 0).await else {
-        return;
-    };
-    // Each confirmation of a writer fills an answer of ten bytes.
+async fn writers_survive_oom_silence_and_a_cut_without_a_loss() {
+    let servers = Servers::cluster(3, 0).await;
+    // Each confirmation of a writer is an answer of ten bytes.
     let wire = Tripwire::new(servers.dialer(), "valkey-2", 4_000, Act::Cut);
     let load = load(&servers, wire.clone()).await;
     run_for(Duration::from_millis(500)).await;

@@ -1,6 +1,6 @@
-//! The harness is killed in the middle of its work, with a signal that it cannot see: what it had recorded is there.
+//! A harness killed during its work, by a signal that it cannot catch, keeps all it recorded.
 //!
-//! The test starts its own executable again as the process that is killed.
+//! The test starts its own executable again, as the process to kill.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -9,28 +9,29 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::valkey::ledger::{Class, Ledger, LedgerSpec, Mix, Target, VerifyOptions, WriteOptions};
+use harness::valkey::ledger::{Class, Ledger, LedgerServers, LedgerSpec, Mix, VerifyOptions, WriteOptions};
 use harness::valkey::load::report::LoadBudget;
 use harness::valkey::load::{Load, LoadOptions};
 use jiff::Timestamp;
+use needs::needs;
 
 use crate::servers::{Servers, TcpDialer, password, until};
 
-/// Where the killed process keeps its journals, and where its servers are: `NAME=ADDRESS,…`.
+/// Folder of the killed process's journals, and addresses of its servers: `NAME=ADDRESS,…`.
 const FOLDER: &str = "VALKEY_TEST_KILLED_FOLDER";
 const SERVERS: &str = "VALKEY_TEST_KILLED_SERVERS";
 
-/// The journals of the load and of the ledger, as the folders that the process makes.
+/// Folders in which the process keeps the journals of the load and of the ledger.
 const LOAD: &str = "load";
 const LEDGER: &str = "ledger";
 
-/// How many bytes of numbers a load has recorded that is in the middle of its work.
+/// Number of bytes of recorded numbers that show a load in the middle of its work.
 const RECORDED: u64 = 16_000;
 
 /// More keys than are written before the kill.
 const KEYS: u64 = 2_000_000;
 
-/// The process that is killed. It does nothing unless it is told where.
+/// The process to kill. It does nothing without its variables.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the other tests of this file start it, and kill it"]
 async fn writes_until_it_is_killed() {
@@ -47,7 +48,7 @@ async fn writes_until_it_is_killed() {
     let dialer = Arc::new(TcpDialer::to(addresses));
     let options = LoadOptions {
         journal: Some(folder.join(LOAD)),
-        // It has recorded much before the ledger is complete.
+        // The load records many numbers before the ledger is complete.
         pace: Duration::from_millis(5),
         ..LoadOptions::default()
     };
@@ -62,7 +63,7 @@ async fn writes_until_it_is_killed() {
         base_ms: Timestamp::now().as_millisecond(),
     };
     let ledger = Ledger::create(&folder.join(LEDGER), spec).expect("created");
-    let target = Target::new(dialer, Some(password()), names);
+    let target = LedgerServers::new(dialer, Some(password()), names);
     loop {
         ledger
             .write(&target, &WriteOptions::default())
@@ -87,13 +88,12 @@ fn start(servers: &Servers, folder: &Path) -> Child {
         .expect("it starts")
 }
 
-/// No number is in a list that was not recorded as sent before, and none that was recorded as acknowledged is missing;
-/// the same for the ledger's keys.
+/// Every listed number was recorded as sent before, and every acknowledged number is listed. This
+/// also holds for the ledger's keys.
+#[needs(valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_recorded_before_a_kill_is_there_and_accounts_for_everything() {
-    let Some(servers) = Servers::cluster(2, 1).await else {
-        return;
-    };
+async fn journals_of_a_killed_process_account_for_everything() {
+    let servers = Servers::cluster(2, 1).await;
     let dir = tempfile::tempdir().expect("a directory");
     let mut process = start(&servers, dir.path());
     let numbers = dir.path().join(LOAD).join("numbers.bin");
@@ -130,7 +130,7 @@ async fn what_was_recorded_before_a_kill_is_there_and_accounts_for_everything() 
     assert!(writers().any(|writer| writer.confirmed > 0));
 
     let ledger = Ledger::open(&dir.path().join(LEDGER)).expect("its journal is whole");
-    let target = Target::new(dialer, Some(password()), servers.names());
+    let target = LedgerServers::new(dialer, Some(password()), servers.names());
     let found = ledger.verify(&target, &VerifyOptions::default()).await;
     assert_eq!(found.violations(0), []);
     let (written, unwritten) = (found.of(Class::Intact), found.of(Class::Unwritten));

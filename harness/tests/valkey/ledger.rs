@@ -1,13 +1,14 @@
-//! The ledger against real servers: what it must notice, and what it must not mistake.
+//! The ledger against real servers: damage it must report, and changes it must tolerate.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use harness::valkey::ledger::{
-    Class, Ledger, LedgerSpec, Mix, Target, Verification, VerifyOptions, WriteOptions,
+    Class, Ledger, LedgerServers, LedgerSpec, Mix, Verification, VerifyOptions, WriteOptions,
 };
 use harness::valkey::slots::SLOT_COUNT;
 use jiff::Timestamp;
+use needs::needs;
 use redis::Value;
 
 use crate::servers::{Moving, Servers, ask, libc_signal::Signal, password, run};
@@ -22,13 +23,13 @@ fn spec(keys: u64, mix: Mix) -> LedgerSpec {
     }
 }
 
-fn target(servers: &Servers) -> Target {
-    Target::new(Arc::new(servers.dialer()), Some(password()), servers.names())
+fn target(servers: &Servers) -> LedgerServers {
+    LedgerServers::new(Arc::new(servers.dialer()), Some(password()), servers.names())
 }
 
 struct Held {
     ledger: Ledger,
-    target: Target,
+    target: LedgerServers,
     _dir: tempfile::TempDir,
 }
 
@@ -51,12 +52,11 @@ impl Held {
     }
 }
 
-/// All keys of every type and size are there, in every slot, through three generations.
+/// All keys of every type and size are present, in every slot, through three generations.
+#[needs(valkey)]
 #[tokio::test]
 async fn what_is_written_is_found_generation_after_generation() {
-    let Some(servers) = Servers::cluster(3, 1).await else {
-        return;
-    };
+    let servers = Servers::cluster(3, 1).await;
     let keys = u64::from(SLOT_COUNT) * 2 + 100;
     let options = WriteOptions {
         confirm_replicas: 1,
@@ -82,19 +82,19 @@ async fn what_is_written_is_found_generation_after_generation() {
     }
 }
 
-/// Each kind of damage, done behind the ledger's back, is called by its name, and nothing else is.
+/// Each kind of damage without the ledger's knowledge is reported as that kind, and nothing else
+/// is.
+#[needs(valkey)]
 #[tokio::test]
 async fn each_kind_of_damage_has_its_name() {
-    let Some(servers) = Servers::cluster(3, 0).await else {
-        return;
-    };
+    let servers = Servers::cluster(3, 0).await;
     let held = written(&servers, u64::from(SLOT_COUNT), &WriteOptions::default()).await;
     let spec = held.ledger.spec();
     let find =
         |wanted: &dyn Fn(u64) -> bool| (0..spec.keys).find(|&index| wanted(index)).expect("such a key");
     let eternal_string = |index: u64| {
         let shape = spec.shape(index);
-        shape.kind == harness::valkey::ledger::spec::Kind::String
+        shape.kind == harness::valkey::ledger::spec::KeyKind::String
             && shape.expires_ms.is_none()
             && shape.size > 8
     };
@@ -108,7 +108,8 @@ async fn each_kind_of_damage_has_its_name() {
     let retyped = find(&|index| index > corrupt && eternal_string(index));
     let immortal = find(&|index| index > 500 && mortal(index));
     let early = find(&|index| index > immortal && mortal(index));
-    // Before the damage, the content of one key is kept, to be put back as a stale value after the second generation.
+    // The content of one key is kept now. It is written back as a stale value after the second
+    // generation.
     let stale = find(&|index| index > 3000 && eternal_string(index));
     let owner_of = async |index: u64| {
         let map = held.target.router().slot_map().await;
@@ -174,7 +175,7 @@ async fn each_kind_of_damage_has_its_name() {
     assert_eq!(verification.findings[&Class::Phantom].examples, [phantom]);
 }
 
-/// Whether somebody has looked at all keys of a server (`SCAN`).
+/// Returns true if all keys of a server were listed (`SCAN`).
 async fn walked(servers: &Servers, pod: &str) -> bool {
     let mut connection = servers.connection(pod).await;
     let Value::BulkString(said) = ask(&mut connection, &["INFO", "commandstats"]).await else {
@@ -183,12 +184,11 @@ async fn walked(servers: &Servers, pod: &str) -> bool {
     String::from_utf8_lossy(&said).contains("cmdstat_scan:")
 }
 
-/// Servers that have as many keys as were found need not be walked key by key; one that has another is.
+/// A server with the expected number of keys is not walked key by key, and any other is.
+#[needs(valkey)]
 #[tokio::test]
 async fn only_a_server_with_other_keys_is_walked() {
-    let Some(servers) = Servers::cluster(3, 0).await else {
-        return;
-    };
+    let servers = Servers::cluster(3, 0).await;
     let held = written(&servers, u64::from(SLOT_COUNT), &WriteOptions::default()).await;
     let verification = held.verify().await;
     assert_eq!(verification.violations(0), []);
@@ -211,12 +211,11 @@ async fn only_a_server_with_other_keys_is_walked() {
     assert!(walked(&servers, &owner).await, "{owner}");
 }
 
-/// A server that lost a key and got another has as many as were written to it, which proves nothing.
+/// A server that lost a key and got another has the expected number of keys, which proves nothing.
+#[needs(valkey)]
 #[tokio::test]
 async fn a_phantom_does_not_hide_behind_a_lost_key() {
-    let Some(servers) = Servers::cluster(3, 0).await else {
-        return;
-    };
+    let servers = Servers::cluster(3, 0).await;
     let held = written(&servers, u64::from(SLOT_COUNT), &WriteOptions::default()).await;
     let spec = held.ledger.spec().clone();
     let lost = (0..)
@@ -238,12 +237,11 @@ async fn a_phantom_does_not_hide_behind_a_lost_key() {
     assert_eq!(verification.findings[&Class::Phantom].examples, [phantom]);
 }
 
-/// A shard that is wiped shows as its slots and its former owner.
+/// A wiped shard is reported with its slots and its former owner.
+#[needs(valkey)]
 #[tokio::test]
 async fn a_wiped_shard_is_named_with_its_slots_and_owner() {
-    let Some(servers) = Servers::cluster(3, 0).await else {
-        return;
-    };
+    let servers = Servers::cluster(3, 0).await;
     let held = written(&servers, u64::from(SLOT_COUNT), &WriteOptions::default()).await;
     run(&mut servers.connection("valkey-1").await, &["FLUSHALL"]).await;
     let verification = held.verify().await;
@@ -259,12 +257,11 @@ async fn a_wiped_shard_is_named_with_its_slots_and_owner() {
     assert!(!violations[0].seen.contains("valkey-0"), "{}", violations[0]);
 }
 
-/// Slots that move while the ledger is read and written are followed.
+/// The ledger follows slots that move while it reads and writes.
+#[needs(valkey)]
 #[tokio::test]
 async fn slots_on_the_move_are_followed() {
-    let Some(servers) = Servers::cluster(3, 0).await else {
-        return;
-    };
+    let servers = Servers::cluster(3, 0).await;
     let held = written(&servers, u64::from(SLOT_COUNT), &WriteOptions::default()).await;
     let mut moving = Moving::begin(&servers, 77).await;
     moving.migrate(&held.ledger.spec().key(77)).await;
@@ -285,14 +282,14 @@ async fn slots_on_the_move_are_followed() {
     assert_eq!(held.verify().await.violations(0), [], "moved");
 }
 
-/// A server that is full, and one that stops answering: refused and unknown, never lost, and nobody waits for ever.
+/// A full server refuses writes, and a silent one leaves them unknown. Neither is a loss, and every
+/// wait ends.
+#[needs(valkey)]
 #[tokio::test]
 async fn refused_and_unanswered_writes_are_not_losses() {
-    let Some(servers) = Servers::cluster(3, 0).await else {
-        return;
-    };
+    let servers = Servers::cluster(3, 0).await;
     let quick = WriteOptions {
-        patience: Duration::from_secs(2),
+        within: Duration::from_secs(2),
         answer_deadline: Duration::from_secs(1),
         ..WriteOptions::default()
     };
@@ -322,7 +319,7 @@ async fn refused_and_unanswered_writes_are_not_losses() {
         "{report:?}"
     );
     let options = VerifyOptions {
-        patience: Duration::from_secs(2),
+        within: Duration::from_secs(2),
         answer_deadline: Duration::from_secs(1),
         ..VerifyOptions::default()
     };
@@ -338,18 +335,17 @@ async fn refused_and_unanswered_writes_are_not_losses() {
     .await;
 }
 
-/// The harness is killed in the middle: another one continues with what was recorded.
+/// The harness is killed midway, and another one continues from the journal.
+#[needs(valkey)]
 #[tokio::test]
 async fn an_interrupted_ledger_is_continued() {
-    let Some(servers) = Servers::start(1, &[]).await else {
-        return;
-    };
+    let servers = Servers::start(1, &[]).await;
     let dir = tempfile::tempdir().expect("a directory");
     let target = target(&servers);
     let ledger = Ledger::create(dir.path(), spec(20_000, Mix::Varied)).expect("created");
     let options = WriteOptions::default();
     let writing = ledger.write(&target, &options);
-    // Dropped in the middle, whatever it was doing.
+    // Dropped midway, at any point of its work.
     let _ = tokio::time::timeout(Duration::from_millis(150), writing).await;
     std::mem::forget(ledger);
     let ledger = Ledger::open(dir.path()).expect("opened");

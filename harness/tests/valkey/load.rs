@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use harness::valkey::load::report::LoadBudget;
 use harness::valkey::load::{Load, LoadOptions, LoadReport};
 use harness::valkey::{BoxedStream, Dialer};
+use needs::needs;
 
 use crate::servers::{Moving, Servers, TcpDialer, password, run, text, until};
 
@@ -24,16 +25,15 @@ async fn start(servers: &Servers) -> Load {
         .expect("a load")
 }
 
-/// Lets the load run for a while: time is what it measures.
+/// Lets the load run for a while, because it measures time.
 async fn run_for(time: Duration) {
     tokio::time::sleep_until(tokio::time::Instant::now() + time).await;
 }
 
+#[needs(valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quiet_cluster_loses_nothing_and_has_no_gap() {
-    let Some(servers) = Servers::cluster(3, 1).await else {
-        return;
-    };
+    let servers = Servers::cluster(3, 1).await;
     let load = start(&servers).await;
     run_for(Duration::from_secs(2)).await;
     let report = load.stop().await;
@@ -48,13 +48,12 @@ async fn a_quiet_cluster_loses_nothing_and_has_no_gap() {
     assert!(confirmed > 50, "WAIT 1 is answered: {report:#?}");
 }
 
-/// Two loads at once, as fast as they can, one of which records every number: what the journal costs shows between them,
-/// whatever else the machine does.
+/// Runs two loads at once at full speed, one with a journal. Their difference is the journal's
+/// cost, whatever else the machine does.
+#[needs(valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_costs_little() {
-    let Some(servers) = Servers::cluster(2, 0).await else {
-        return;
-    };
+    let servers = Servers::cluster(2, 0).await;
     let dir = tempfile::tempdir().expect("a directory");
     let load = async |label: &str, journal| {
         let options = LoadOptions {
@@ -72,7 +71,7 @@ async fn a_journal_costs_little() {
     let without = load("without", None).await;
     let with = load("with", Some(dir.path().join("journal"))).await;
     run_for(Duration::from_secs(2)).await;
-    // Each ran a little longer than the other: the one without before, the one with after.
+    // Each load runs a little longer than the other: one starts earlier, one ends later.
     let (without, with) = (without.stop().await, with.stop().await);
     let rate = |report: &LoadReport| report.acknowledged() as f64 / report.duration.as_secs_f64();
     let ratio = rate(&with) / rate(&without);
@@ -92,11 +91,10 @@ fn writers(report: &LoadReport) -> impl Iterator<Item = &harness::valkey::load::
     report.shards.values().flat_map(|shard| &shard.writers)
 }
 
+#[needs(valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failover_shows_as_one_shards_gap_and_loses_nothing_confirmed() {
-    let Some(mut servers) = Servers::cluster(3, 1).await else {
-        return;
-    };
+async fn a_failover_gaps_one_shard_and_loses_nothing_confirmed() {
+    let mut servers = Servers::cluster(3, 1).await;
     until("replicas in sync", || async {
         let text = text(
             &mut servers.connection("valkey-4").await,
@@ -136,11 +134,10 @@ async fn a_failover_shows_as_one_shards_gap_and_loses_nothing_confirmed() {
     assert!(!report.shards["valkey-1"].obstacles().is_empty());
 }
 
+#[needs(valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_done_to_a_list_behind_its_back_is_called_by_its_name() {
-    let Some(servers) = Servers::cluster(3, 1).await else {
-        return;
-    };
+    let servers = Servers::cluster(3, 1).await;
     let load = start(&servers).await;
     run_for(Duration::from_secs(1)).await;
     let slots = load.shards().clone();
@@ -165,14 +162,13 @@ async fn what_is_done_to_a_list_behind_its_back_is_called_by_its_name() {
     assert_eq!(seen, ["1 lost: 4", "duplicates 2"], "{violations:#?}");
 }
 
+#[needs(valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_moves_is_followed_with_its_numbers() {
-    let Some(servers) = Servers::cluster(2, 0).await else {
-        return;
-    };
+    let servers = Servers::cluster(2, 0).await;
     let load = start(&servers).await;
     run_for(Duration::from_millis(500)).await;
-    // Not a confirming one: there is no replica to wait for.
+    // Not a confirming writer, as there is no replica to wait for.
     let key = load.keys()[1].0.clone();
     let slot = harness::valkey::slots::key_slot(key.as_bytes());
     assert!(load.shards()["valkey-0"].contains(slot));
@@ -198,7 +194,7 @@ async fn a_slot_that_moves_is_followed_with_its_numbers() {
     );
 }
 
-/// Leaves so many of the first connections without an answer, as servers on a busy machine do.
+/// Leaves the first connections without an answer, as servers on a busy machine do.
 struct Deaf(TcpDialer, AtomicUsize);
 
 impl Dialer for Deaf {
@@ -213,11 +209,10 @@ impl Dialer for Deaf {
     }
 }
 
+#[needs(valkey)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_starts_as_soon_as_somebody_says_who_owns_slots() {
-    let Some(servers) = Servers::cluster(2, 0).await else {
-        return;
-    };
+    let servers = Servers::cluster(2, 0).await;
     let deaf = Arc::new(Deaf(servers.dialer(), AtomicUsize::new(servers.names().len())));
     let options = LoadOptions::default();
     let load = Load::start(deaf, Some(password()), servers.names(), options).await;

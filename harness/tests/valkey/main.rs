@@ -1,6 +1,7 @@
 //! The harness's Valkey side against real servers on loopback.
 //!
-//! The servers come from `PATH` or the cache of published binaries; without them the tests say so and prove nothing.
+//! The servers come from `PATH` or the cache of published binaries. Without them the tests are
+//! ignored.
 
 mod clients;
 mod faults;

@@ -1,43 +1,43 @@
-//! Real servers observed, and really broken.
+//! Observation of real servers with real defects.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
-use harness::checks::{self, Moment, Violation, password, replication};
+use harness::checks::{self, Violation, password, replication};
 use harness::valkey::links::Links;
 use harness::valkey::view::ViewErrorKind;
 use harness::valkey::{BoxedStream, Dialer};
+use needs::needs;
 
 use crate::servers::{Servers, TcpDialer, ask, password as secret, run, text, until};
 
 async fn settled(servers: &Servers, rpp: u32) {
     until("a cluster without violations", || async {
-        let violations = checks::run(&servers.observe(rpp).await, Moment::Settled);
+        let violations = checks::run(&servers.observe(rpp).await);
         violations.is_empty().then_some(())
     })
     .await;
 }
 
-/// Waits until exactly this much is wrong, and gives it.
+/// Waits until `check` is violated, and returns its violations.
 async fn violations_of(servers: &Servers, check: &str) -> Vec<Violation> {
     until(check, || async {
-        let mut all = checks::run(&servers.observe(1).await, Moment::Settled);
+        let mut all = checks::run(&servers.observe(1).await);
         all.retain(|violation| violation.check == check);
         (!all.is_empty()).then_some(all)
     })
     .await
 }
 
+#[needs(valkey)]
 #[tokio::test]
-async fn a_formed_cluster_keeps_every_promise_and_each_break_is_caught() {
-    let Some(mut servers) = Servers::cluster(3, 1).await else {
-        return;
-    };
+async fn a_formed_cluster_keeps_all_promises_and_breaks_are_caught() {
+    let mut servers = Servers::cluster(3, 1).await;
     settled(&servers, 1).await;
     let observation = servers.observe(1).await;
-    assert_eq!(replication::check_quiescent(&observation), []);
+    assert_eq!(replication::check_caught_up(&observation), []);
     let evidence = serde_json::to_value(&observation).expect("an observation is evidence");
     assert!(
         !evidence.to_string().contains("loopback-secret"),
@@ -48,7 +48,7 @@ async fn a_formed_cluster_keeps_every_promise_and_each_break_is_caught() {
     let second_id = text(&mut servers.connection("valkey-1").await, &["CLUSTER", "MYID"]).await;
     run(&mut first, &["CLUSTER", "SETSLOT", "93", "MIGRATING", &second_id]).await;
     let open = violations_of(&servers, "slot_coverage").await;
-    // The primary replicates the state of the slot (since Valkey 8), so its replica may say so of itself, too.
+    // The primary replicates the slot's state (since Valkey 8), so its replica may report it too.
     assert!(
         open.iter().all(|violation| violation.subject == "slot 93"),
         "{open:#?}"
@@ -62,7 +62,7 @@ async fn a_formed_cluster_keeps_every_promise_and_each_break_is_caught() {
 
     let mut replica = servers.connection("valkey-4").await;
     run(&mut replica, &["CONFIG", "SET", "primaryauth", ""]).await;
-    // The link is made anew, and cannot be.
+    // The link is cut, and cannot be made again.
     ask(
         &mut servers.connection("valkey-1").await,
         &["CLIENT", "KILL", "TYPE", "replica"],
@@ -90,7 +90,7 @@ async fn a_formed_cluster_keeps_every_promise_and_each_break_is_caught() {
     assert_eq!(silent[0].subject, "valkey-5");
     assert!(silent[0].seen.contains("refused"), "{}", silent[0]);
     let dead = until("the others to notice", || async {
-        let all = checks::run(&servers.observe(1).await, Moment::Settled);
+        let all = checks::run(&servers.observe(1).await);
         all.into_iter()
             .find(|violation| violation.seen == "flags fail" && violation.viewed_from.len() == 5)
     })
@@ -98,11 +98,10 @@ async fn a_formed_cluster_keeps_every_promise_and_each_break_is_caught() {
     assert!(dead.subject.starts_with("entry of node "), "{dead}");
 }
 
+#[needs(valkey)]
 #[tokio::test]
 async fn who_gets_in_with_which_password() {
-    let Some(servers) = Servers::start(1, &[]).await else {
-        return;
-    };
+    let servers = Servers::start(1, &[]).await;
     let credential = |label: &str, password, accepted| password::Credential {
         label: label.to_owned(),
         password,
@@ -129,7 +128,7 @@ async fn who_gets_in_with_which_password() {
     );
 }
 
-/// Counts how often somebody connects.
+/// Counts connections.
 struct Counting(TcpDialer, AtomicUsize);
 
 impl Dialer for Counting {
@@ -139,13 +138,12 @@ impl Dialer for Counting {
     }
 }
 
-/// The second look needs no new connection; one to a server that was started anew does, and one to a server that is gone is
-/// what the look tells of.
+/// A second observation reuses its connections, except to a restarted server. It reports a server
+/// that is gone.
+#[needs(valkey)]
 #[tokio::test]
 async fn looks_share_their_connections_and_replace_broken_ones() {
-    let Some(mut servers) = Servers::start(2, &[]).await else {
-        return;
-    };
+    let mut servers = Servers::start(2, &[]).await;
     let dialer = Arc::new(Counting(servers.dialer(), AtomicUsize::new(0)));
     let links = Links::new(dialer.clone());
     let dialled = || dialer.1.load(Ordering::Relaxed);
@@ -160,7 +158,7 @@ async fn looks_share_their_connections_and_replace_broken_ones() {
     assert_eq!(servers.observe_over(&links, 0).await.answered().count(), 2);
     assert_eq!(dialled(), 3);
 
-    // A server that admits nobody any more is noticed by who connects anew.
+    // A server that rejects new clients is only noticed by a new connection.
     let mut server = servers.connection("valkey-0").await;
     run(&mut server, &["CONFIG", "SET", "requirepass", "another"]).await;
     assert!(servers.observe_over(&links, 0).await.views["valkey-0"].is_ok());

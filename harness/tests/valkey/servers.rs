@@ -1,4 +1,4 @@
-//! Real valkey-servers on loopback, each on an address of its own, killed when dropped.
+//! Real valkey-servers on loopback, each on its own address, killed when dropped.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -19,8 +19,8 @@ use harness::valkey::{
 use redis::Value;
 use tempfile::TempDir;
 
-/// Long enough for a formation on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+/// Deadline that is long enough to form a cluster on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
 
 const PASSWORD: &str = "loopback-secret";
 
@@ -28,23 +28,17 @@ pub(crate) fn password() -> Password {
     Password::new(PASSWORD)
 }
 
-/// Where a program of the server's distribution is, or why a test that needs it proves nothing.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    match harness::images::host_binaries() {
-        Ok(binaries) if program == "valkey-cli" => Some(binaries.cli),
-        Ok(binaries) => Some(binaries.server),
-        Err(error) => {
-            eprintln!("skipped: {error}");
-            None
-        }
-    }
+/// Returns the path of `valkey-server`. A test that starts servers has `#[needs(valkey)]`.
+fn server_program() -> PathBuf {
+    let binaries = harness::images::host_binaries();
+    binaries.expect("this test needs Valkey's programs").server
 }
 
 /// Servers called `valkey-0`, `valkey-1` …
 pub(crate) struct Servers {
     binary: PathBuf,
     extra: Vec<String>,
-    /// Whether each server has a small disk of its own.
+    /// True if each server has its own small disk.
     small_disks: bool,
     dir: TempDir,
     pub(crate) nodes: BTreeMap<String, Node>,
@@ -65,24 +59,20 @@ impl Drop for Servers {
 }
 
 impl Servers {
-    /// Starts `count` servers with `extra` arguments, or `None` when there is no binary.
-    pub(crate) async fn start(count: u8, extra: &[&str]) -> Option<Self> {
+    /// Starts `count` servers with `extra` arguments.
+    pub(crate) async fn start(count: u8, extra: &[&str]) -> Self {
         Self::start_with(count, extra, false).await
     }
 
-    /// The same, each on a small file system of its own, which [`fill_disk`](Self::fill_disk) fills. It is in a mount
-    /// namespace of the server's, so that it goes with the process. `None` where that is not allowed.
-    pub(crate) async fn on_small_disks(count: u8, extra: &[&str]) -> Option<Self> {
-        let allowed = isolated().arg("true").output();
-        if !allowed.is_ok_and(|output| output.status.success()) {
-            eprintln!("skipped: no mount namespaces here (unshare --mount)");
-            return None;
-        }
+    /// Starts servers that each have a small file system, which [`fill_disk`](Self::fill_disk)
+    /// fills. It is in the server's mount namespace, so it disappears with the process. A test that
+    /// calls this has `#[needs(mounts)]`.
+    pub(crate) async fn on_small_disks(count: u8, extra: &[&str]) -> Self {
         Self::start_with(count, extra, true).await
     }
 
-    async fn start_with(count: u8, extra: &[&str], small_disks: bool) -> Option<Self> {
-        let binary = find("valkey-server")?;
+    async fn start_with(count: u8, extra: &[&str], small_disks: bool) -> Self {
+        let binary = server_program();
         let dir = tempfile::tempdir().expect("a temporary directory");
         let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
         let mut servers = Self {
@@ -97,15 +87,15 @@ impl Servers {
             let ip = Ipv4Addr::new(127, process_subnet(), third, index + 1);
             servers.launch(&format!("valkey-{index}"), ip).await;
         }
-        Some(servers)
+        servers
     }
 
-    /// Starts a formed cluster of `primaries` primaries with a replica each.
-    pub(crate) async fn cluster(primaries: u8, replicas: u8) -> Option<Self> {
+    /// Starts a formed cluster of `primaries` primaries with `replicas` replicas each.
+    pub(crate) async fn cluster(primaries: u8, replicas: u8) -> Self {
         let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
-        let servers = Self::start(primaries * (1 + replicas), &arguments).await?;
+        let servers = Self::start(primaries * (1 + replicas), &arguments).await;
         servers.form(primaries).await;
-        Some(servers)
+        servers
     }
 
     pub(crate) async fn launch(&mut self, name: &str, ip: Ipv4Addr) {
@@ -161,12 +151,12 @@ impl Servers {
         node.child.wait().expect("it ends");
     }
 
-    /// A server's process.
+    /// Returns the ID of a server's process.
     pub(crate) fn pid(&self, name: &str) -> u32 {
         self.nodes[name].child.id()
     }
 
-    /// Leaves no room on a server's small disk.
+    /// Fills a server's small disk.
     pub(crate) fn fill_disk(&self, name: &str) {
         let mut ballast = std::fs::File::create(self.ballast(name)).expect("a file on its disk");
         let page = [0_u8; 4096];
@@ -178,12 +168,12 @@ impl Servers {
         assert_eq!(full.kind(), io::ErrorKind::StorageFull, "{full}");
     }
 
-    /// Makes room again.
+    /// Frees the space again.
     pub(crate) fn free_disk(&self, name: &str) {
         std::fs::remove_file(self.ballast(name)).expect("its disk was full");
     }
 
-    /// A file on a server's disk, which is seen only through its process.
+    /// Returns the path of a file on a server's disk, which is visible only through its process.
     fn ballast(&self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/cwd/ballast", self.pid(name)))
     }
@@ -289,7 +279,7 @@ impl Servers {
     }
 }
 
-/// A slot on its way from valkey-0 to valkey-1.
+/// A slot that moves from valkey-0 to valkey-1.
 pub(crate) struct Moving {
     slot: String,
     pub(crate) source: Connection,
@@ -328,14 +318,14 @@ impl Moving {
         }
     }
 
-    /// Moves one of its keys. It need not be there any more.
+    /// Moves a key of the slot, if it still exists.
     pub(crate) async fn migrate(&mut self, key: &str) {
         let ip = self.target_ip.to_string();
         let command = ["MIGRATE", &ip, "6379", key, "0", "1000", "AUTH", PASSWORD];
         ask(&mut self.source, &command).await;
     }
 
-    /// Closes the slot: it is valkey-1's.
+    /// Closes the slot, which then belongs to valkey-1.
     pub(crate) async fn finish(mut self) {
         for node in [&mut self.target, &mut self.source] {
             run(node, &["CLUSTER", "SETSLOT", &self.slot, "NODE", &self.target_id]).await;
@@ -343,21 +333,21 @@ impl Moving {
     }
 }
 
-/// Room for a few generations of a ledger, and quickly filled.
+/// Enough for a few generations of a ledger, but quickly filled.
 const ON_SMALL_DISK: &str = "mount -t tmpfs -o size=64m tmpfs \"$PWD\" && cd \"$PWD\" && exec \"$@\"";
 
-/// A program in a mount namespace of its own.
+/// Returns a command that runs a program in its own mount namespace.
 fn isolated() -> Command {
     let mut command = Command::new("unshare");
     command.arg("--mount");
-    // Root needs no user namespace, and may not be allowed to make one.
+    // Root needs no user namespace, and may lack the right to make one.
     if !std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
         command.args(["--user", "--map-root-user"]);
     }
     command
 }
 
-/// A second octet for this process and a third for each group of servers, so that tests never meet.
+/// Returns a second octet for this process. Each group of servers also has its own third octet.
 fn process_subnet() -> u8 {
     u8::try_from(std::process::id() % 200).expect("below 200") + 20
 }
@@ -374,7 +364,7 @@ pub(crate) struct TcpDialer {
 }
 
 impl TcpDialer {
-    /// To servers that somebody else has started.
+    /// Dials servers that are already running.
     pub(crate) fn to(addresses: BTreeMap<String, Ipv4Addr>) -> Self {
         Self { addresses }
     }
@@ -412,7 +402,7 @@ pub(crate) async fn text(connection: &mut Connection, command: &[&str]) -> Strin
     redis::from_redis_value(ask(connection, command).await).expect("text")
 }
 
-/// Asks again until there is an answer, ten times a second.
+/// Polls ten times a second until there is an answer.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
     let start = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
@@ -421,7 +411,7 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut prob
         if let Some(found) = probe().await {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} for {what}");
     }
 }
 

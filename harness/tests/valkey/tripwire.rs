@@ -1,5 +1,5 @@
-//! A dialer under which something happens to one server once so many bytes have come from it: in the middle of a pipeline,
-//! and every time at the same place.
+//! A dialer that triggers an act once a server has sent a number of bytes. It is always the same
+//! place in the middle of a pipeline.
 
 use std::io;
 use std::pin::Pin;
@@ -13,15 +13,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::servers::TcpDialer;
 
-/// What happens.
+/// The act that the tripwire triggers.
 pub(crate) enum Act {
-    /// The connection that brought the last byte ends.
+    /// Cuts the connection that brought the last byte.
     Cut,
-    /// This is done, while no connection to the server brings any more.
+    /// Runs this while all connections to the server are held up.
     Run(Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>),
 }
 
-/// Dials like [`TcpDialer`].
+/// Dials like [`TcpDialer`], and triggers the act.
 #[derive(Clone)]
 pub(crate) struct Tripwire {
     inner: TcpDialer,
@@ -33,14 +33,14 @@ struct Wire {
     after: usize,
     seen: AtomicUsize,
     tripped: AtomicBool,
-    /// Whether something is being done, and who waits for its end.
+    /// True while the act runs; `waiting` has the connections that wait for its end.
     acting: AtomicBool,
     waiting: Mutex<Vec<Waker>>,
     act: Act,
 }
 
 impl Tripwire {
-    /// Acts when `after` bytes have come from `pod`, over all its connections.
+    /// Triggers `act` when `after` bytes have come from `pod`, over all connections.
     pub(crate) fn new(inner: TcpDialer, pod: &str, after: usize, act: Act) -> Self {
         let wire = Wire {
             pod: pod.to_owned(),
@@ -55,20 +55,20 @@ impl Tripwire {
         Self { inner, wire }
     }
 
-    /// Whether it has happened.
+    /// Returns true if the act was triggered.
     pub(crate) fn tripped(&self) -> bool {
         self.wire.tripped.load(Ordering::SeqCst)
     }
 }
 
 impl Wire {
-    /// Counts bytes; whether these are the ones that make it happen.
+    /// Counts bytes, and returns true if these trigger the act.
     fn trips(&self, bytes: usize) -> bool {
         let seen = self.seen.fetch_add(bytes, Ordering::SeqCst) + bytes;
         seen >= self.after && !self.tripped.swap(true, Ordering::SeqCst)
     }
 
-    /// Whether a connection has to wait; it is woken when that is over.
+    /// Returns true if a connection must wait. It is woken when the act ends.
     fn holds_up(&self, context: &Context<'_>) -> bool {
         let mut waiting = self.waiting.lock().expect("no holder panics");
         let acting = self.acting.load(Ordering::SeqCst);

@@ -1,4 +1,5 @@
-//! The table of cases, `parameters.yaml`: a parameter, a value away from its default, and every field that changes.
+//! The table of cases, `parameters.yaml`: a parameter, a value away from its default, and every
+//! field that changes.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +9,16 @@ use serde_json::Value;
 use super::objects::Objects;
 use crate::values::{Values, ValuesError, ValuesInput};
 
-/// Our own Job, which no chart has to have.
+/// Our own Job, which a chart need not have.
 pub(super) const DRAIN: &str = "Job cluster-drain";
 /// In the table: every object.
 const ALL: &str = "all";
 /// In the table: every Job and the test Pod.
 const TOOLS: &str = "tools";
-/// A password for every case: one that is generated anew with each rendering would be a difference of its own.
+/// A password for every case. A password generated at each rendering would be a difference.
 const PASSWORD: &str = "auth.password=first-password";
 
-/// What must change, by object and path, to which value; `null` is a field that goes.
+/// Required changes by object and path; `null` removes a field.
 pub type Changes = BTreeMap<String, BTreeMap<String, Value>>;
 /// Fields by object.
 pub type Paths = BTreeMap<String, Vec<String>>;
@@ -28,63 +29,92 @@ pub type Paths = BTreeMap<String, Vec<String>>;
 pub struct Case {
     /// The parameter, as the README writes it.
     pub parameter: String,
-    /// What is set on both sides, in the grammar of `--set`.
+    /// Settings of both sides, in the grammar of `--set`.
     pub base: String,
-    /// What is set on the second side only.
+    /// Settings of the second side only.
     pub set: String,
-    /// What changes, whoever renders.
+    /// Changes that every renderer makes.
     pub changes: Changes,
-    /// What changes besides in our own manifests, where they go beyond the chart.
+    /// Alternative sets of changes, for charts that read the README in another way.
+    pub or: Vec<Changes>,
+    /// Further changes in our own manifests, where they go beyond the chart.
     pub ours: Changes,
-    /// What a chart may change too, in its own way.
+    /// Paths that a chart may change as well.
     pub may: Paths,
-    /// Objects that appear.
+    /// Objects that the change adds.
     pub added: Vec<String>,
-    /// Objects that go.
+    /// Objects that the change removes.
     pub removed: Vec<String>,
-    /// A part of names that becomes another, in the fields of `renamed` and `ours_renamed`.
+    /// A substitution in names, for the fields in `renamed` and `ours_renamed`.
     pub rename: Option<Rename>,
-    /// Where it does, whoever renders.
+    /// The fields with the substitution, for every renderer.
     pub renamed: Paths,
-    /// Where it does in our own manifests.
+    /// The fields with the substitution, in our own manifests only.
     pub ours_renamed: Paths,
 }
 
-/// A part of names that becomes another.
+/// A substitution in names.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rename {
-    /// The part.
+    /// The part to replace.
     pub from: String,
-    /// What stands there instead.
+    /// The replacement.
     pub to: String,
 }
 
-/// Every case, in the README's order of parameters.
+/// Returns every case, in the README's order of parameters.
 ///
 /// # Panics
-/// If the table, which is part of this crate, is not what this module reads; a test holds that.
+/// If the table, which is part of this crate, cannot be read; a test rules that out.
 #[must_use]
 pub fn cases() -> Vec<Case> {
     serde_yaml::from_str(include_str!("parameters.yaml")).expect("the table is part of the crate, and tested")
 }
 
 impl Case {
-    /// The values of both sides.
+    /// Returns the settings of the first side, in the grammar of `--set`.
+    #[must_use]
+    pub fn settings_before(&self) -> Vec<&str> {
+        let base = [PASSWORD, &self.base].into_iter();
+        base.filter(|set| !set.is_empty()).collect()
+    }
+
+    /// Returns the settings of the second side.
+    #[must_use]
+    pub fn settings_after(&self) -> Vec<&str> {
+        let mut settings = self.settings_before();
+        settings.push(&self.set);
+        settings
+    }
+
+    /// Returns true if the README promises any change of a chart's rendering.
+    #[must_use]
+    pub fn changes_something(&self) -> bool {
+        let lists = [&self.added, &self.removed];
+        !self.changes.is_empty() || !self.renamed.is_empty() || lists.iter().any(|list| !list.is_empty())
+    }
+
+    /// Returns the values of both sides.
     ///
     /// # Errors
-    /// Values that the chart does not take; never for a case of the table.
+    /// Returns the values' problems; never for a case of the table.
     pub fn values(&self) -> Result<(Values, Values), ValuesError> {
-        let base = [PASSWORD, &self.base].into_iter().filter(|set| !set.is_empty());
-        let base = base.fold(ValuesInput::new(), ValuesInput::set);
+        let base = self
+            .settings_before()
+            .into_iter()
+            .fold(ValuesInput::new(), ValuesInput::set);
         Ok((base.resolve()?, base.set(&*self.set).resolve()?))
     }
 }
 
-/// The full paths that a row's short ones mean, for each object that its key means.
+/// Expands a row's short path to full paths, for each object that its key names.
 ///
-/// `pod.` is the pod's specification and `template.` its metadata, wherever the object has them; `server.` and `tool.`
-/// are the container, `claim.` is the claim template.
+/// Short prefixes:
+/// - `pod.`: the pod's specification;
+/// - `template.`: the pod's metadata;
+/// - `server.`, `peers.` and `tool.`: a container;
+/// - `claim.`: the claim template.
 pub(super) fn expand(key: &str, path: &str, present: &Objects) -> Vec<(String, String)> {
     let roles: Vec<String> = key
         .split(',')
@@ -106,16 +136,21 @@ fn roles(key: &str, present: &Objects) -> Vec<String> {
     }
 }
 
+/// Returns the name of a tool's container, by the role of its object.
+pub(super) fn tool_name(role: &str) -> &str {
+    match role {
+        "Pod test-connection" => "test",
+        role => role.rsplit(' ').next().unwrap_or(role),
+    }
+}
+
 fn full_path(role: &str, path: &str) -> String {
     let (pod, template) = if role.starts_with("Pod ") {
         ("spec", "metadata")
     } else {
         ("spec.template.spec", "spec.template.metadata")
     };
-    let tool = match role {
-        "Pod test-connection" => "test",
-        role => role.rsplit(' ').next().unwrap_or(role),
-    };
+    let tool = tool_name(role);
     let Some((first, rest)) = path.split_once('.') else {
         return path.to_owned();
     };

@@ -1,7 +1,8 @@
 //! The fields in which two renderings differ, each with the object's role and the field's path.
 //!
-//! Elements of a list go by their name where each has one (containers, variables, volumes, ports), and by their
-//! position otherwise: `spec.template.spec.containers[valkey].env[VALKEY_BIND].value`.
+//! List elements are identified by name if each has one (containers, variables, volumes, ports).
+//! Otherwise they are identified by position. An example:
+//! `spec.template.spec.containers[valkey].env[VALKEY_BIND].value`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,16 +11,16 @@ use serde_json::Value;
 
 use super::objects::Objects;
 
-/// One field that is not the same. Without a path it is the whole object that one side lacks.
+/// A field that differs. An empty path stands for the whole object, which one side lacks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
-    /// The object's role, or `Kind/name`.
+    /// The object's role, or `ValueKind/name`.
     pub object: String,
     /// The field's path.
     pub path: String,
-    /// Its value on the one side, if it is there.
+    /// The field's value on the first side, if it exists.
     pub before: Option<Value>,
-    /// Its value on the other.
+    /// The field's value on the second side.
     pub after: Option<Value>,
 }
 
@@ -45,13 +46,13 @@ impl fmt::Display for Difference {
     }
 }
 
-/// A value for people: compact JSON, or that there is none.
+/// Formats a value for people: compact JSON, or a note that there is none.
 #[must_use]
 pub fn shown(value: Option<&Value>) -> String {
     value.map_or_else(|| "absent".to_owned(), Value::to_string)
 }
 
-/// Every difference, by object and path.
+/// Returns every difference, by object and path.
 #[must_use]
 pub fn differences(before: &Objects, after: &Objects) -> Vec<Difference> {
     let roles: BTreeSet<&str> = before.roles().chain(after.roles()).collect();
@@ -106,21 +107,21 @@ fn compare_lists(path: &str, one: &[Value], other: &[Value], add: &mut Add<'_>) 
     }
 }
 
-/// The elements' names, if each has one of its own.
+/// Returns the elements' names, if each has one.
 fn names(list: &[Value]) -> Option<Vec<&str>> {
     let names: Vec<&str> = list.iter().map(name_of).collect::<Option<_>>()?;
     let distinct: BTreeSet<&str> = names.iter().copied().collect();
     (distinct.len() == names.len()).then_some(names)
 }
 
-/// What an element of a list goes by; claim templates carry it in their metadata.
+/// Returns the name of a list's element; claim templates carry it in their metadata.
 pub(super) fn name_of(item: &Value) -> Option<&str> {
     item.get("name")
         .or_else(|| item.pointer("/metadata/name"))?
         .as_str()
 }
 
-/// One step of a path: keys that are not plain words stand in brackets.
+/// Returns one step of a path: keys other than plain words are put in brackets.
 fn step(key: &str) -> String {
     let plain = key
         .chars()

@@ -1,4 +1,4 @@
-//! A case against two renderings: every expected change took place, and no other.
+//! Judges a case on two renderings: every expected change took place, and no other.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::case::{Case, Changes, Paths, expand};
+use super::defaults::{is_default, strip};
 use super::difference::{Difference, differences, name_of, shown};
 use super::objects::{Objects, is_documented};
 
@@ -13,8 +14,10 @@ use super::objects::{Objects, is_documented};
 const ANOTHER: &str = "(another)";
 /// In the table: any value where there was none.
 const ADDED: &str = "(added)";
+/// In the table: a text, or a variable's value, that contains what follows.
+const CONTAINING: &str = "(containing) ";
 
-/// Variables of the server that the README documents; others are the chart's own business.
+/// Variables of the server that the README documents; a chart is free to have others.
 const SERVER_VARIABLES: [&str; 5] = [
     "VALKEY_PASSWORD",
     "VALKEY_MAXMEMORY",
@@ -26,13 +29,13 @@ const SERVER_VARIABLES: [&str; 5] = [
 /// Volumes that the README documents.
 const VOLUMES: [&str; 4] = ["config", "data", "tmp", "run"];
 
-/// Who rendered.
+/// The renderer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renderer {
     /// This crate: every field is judged.
     Ours,
-    /// A chart on disk: how its Jobs and probes do what they do is its own business, and it may have more than the
-    /// README describes.
+    /// A chart on disk: it may have more objects than the README describes. It is free to choose
+    /// how its Jobs and probes work.
     Chart,
 }
 
@@ -45,9 +48,9 @@ pub struct Finding {
     pub object: String,
     /// The field's path; empty for the object itself.
     pub path: String,
-    /// What the parameter promises.
+    /// The promise of the parameter.
     pub expected: String,
-    /// What is there.
+    /// The value that is there.
     pub found: String,
 }
 
@@ -68,24 +71,44 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What came of a case.
+/// The result of a case.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Verdict {
-    /// What is wrong.
+    /// The findings.
     pub findings: Vec<Finding>,
-    /// What changed beyond the README and is not judged.
+    /// Differences that are not judged, since the README does not cover them.
     pub not_judged: Vec<Difference>,
 }
 
-/// Judges what changed from `before` to `after`, which are the renderings of [`Case::values`].
+/// Judges the changes from `before` to `after`, the renderings of [`Case::values`]. A chart may
+/// read the README in any of the ways that the case lists.
 #[must_use]
 pub fn judge(case: &Case, before: &Objects, after: &Objects, renderer: Renderer) -> Verdict {
-    let expected = Expected::of(case, before, after, renderer);
+    let verdict = judge_one(case, &case.changes, before, after, renderer);
+    if verdict.findings.is_empty() || renderer == Renderer::Ours {
+        return verdict;
+    }
+    let others = case.or.iter();
+    let mut others = others.map(|changes| judge_one(case, changes, before, after, renderer));
+    others.find(|other| other.findings.is_empty()).unwrap_or(verdict)
+}
+
+fn judge_one(
+    case: &Case,
+    changes: &Changes,
+    before: &Objects,
+    after: &Objects,
+    renderer: Renderer,
+) -> Verdict {
+    let mut expected = Expected::of(case, changes, before, after, renderer);
+    if renderer == Renderer::Chart {
+        expected.leave_out_what_a_chart_need_not_have(before, after);
+    }
     let mut verdict = Verdict::default();
     let mut changed = BTreeMap::new();
     for difference in differences(before, after) {
         let at = (difference.object.clone(), difference.path.clone());
-        let allowed = expected.allowed.contains(&at);
+        let allowed = expected.allows(&at);
         if !expected.values.contains_key(&at) && (allowed || is_own_business(&difference, renderer)) {
             verdict.not_judged.push(difference);
         } else {
@@ -138,21 +161,45 @@ fn presence(present: bool) -> &'static str {
     if present { "the object" } else { "no such object" }
 }
 
-/// What one field must become.
+/// The value that one field must have.
 enum Wanted {
     Value(Value),
     Absent,
     Another,
     Added,
+    Containing(String),
     Object(bool),
 }
 
 impl Wanted {
+    /// Reads an entry of the table, without Kubernetes' own defaults.
+    fn of(path: &str, value: &Value) -> Self {
+        if let Some(text) = value.as_str().and_then(|text| text.strip_prefix(CONTAINING)) {
+            return Self::Containing(text.to_owned());
+        }
+        match value {
+            Value::Null => Self::Absent,
+            value if *value == ANOTHER => Self::Another,
+            value if *value == ADDED => Self::Added,
+            value if is_default(path.rsplit(['.', ']']).next().unwrap_or(path), value) => Self::Absent,
+            value => {
+                let mut value = value.clone();
+                strip(&mut value);
+                Self::Value(value)
+            }
+        }
+    }
+
     fn is_met_by(&self, difference: Option<&Difference>) -> bool {
         let Some(Difference { before, after, .. }) = difference else {
             return false;
         };
         match self {
+            Self::Containing(part) => {
+                let text = after.as_ref().map(|after| after.get("value").unwrap_or(after));
+                text.and_then(Value::as_str)
+                    .is_some_and(|text| text.contains(part))
+            }
             Self::Value(value) => after.as_ref() == Some(value),
             Self::Absent => after.is_none(),
             Self::Another => before.is_some() && after.is_some(),
@@ -169,12 +216,13 @@ impl fmt::Display for Wanted {
             Self::Absent => f.write_str("absent"),
             Self::Another => f.write_str("another value than before"),
             Self::Added => f.write_str("a value"),
+            Self::Containing(part) => write!(f, "a text with {part:?}"),
             Self::Object(present) => f.write_str(presence(*present)),
         }
     }
 }
 
-/// A row, resolved to full paths of the objects at hand.
+/// A row of the table, with full paths for the objects at hand.
 #[derive(Default)]
 struct Expected {
     values: BTreeMap<At, Wanted>,
@@ -182,7 +230,7 @@ struct Expected {
 }
 
 impl Expected {
-    fn of(case: &Case, before: &Objects, after: &Objects, renderer: Renderer) -> Self {
+    fn of(case: &Case, changes: &Changes, before: &Objects, after: &Objects, renderer: Renderer) -> Self {
         let mut expected = Self::default();
         for (roles, present) in [(&case.removed, false), (&case.added, true)] {
             let objects = roles
@@ -192,13 +240,13 @@ impl Expected {
                 .values
                 .extend(objects.filter(|(at, _)| renderer == Renderer::Ours || is_documented(&at.0)));
         }
-        expected.changes(&case.changes, after);
+        expected.changes(changes, after);
         expected.renamed(case, &case.renamed, before);
         if renderer == Renderer::Ours {
             expected.changes(&case.ours, after);
             expected.renamed(case, &case.ours_renamed, before);
         } else {
-            // A chart with more than the README's objects: what the table says of all of them is not said of those.
+            // A chart may have more objects than the README. The table does not apply to those.
             expected.values.retain(|(role, _), _| is_documented(role));
             let may = case
                 .may
@@ -213,16 +261,39 @@ impl Expected {
         for (key, fields) in changes {
             for (path, value) in fields {
                 for at in expand(key, path, present) {
-                    let wanted = match value {
-                        Value::Null => Wanted::Absent,
-                        value if *value == ANOTHER => Wanted::Another,
-                        value if *value == ADDED => Wanted::Added,
-                        value => Wanted::Value(value.clone()),
-                    };
+                    let wanted = Wanted::of(&at.1, value);
                     self.values.insert(at, wanted);
                 }
             }
         }
+    }
+
+    /// Drops expectations about a chart's labels and the inputs of its Jobs, which the README does
+    /// not name. Labels and inputs that a chart has must follow the parameter.
+    fn leave_out_what_a_chart_need_not_have(&mut self, before: &Objects, after: &Objects) {
+        let value = |objects: &Objects, at: &At| {
+            let object = objects.get(&at.0)?;
+            at_path(object, &at.1).cloned()
+        };
+        self.values.retain(|at, _| {
+            let is_tool = at.0.starts_with("Job ") || at.0.starts_with("Pod ");
+            let (old, new) = (value(before, at), value(after, at));
+            let absent = old.is_none() && new.is_none() && !at.1.is_empty();
+            let own_way = is_tool && (at.1.contains("securityContext") || at.1.contains(".env["));
+            let free = absent && (is_tool || at.1.contains("labels[")) || own_way && old == new;
+            !free
+        });
+    }
+
+    /// Returns true if the table lets a chart change this path. An entry allows its own path, or
+    /// with a final `.*` all paths below.
+    fn allows(&self, at: &At) -> bool {
+        self.allowed.iter().any(|(role, path)| {
+            let below = path
+                .strip_suffix(".*")
+                .is_some_and(|start| at.1.starts_with(start));
+            *role == at.0 && (below || *path == at.1)
+        })
     }
 
     fn renamed(&mut self, case: &Case, paths: &Paths, before: &Objects) {
@@ -235,7 +306,7 @@ impl Expected {
                     .get(&at.0)
                     .and_then(|object| at_path(object, &at.1))
                     .and_then(Value::as_str);
-                // A field that is not there cannot be renamed, and that is a finding of its own.
+                // A missing field cannot be renamed; its absence is a separate finding.
                 let new = old.map(|old| Value::from(old.replace(&rename.from, &rename.to)));
                 self.values.insert(at, new.map_or(Wanted::Another, Wanted::Value));
             }
@@ -243,7 +314,7 @@ impl Expected {
     }
 }
 
-/// The value at a path as [`differences`] writes it.
+/// Returns the value at a path in the notation of [`differences`].
 fn at_path<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     let mut value = object;
     let mut rest = path;
@@ -257,7 +328,10 @@ fn at_path<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
             }
         };
         value = match value {
-            Value::Array(items) => items.iter().find(|item| name_of(item) == Some(step))?,
+            Value::Array(items) => {
+                let named = items.iter().find(|item| name_of(item) == Some(step));
+                named.or_else(|| items.get(step.parse::<usize>().ok()?))?
+            }
             other => other.get(step)?,
         };
         rest = after;
@@ -265,14 +339,16 @@ fn at_path<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     Some(value)
 }
 
-/// Whether a chart is free to change this: objects and containers of its own, the commands of Jobs and probes, and
-/// variables that the README does not name.
+/// Returns true if a chart is free to make this change. Examples are additional objects and
+/// containers, commands of Jobs and probes, and undocumented variables.
 fn is_own_business(difference: &Difference, renderer: Renderer) -> bool {
     if renderer == Renderer::Ours {
         return false;
     }
     let path = difference.path.as_str();
-    if !is_documented(&difference.object) || path.contains(".initContainers") {
+    // Labels of claims are stable in a good chart, and the API server adds those of the selector.
+    let of_claims = path.starts_with("spec.volumeClaimTemplates[") && path.contains("].metadata.labels");
+    if !is_documented(&difference.object) || path.contains(".initContainers") || of_claims {
         return true;
     }
     let volume = path
@@ -330,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_does_not_take_place_and_one_that_should_not_are_both_told() {
+    fn a_missing_change_and_an_unexpected_one_are_both_told() {
         let changes = json!({"StatefulSet": {"pod.a": 2}});
         let (before, after) = (json!({"a": 1, "b": 1}), json!({"a": 1, "b": 2}));
         assert_eq!(
@@ -365,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_is_free_in_its_own_containers_and_commands_and_nowhere_else() {
+    fn a_chart_may_change_only_its_own_containers_and_commands() {
         let pod = |command: &str, image: &str, bind: &str| {
             json!({"containers": [
                 {"name": "metrics", "image": command},

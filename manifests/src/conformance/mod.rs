@@ -1,13 +1,17 @@
-//! Render conformance: what each parameter changes in what is rendered, and nothing else.
+//! Render conformance: each parameter changes its own fields in the rendering, and no others.
 //!
-//! - [`objects`]: rendered objects under the names of their roles, in a form that can be compared field by field;
+//! - [`objects`]: rendered objects by role, in a form that can be compared field by field;
+//! - `defaults` and `canonical`: remove irrelevant differences, Kubernetes' defaults and a chart's
+//!   own names;
 //! - [`difference`]: the fields in which two renderings differ;
-//! - [`case`]: the table `parameters.yaml`, a case or more for each parameter;
-//! - [`judge`]: a case against two renderings, ours or those of a chart on disk.
+//! - [`case`]: the table `parameters.yaml`, with at least one case for each parameter;
+//! - [`mod@judge`]: judges a case on two renderings, ours or those of a chart on disk.
 //!
-//! Nothing here renders: that is for the caller, who brings [`crate::render`] or `helm template`.
+//! This module does not render. The caller does, with [`mod@crate::render`] or `helm template`.
 
+mod canonical;
 pub mod case;
+mod defaults;
 pub mod difference;
 pub mod judge;
 pub mod objects;

@@ -1,15 +1,18 @@
-//! Rendered objects, each under the name of its role, with everything left out that says nothing.
+//! Rendered objects by role, without fields that have no effect.
 //!
-//! A role is a kind and, where the chart has several of it, what follows the full name: `Service`, `Service headless`,
-//! `Job cluster-init`. So an object keeps its role when a parameter renames it. `valkey.conf` is taken apart into its
-//! directives, and Secrets are decoded: both are compared for what they say.
+//! A role is the object's kind, with the name's suffix if the chart has several of that kind.
+//! Examples: `Service`, `Service headless`, `Job cluster-init`. An object therefore keeps its role
+//! when a parameter renames it. `valkey.conf` is split into directives, and Secrets are decoded, so
+//! that both are compared by content.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use serde_json::{Map, Value};
 
-/// Roles that are told by how the object's name ends.
+use super::{canonical, defaults};
+
+/// Roles that the suffix of the object's name determines.
 const SUFFIXES: [(&str, &str); 5] = [
     ("Service", "headless"),
     ("Job", "cluster-init"),
@@ -18,7 +21,7 @@ const SUFFIXES: [(&str, &str); 5] = [
     ("Pod", "test-connection"),
 ];
 
-/// Kinds of which the chart has one object without a suffix.
+/// Kinds with one object in the chart, without a suffix.
 const SINGLE: [&str; 6] = [
     "PodDisruptionBudget",
     "ServiceAccount",
@@ -28,7 +31,7 @@ const SINGLE: [&str; 6] = [
     "StatefulSet",
 ];
 
-/// The ConfigMap's key whose text is taken apart.
+/// The ConfigMap's key with `valkey.conf`, which is split into directives.
 const CONFIG_KEY: &str = "valkey.conf";
 
 /// Rendered objects by role.
@@ -36,8 +39,9 @@ const CONFIG_KEY: &str = "valkey.conf";
 pub struct Objects(BTreeMap<String, Value>);
 
 impl Objects {
-    /// Sorts `rendered` by role. An object that has none, or whose role is taken, is called `Kind/name`. Where there are
-    /// several for a role, it is that of the one which is named like the StatefulSet.
+    /// Sorts `rendered` by role. Objects without a role, or with a role that is taken, are called
+    /// `ValueKind/name`. Of several objects for one role, the one with the StatefulSet's name gets
+    /// it.
     pub fn new(rendered: impl IntoIterator<Item = Value>) -> Self {
         let rendered: Vec<Value> = rendered.into_iter().collect();
         let name = |object: &Value| object["metadata"]["name"].as_str().map(str::to_owned);
@@ -54,24 +58,25 @@ impl Objects {
             if objects.contains_key(&name) {
                 name = kind_and_name(&object);
             }
-            objects.insert(name, normalised(object));
+            let object = normalised(&name, object);
+            objects.insert(name, object);
         }
         Self(objects)
     }
 
-    /// The roles, in the order of their names.
+    /// Returns the roles, in alphabetical order.
     pub fn roles(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// The object with this role.
+    /// Returns the object with this role.
     #[must_use]
     pub fn get(&self, role: &str) -> Option<&Value> {
         self.0.get(role)
     }
 }
 
-/// Whether objects with this role are part of what the chart's README describes.
+/// Returns true if objects with this role are part of what the chart's README describes.
 #[must_use]
 pub fn is_documented(role: &str) -> bool {
     let tool = SUFFIXES
@@ -98,7 +103,8 @@ fn kind_and_name(object: &Value) -> String {
     format!("{}/{}", text(&object["kind"]), text(&object["metadata"]["name"]))
 }
 
-fn normalised(mut object: Value) -> Value {
+fn normalised(role: &str, mut object: Value) -> Value {
+    canonical::rename(role, &mut object);
     match object["kind"].as_str() {
         Some("ConfigMap") => {
             if let Some(text) = object["data"][CONFIG_KEY].as_str() {
@@ -110,11 +116,13 @@ fn normalised(mut object: Value) -> Value {
         Some("StatefulSet") => untype_claims(&mut object),
         _ => {}
     }
+    defaults::strip(&mut object);
     prune(&mut object);
     object
 }
 
-/// `valkey.conf` as a table: a directive's arguments, or all of them where it stands more than once.
+/// Returns `valkey.conf` as a table: each directive's arguments, or a list of them if it is
+/// repeated.
 fn directives(text: &str) -> Value {
     let mut table: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let lines = text.lines().map(str::trim);
@@ -132,20 +140,30 @@ fn directives(text: &str) -> Value {
     Value::Object(entries.collect())
 }
 
-/// `data` in clear, together with `stringData`. What is not text stays as it is.
+/// Decodes `data` and merges it with `stringData`, which is equivalent. Values other than text stay
+/// encoded.
 fn decode(secret: &mut Value) {
-    let Some(data) = secret.get_mut("data").and_then(Value::as_object_mut) else {
-        return;
-    };
-    for value in data.values_mut() {
+    for value in secret["data"]
+        .as_object_mut()
+        .into_iter()
+        .flat_map(Map::values_mut)
+    {
         let bytes: Option<ByteString> = serde_json::from_value(value.clone()).ok();
         if let Some(text) = bytes.and_then(|ByteString(bytes)| String::from_utf8(bytes).ok()) {
             *value = Value::from(text);
         }
     }
+    if let Some(Value::Object(texts)) = secret
+        .as_object_mut()
+        .and_then(|secret| secret.remove("stringData"))
+    {
+        for (key, text) in texts {
+            secret["data"][key] = text;
+        }
+    }
 }
 
-/// Whether a claim template says that it is one makes no difference.
+/// Removes the type from claim templates, where it has no effect.
 fn untype_claims(set: &mut Value) {
     let claims = set
         .pointer_mut("/spec/volumeClaimTemplates")
@@ -155,7 +173,7 @@ fn untype_claims(set: &mut Value) {
     }
 }
 
-/// Takes away what Kubernetes reads as absent: `null`, `{}` and `[]`. An empty directory is not absent.
+/// Removes values that Kubernetes reads as absent: `null`, `{}` and `[]`. An `emptyDir: {}` stays.
 fn prune(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -246,6 +264,8 @@ mod tests {
         );
         let secret = objects.get("Secret").unwrap();
         assert_eq!(secret["data"]["valkey-password"], "secret");
+        let plain = json!({"kind": "Secret", "metadata": {"name": "vk"}, "stringData": {"valkey-password": "secret"}});
+        assert_eq!(Objects::new([plain]).get("Secret"), Some(secret));
         assert!(secret["metadata"].get("annotations").is_none());
     }
 }

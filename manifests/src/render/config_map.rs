@@ -1,18 +1,18 @@
-//! The ConfigMap with `valkey.conf`, and the checksum that rolls the pods when it changes.
+//! The ConfigMap with `valkey.conf`, and the checksum that restarts the pods when it changes.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use sha2::{Digest, Sha256};
 
-use super::Context;
+use super::RenderContext;
 use crate::manifests::yaml;
 use crate::release::{CLIENT_PORT, StringMap};
 use crate::values::{Mode, Values};
 
-/// What Valkey adds to the client port for its bus when `cluster-port` is not set.
+/// The number that Valkey adds to the client port for its bus when `cluster-port` is not set.
 const BUS_OFFSET: u16 = 10_000;
 
-/// The ConfigMap.
-pub(super) fn config_map(context: &Context<'_>) -> ConfigMap {
+/// Renders the ConfigMap.
+pub(super) fn config_map(context: &RenderContext<'_>) -> ConfigMap {
     ConfigMap {
         metadata: context.metadata(&context.fullname),
         data: Some(StringMap::from([(
@@ -23,7 +23,8 @@ pub(super) fn config_map(context: &Context<'_>) -> ConfigMap {
     }
 }
 
-/// SHA-256 of the whole rendered document, labels included, as the chart computes `checksum/config`.
+/// Returns the SHA-256 of the whole rendered document, labels included. The chart computes
+/// `checksum/config` in this way.
 pub(super) fn checksum(config_map: &ConfigMap) -> String {
     Sha256::digest(yaml(config_map))
         .iter()
@@ -78,7 +79,8 @@ fn cluster_lines(values: &Values) -> Vec<String> {
         "cluster-config-file /data/nodes.conf".to_owned(),
         format!("cluster-node-timeout {}", values.cluster.node_timeout),
     ];
-    // The chart never tells the server about cluster.busPort; the README promises that it is the bus's port.
+    // The chart never passes cluster.busPort to the server, although the README promises that the
+    // bus uses it.
     if values.cluster.bus_port != CLIENT_PORT + BUS_OFFSET {
         lines.push(format!("cluster-port {}", values.cluster.bus_port));
     }

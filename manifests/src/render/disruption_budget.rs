@@ -3,13 +3,14 @@
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::Context;
+use super::RenderContext;
 use crate::release::SERVER_COMPONENT;
 use crate::values::Mode;
 
-/// The budget. It selects servers only: with Job pods in its selector the disruption controller cannot tell how
-/// many pods to expect and allows no disruption at all.
-pub(super) fn disruption_budget(context: &Context<'_>) -> Option<PodDisruptionBudget> {
+/// Renders the budget, which selects servers only. With Job pods in the selector, the disruption
+/// controller could not compute the expected number of pods. It would then allow no disruption at
+/// all.
+pub(super) fn disruption_budget(context: &RenderContext<'_>) -> Option<PodDisruptionBudget> {
     let pdb = &context.values.pdb;
     if context.values.mode != Mode::Cluster || !pdb.enabled {
         return None;

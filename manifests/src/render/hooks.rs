@@ -1,10 +1,10 @@
-//! What Helm runs at its events: the init, scale and drain Jobs, and the connection test.
+//! Hooks that Helm runs at its events: the init, scale and drain Jobs, and the connection test.
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{EnvVar, Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Context, scripts, server, tools};
+use super::{RenderContext, scripts, server, tools};
 use crate::hook::{DELETE_POLICIES, Hook, HookEvent, HookObject, annotations};
 use crate::release::COMPONENT_LABEL;
 use crate::values::Mode;
@@ -19,7 +19,7 @@ struct JobPlan {
     event: HookEvent,
     script: &'static str,
     backoff_limit: i32,
-    /// Whether the Secret may be missing: before an upgrade that introduces it, it is.
+    /// True if the Secret may be missing, as it is before an upgrade that introduces it.
     before_the_secret: bool,
 }
 
@@ -39,8 +39,8 @@ const SCALE: JobPlan = JobPlan {
     before_the_secret: false,
 };
 
-/// Ours: it runs before the upgrade is applied, so it meets the pods that are about to go while they are alive,
-/// and the Secret that they were started with.
+/// Our own Job, which runs before the upgrade is applied. The departing pods are then still alive,
+/// and the Secret is the one that they were started with.
 const DRAIN: JobPlan = JobPlan {
     component: "cluster-drain",
     event: HookEvent::PreUpgrade,
@@ -49,8 +49,8 @@ const DRAIN: JobPlan = JobPlan {
     before_the_secret: true,
 };
 
-/// Every hook, in the order of a release's life.
-pub(super) fn hooks(context: &Context<'_>) -> Vec<Hook> {
+/// Renders every hook, in the order in which they first run.
+pub(super) fn hooks(context: &RenderContext<'_>) -> Vec<Hook> {
     let mut hooks = Vec::new();
     if context.values.mode == Mode::Cluster {
         hooks.push(job(context, &INIT));
@@ -63,7 +63,7 @@ pub(super) fn hooks(context: &Context<'_>) -> Vec<Hook> {
     hooks
 }
 
-fn job(context: &Context<'_>, plan: &JobPlan) -> Hook {
+fn job(context: &RenderContext<'_>, plan: &JobPlan) -> Hook {
     let mut metadata = context.metadata(format!("{}-{}", context.fullname, plan.component));
     metadata.annotations = Some(annotations(plan.event, Some(JOB_WEIGHT)));
     let mut env = server::password_env(context, plan.before_the_secret);
@@ -91,7 +91,7 @@ fn job(context: &Context<'_>, plan: &JobPlan) -> Hook {
     hook(plan.event, JOB_WEIGHT, HookObject::Job(Box::new(job)))
 }
 
-fn connection_test(context: &Context<'_>) -> Hook {
+fn connection_test(context: &RenderContext<'_>) -> Hook {
     const COMPONENT: &str = "connection-test";
     let mut metadata = context.metadata(format!("{}-test-connection", context.fullname));
     metadata.annotations = Some(annotations(HookEvent::Test, None));

@@ -1,13 +1,14 @@
 //! `(Release, Values) -> Manifests`, one file per kind of object.
 //!
-//! The contract is the chart's documentation. Where the chart's own revisions differ, the default rendering of
-//! the earlier one is followed (no PVC retention block, no renamed commands), and the later one where the
-//! README says so: an existing password is kept on upgrade, which reaches us as [`Release::password`].
+//! The contract is the chart's documentation. Where the chart's own revisions differ, the rendering
+//! follows the earlier one: no PVC retention block, no renamed commands. It follows the later one
+//! where the README does: an upgrade keeps the existing password ([`Release::password`]).
 //!
-//! - [`config_map`]: `valkey.conf`; [`secret`], [`service_account`], [`service`], [`disruption_budget`];
-//! - [`stateful_set`]: the servers; [`server`]: their container; [`probes`]: its health;
-//!   [`peers`]: what lets them find each other after a full restart;
-//! - [`hooks`]: Jobs and test Pod; [`scripts`]: what those run.
+//! - [`config_map`]: `valkey.conf`; [`secret`], [`service_account`], [`service`],
+//!   [`disruption_budget`];
+//! - [`stateful_set`]: the servers; [`server`]: their container; [`probes`]: its health; [`peers`]:
+//!   the container that reconnects servers after a full restart;
+//! - [`hooks`]: Jobs and test Pod; [`scripts`]: the scripts of both.
 
 mod config_map;
 mod disruption_budget;
@@ -29,7 +30,7 @@ use crate::password::PasswordError;
 use crate::release::{Release, StringMap};
 use crate::values::{ValueError, Values, ValuesError};
 
-/// Why a release cannot be rendered.
+/// The reason that a release cannot be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
     /// The values have problems; all of them are listed.
@@ -40,13 +41,13 @@ pub enum RenderError {
         /// Every problem.
         source: ValuesError,
     },
-    /// The name is not one that Helm accepts.
+    /// Helm does not accept the name.
     #[error("release name {name:?} is not a lower-case DNS label of at most 53 characters")]
     ReleaseName {
         /// The name given.
         name: String,
     },
-    /// The namespace is not one that Kubernetes accepts.
+    /// Kubernetes does not accept the namespace.
     #[error("namespace {name:?} is not a lower-case DNS label of at most 63 characters")]
     Namespace {
         /// The name given.
@@ -55,34 +56,34 @@ pub enum RenderError {
     /// Names, with their suffixes, that Kubernetes does not allow.
     #[error("names that Kubernetes refuses: {}; set nameOverride or fullnameOverride to another one", .names.join(", "))]
     Names {
-        /// What they name, the names, and why.
+        /// The names, with the reasons.
         names: Vec<String>,
     },
-    /// A Secret is to be rendered, `auth.password` is empty and none came with the release.
+    /// A Secret is needed, but `auth.password` is empty and the release has no password.
     #[error("release {release} has no password: auth.password is empty, and none was found or generated")]
     PasswordMissing {
         /// The release's name.
         release: String,
     },
-    /// The password in the values cannot be carried by the entrypoint.
+    /// The entrypoint cannot pass on the password in the values.
     #[error("password of release {release}")]
     Password {
         /// The release's name.
         release: String,
-        /// What the entrypoint would trip over.
+        /// The problem for the entrypoint.
         source: PasswordError,
     },
 }
 
-/// What every object is made from.
-pub(crate) struct Context<'a> {
+/// The input of every object.
+pub(crate) struct RenderContext<'a> {
     pub(crate) release: &'a Release,
     pub(crate) values: &'a Values,
     pub(crate) fullname: String,
 }
 
-impl Context<'_> {
-    /// Metadata with the common labels, in the release's namespace.
+impl RenderContext<'_> {
+    /// Returns metadata with the common labels, in the release's namespace.
     fn metadata(&self, name: impl Into<String>) -> ObjectMeta {
         ObjectMeta {
             name: Some(name.into()),
@@ -93,13 +94,14 @@ impl Context<'_> {
     }
 }
 
-/// Renders everything. Pure: the same inputs give the same objects.
+/// Renders all objects. The same inputs give the same objects.
 ///
 /// # Errors
-/// Values with problems (all of them), names that Kubernetes refuses, or a missing or unusable password.
+/// Returns all problems of the values, names that Kubernetes refuses, or a missing or unusable
+/// password.
 pub fn render(release: &Release, values: &Values) -> Result<Manifests, RenderError> {
     check(release, values)?;
-    let context = Context {
+    let context = RenderContext {
         release,
         values,
         fullname: release.fullname(values),
@@ -155,7 +157,7 @@ fn is_dns_label(name: &str, limit: usize) -> bool {
         && name.ends_with(inner)
 }
 
-/// An empty map is an absent field, as the chart's `with` blocks make it.
+/// Returns the map, or `None` if it is empty, like the chart's `with` blocks.
 fn non_empty(map: &StringMap) -> Option<StringMap> {
     (!map.is_empty()).then(|| map.clone())
 }

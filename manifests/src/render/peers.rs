@@ -1,37 +1,41 @@
-//! The container `peers`: what lets a cluster survive the replacement of all its pods at once.
+//! The container `peers`, with which a cluster survives the replacement of all its pods at once.
 //!
-//! Valkey remembers its peers by address. When every pod has got a new address, every address in every
-//! `nodes.conf` is stale, no node can reach any other, and Valkey alone never recovers. The stable names are the
-//! headless ones, but CLUSTER MEET takes addresses only, and resolving names takes a tool.
+//! Valkey remembers its peers by address. When every pod has a new address, every address in every
+//! `nodes.conf` is stale. No node can then reach any other, and Valkey never recovers without help.
+//! The names of the headless Service are stable. But CLUSTER MEET takes addresses only, and
+//! resolving names takes a tool.
 //!
-//! So a small container beside each server watches it, and while the server misses peers it asks each peer *by
-//! name* to meet *this pod's own address*, which the kubelet knows. Only peers that already know this node's ID
-//! are asked: a node that was forgotten, or never belonged, is not brought in.
+//! A small container next to each server therefore watches that server. While the server misses
+//! peers, it asks each peer *by name* to meet *this pod's own address*. It asks only peers that
+//! already know this node's ID. A node that was forgotten, or never belonged, thus stays out.
 //!
-//! Why this way (tried with real servers): CLUSTER MEET refuses names; probes and lifecycle hooks of a shell-free
-//! image cannot learn the pod's address, as the kubelet expands only static variables in them; an init container
-//! that rewrites `nodes.conf` races with pods that start at the same moment; stable addresses through one Service
-//! per pod would announce something other than the pod's address. A regular container rather than a native
-//! sidecar, because the chart supports Kubernetes 1.23 and native sidecars need 1.29.
+//! Alternatives that fail (tried with real servers):
+//! - CLUSTER MEET refuses names.
+//! - Probes and lifecycle hooks of a shell-free image only get static variables, not the address.
+//! - An init container that rewrites `nodes.conf` races with pods that start at the same moment.
+//! - With one Service per pod, a server would announce an address other than its pod's.
+//!
+//! A native sidecar would need Kubernetes 1.29, but the chart supports 1.23.
 
-//! It also sees a rotation of the password through. Servers read the Secret when they start; while a rolling restart is
-//! under way, a server that has the new password cannot follow a primary that still has the old one. So the password is
-//! mounted here too, where the kubelet keeps it current: as soon as a peer has restarted with it, this pod's server
-//! accepts it beside its own, until it is restarted itself. No shard is without a replica in sync on the way.
+//! The container also completes a password rotation. Servers read the Secret only when they start.
+//! During a rolling restart, a server with the new password cannot follow a primary with the old
+//! one. The container therefore mounts the password, which the kubelet keeps current. As soon as a
+//! peer has restarted with the new one, this server accepts both until its own restart. No shard is
+//! without a replica in sync meanwhile.
 
 use k8s_openapi::api::core::v1::{Container, KeyToPath, SecretVolumeSource, Volume, VolumeMount};
 
-use super::{Context, scripts, server, tools};
+use super::{RenderContext, scripts, server, tools};
 use crate::release::PASSWORD_KEY;
 use crate::values::Mode;
 
 const CONTAINER: &str = "peers";
-/// The volume with the Secret as it is now, and where the script looks for it.
+/// The volume with the current Secret, and the path at which the script reads it.
 const AUTH_VOLUME: &str = "auth";
 const AUTH_PATH: &str = "/etc/valkey-auth";
 
-/// The container, in cluster mode.
-pub(super) fn container(context: &Context<'_>) -> Option<Container> {
+/// Renders the container, in cluster mode only.
+pub(super) fn container(context: &RenderContext<'_>) -> Option<Container> {
     if context.values.mode != Mode::Cluster {
         return None;
     }
@@ -50,8 +54,8 @@ pub(super) fn container(context: &Context<'_>) -> Option<Container> {
     Some(container)
 }
 
-/// The password, as the kubelet keeps it current.
-pub(super) fn volume(context: &Context<'_>) -> Option<Volume> {
+/// Renders the volume with the password, which the kubelet keeps current.
+pub(super) fn volume(context: &RenderContext<'_>) -> Option<Volume> {
     let values = context.values;
     if values.mode != Mode::Cluster || !values.auth.enabled {
         return None;

@@ -1,23 +1,23 @@
-//! What the probes run: `valkey-cli`, directly, in both variants.
+//! Commands of the probes: both variants run `valkey-cli` directly.
 //!
-//! No shell: the hardened image promises none. No password in the arguments: `valkey-cli` reads
-//! `REDISCLI_AUTH` from the container's environment. And a timeout kills the client itself, where with
-//! `sh -c 'a | b'` only the shell dies and a frozen server can stay Ready.
+//! They use no shell, as the hardened image has none. They contain no password, as `valkey-cli`
+//! reads `REDISCLI_AUTH` from the environment. A timeout kills `valkey-cli` itself. With
+//! `sh -c 'a | b'` only the shell would die, and a frozen server could stay Ready.
 //!
-//! - *Alive* (startup and liveness) is a server that answers anything at all. An answer such as LOADING,
-//!   MASTERDOWN, BUSY or NOAUTH is an answer; restarting the server would not mend the cause, and for LOADING
-//!   it would begin the loading anew, forever. Without `-e`, `valkey-cli` exits 0 on any answer and 1 when
-//!   nobody answers.
-//! - *Ready* is PONG, and in a cluster `cluster_state:ok` from the server's own point of view; of a replica also that
-//!   it has its primary's data. A rolling restart goes on when a pod is ready: without the latter it would take a
-//!   primary down whose only replica has nothing yet. With `-e` an error answer is exit code 1.
+//! - *Alive* (startup and liveness) means any answer, be it LOADING, MASTERDOWN, BUSY or NOAUTH. A
+//!   restart would not remove their cause, and would begin the loading again. Without `-e`,
+//!   `valkey-cli` exits 0 on any answer and 1 on none.
+//! - *Ready* means PONG. In a cluster, the server must also report `cluster_state:ok`. A replica
+//!   must also have its primary's data. Otherwise a rolling restart could stop a primary before its
+//!   only replica has any data. With `-e`, `valkey-cli` exits 1 on an error.
 
 use k8s_openapi::api::core::v1::{ExecAction, Probe};
 
 use crate::values::{self, Mode};
 
-/// Succeeds only while this node says `cluster_state:ok` and, if it is a replica, is linked to its primary. Both may be
-/// asked from scripts also while the cluster is down, which is what makes this work without a shell and `grep`.
+/// Succeeds only if this node reports `cluster_state:ok` and, as a replica, is linked to its
+/// primary. A script may run both queries even while the cluster is down. So the probe needs no
+/// shell or `grep`.
 const CLUSTER_IS_OK: &str = "if not string.find(redis.call('CLUSTER', 'INFO'), 'cluster_state:ok', 1, true) then \
                              return redis.error_reply('CLUSTERDOWN cluster_state is not ok') end \
                              local r = redis.call('INFO', 'replication') \
@@ -25,12 +25,12 @@ const CLUSTER_IS_OK: &str = "if not string.find(redis.call('CLUSTER', 'INFO'), '
                              then return redis.error_reply('MASTERDOWN the link to the primary is down') end \
                              return 'cluster_state:ok'";
 
-/// The probe that tells whether the server is alive; also used for startup.
+/// Renders the probe for liveness and startup.
 pub(super) fn alive(given: &values::Probe) -> Option<Probe> {
     probe(given, &["valkey-cli", "ping"])
 }
 
-/// The probe that tells whether the server may have clients.
+/// Renders the readiness probe.
 pub(super) fn ready(given: &values::Probe, mode: Mode) -> Option<Probe> {
     match mode {
         Mode::Standalone => probe(given, &["valkey-cli", "-e", "ping"]),

@@ -1,7 +1,9 @@
-//! The shell scripts, included at build time. Each is self-contained: the shared functions come first.
+//! The shell scripts, included at build time. Each is self-contained: it begins with the shared
+//! functions.
 //!
-//! The kubelet expands `$(NAME)` and turns `$$` into `$` in a container's command, so the scripts contain
-//! neither `$$` nor a command substitution that reads like one of their own variables; a test holds that.
+//! In a container's command, the kubelet expands `$(NAME)` and turns `$$` into `$`. The scripts
+//! therefore contain no `$$` and no command substitution that looks like a variable. A test ensures
+//! this.
 
 use crate::values::Values;
 
@@ -11,24 +13,24 @@ macro_rules! script {
     };
 }
 
-/// Forms the cluster; changes nothing when it is formed.
+/// Forms the cluster; does nothing if it is formed already.
 pub(super) const CLUSTER_INIT: &str = script!("lib.sh", "form.sh", "cluster-init.sh");
 /// Brings a running cluster to its number of replicas.
 pub(super) const CLUSTER_SCALE: &str = script!("lib.sh", "reshape.sh", "form.sh", "cluster-scale.sh");
 /// Moves slots off the pods that an upgrade is about to remove.
 pub(super) const CLUSTER_DRAIN: &str = script!("lib.sh", "reshape.sh", "cluster-drain.sh");
-/// Introduces peers to each other again after a restart on new addresses.
+/// Introduces peers to each other after a restart on new addresses.
 pub(super) const INTRODUCE_PEERS: &str = script!("lib.sh", "introduce-peers.sh");
 /// Pings the client Service.
 pub(super) const TEST_CONNECTION: &str = script!("test-connection.sh");
 
-/// What a pod may take to be scheduled, pull its image and pass the startup allowance of the chart, times two.
-const PATIENCE_SECONDS: u64 = 300;
+/// Twice the time that a pod may take to be scheduled, pull its image and pass its startup probe.
+const DEADLINE_SECONDS: u64 = 300;
 
-/// How long a Job waits for one condition before it says which one and fails: a multiple of the node timeout,
-/// in which a cluster notices and repairs things, on top of what pods need to start.
+/// Returns the time that a Job waits for one condition before it names the condition and fails. It
+/// adds the start of pods to a multiple of the node timeout, in which a cluster repairs itself.
 pub(super) fn timeout_seconds(values: &Values) -> u64 {
-    PATIENCE_SECONDS + 4 * u64::from(values.cluster.node_timeout).div_ceil(1000)
+    DEADLINE_SECONDS + 4 * u64::from(values.cluster.node_timeout).div_ceil(1000)
 }
 
 #[cfg(test)]
@@ -58,8 +60,10 @@ mod tests {
         }
     }
 
-    /// What follows `sleep` wherever a script sleeps: the pause of the one loop that waits for conditions, the guard of a
-    /// call that must not last for ever, and the pause of the container beside each server.
+    /// Arguments of the only permitted uses of `sleep`:
+    /// - the one loop that waits for conditions,
+    /// - the guard of a call that might never end,
+    /// - the container next to each server.
     const PAUSES: [&str; 3] = ["\"$POLL_SECONDS\"", "\"$CALL_SECONDS\" &", "\"$interval\" &"];
 
     fn lines(script: &str) -> impl Iterator<Item = &str> {
@@ -78,7 +82,7 @@ mod tests {
                 );
             }
         }
-        // Jobs wait in one place only.
+        // Jobs wait in one loop only.
         for script in [CLUSTER_INIT, CLUSTER_SCALE, CLUSTER_DRAIN] {
             let polls = lines(script).filter(|line| *line == "sleep \"$POLL_SECONDS\"");
             assert_eq!(polls.count(), 1);
@@ -89,7 +93,7 @@ mod tests {
     #[test]
     fn every_wait_has_a_limit_and_a_condition_of_its_own() {
         let wait = regex::Regex::new(r#"wait_for (\S+) (\w+)"#).expect("valid pattern");
-        let limits = ["\"$TIMEOUT_SECONDS\"", "\"$PATIENCE_SECONDS\"", "\"$patience\""];
+        let limits = ["\"$TIMEOUT_SECONDS\"", "\"$DEADLINE_SECONDS\"", "\"$deadline\""];
         for script in [CLUSTER_INIT, CLUSTER_SCALE, CLUSTER_DRAIN] {
             let waits: Vec<_> = lines(script).filter(|line| line.contains("wait_for ")).collect();
             assert!(!waits.is_empty());

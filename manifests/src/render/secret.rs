@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
-use super::{Context, RenderError};
+use super::{RenderContext, RenderError};
 use crate::password::Password;
 use crate::release::PASSWORD_KEY;
 
-/// The Secret, unless the user has one or wants no password.
+/// Renders the Secret, unless the user has one or wants no password.
 ///
-/// `auth.password` always wins; otherwise the password that came with the release is used, so that an upgrade
-/// keeps the one it found (the chart's later revision and its README; the earlier one made a new one each time).
-pub(super) fn secret(context: &Context<'_>) -> Result<Option<Secret>, RenderError> {
+/// `auth.password` always wins, otherwise the release's password is used. An upgrade therefore
+/// keeps the existing password. The chart's README and later revision agree; the earlier one made a
+/// new password at each upgrade.
+pub(super) fn secret(context: &RenderContext<'_>) -> Result<Option<Secret>, RenderError> {
     let auth = &context.values.auth;
     if !auth.enabled || !auth.existing_secret.is_empty() {
         return Ok(None);
@@ -31,7 +32,7 @@ pub(super) fn secret(context: &Context<'_>) -> Result<Option<Secret>, RenderErro
     }))
 }
 
-fn password(context: &Context<'_>) -> Result<Password, RenderError> {
+fn password(context: &RenderContext<'_>) -> Result<Password, RenderError> {
     let release = || context.release.name.clone();
     let given = &context.values.auth.password;
     if !given.is_empty() {

@@ -5,15 +5,16 @@ use k8s_openapi::api::core::v1::{
     SecretKeySelector, SecurityContext, VolumeMount,
 };
 
-use super::{Context, probes};
+use super::{RenderContext, probes};
 use crate::release::{APP_VERSION, CLIENT_PORT, PASSWORD_KEY};
 use crate::values::{Mode, Values, Variant};
 
-/// The name of the server's container; the first of the pod, so that `kubectl exec` and `logs` choose it.
+/// The name of the server's container, the pod's first, so that `kubectl exec` and `logs` choose
+/// it.
 pub(super) const CONTAINER: &str = "valkey";
 
-/// The container.
-pub(super) fn container(context: &Context<'_>) -> Container {
+/// Renders the container.
+pub(super) fn container(context: &RenderContext<'_>) -> Container {
     let values = context.values;
     Container {
         name: CONTAINER.to_owned(),
@@ -36,8 +37,9 @@ pub(super) fn container(context: &Context<'_>) -> Container {
     }
 }
 
-/// Environment from the release's Secret. `optional` is for pods that may start before the Secret exists.
-pub(super) fn password_env(context: &Context<'_>, optional: bool) -> Vec<EnvVar> {
+/// Returns the variables from the release's Secret. `optional` allows pods to start before the
+/// Secret exists.
+pub(super) fn password_env(context: &RenderContext<'_>, optional: bool) -> Vec<EnvVar> {
     if !context.values.auth.enabled {
         return Vec::new();
     }
@@ -54,11 +56,11 @@ pub(super) fn password_env(context: &Context<'_>, optional: bool) -> Vec<EnvVar>
         }),
         value: None,
     };
-    // The entrypoint reads the first; valkey-cli reads the second, in every version.
+    // The entrypoint reads the first; every version of valkey-cli reads the second.
     vec![variable("VALKEY_PASSWORD"), variable("REDISCLI_AUTH")]
 }
 
-/// A plain variable.
+/// Returns a plain variable.
 pub(super) fn variable(name: &str, value: impl Into<String>) -> EnvVar {
     EnvVar {
         name: name.to_owned(),
@@ -67,7 +69,7 @@ pub(super) fn variable(name: &str, value: impl Into<String>) -> EnvVar {
     }
 }
 
-/// The pod's own address, kept current by the kubelet: every new sandbox has a new one.
+/// Returns the pod's own address, which the kubelet sets for each new sandbox.
 pub(super) fn pod_ip() -> EnvVar {
     let field = ObjectFieldSelector {
         field_path: "status.podIP".to_owned(),
@@ -107,8 +109,8 @@ fn ports(values: &Values) -> Vec<ContainerPort> {
     ports
 }
 
-/// The order matters to the kubelet: `$(NAME)` sees only variables defined before.
-fn env(context: &Context<'_>) -> Vec<EnvVar> {
+/// Returns the variables in order: the kubelet expands `$(NAME)` only if it is defined before.
+fn env(context: &RenderContext<'_>) -> Vec<EnvVar> {
     let values = context.values;
     let mut env = password_env(context, false);
     let given = [
@@ -134,11 +136,11 @@ fn env(context: &Context<'_>) -> Vec<EnvVar> {
     env
 }
 
-/// The entrypoint adds `--requirepass` but not what a replica needs to authenticate to its primary, so the
-/// kubelet puts the password into the flags here, from the variable defined before. It ends up in the server's
-/// command line exactly as the entrypoint's own `--requirepass` does, expanded just as unquoted: a password
-/// that this would change is refused (see [`crate::Password`]). `masterauth` is the option's name in every
-/// version; newer ones also know `primaryauth`.
+/// Returns the flags of cluster mode, including the replica's password for its primary. The
+/// entrypoint adds `--requirepass` only, so the kubelet expands the password into the flags here.
+/// Like the entrypoint's flag, it reaches the command line unquoted. [`crate::Password`] refuses a
+/// password that this would change. Every version has the option `masterauth`; newer ones also know
+/// `primaryauth`.
 fn cluster_flags(values: &Values) -> String {
     let masterauth = if values.auth.enabled {
         "--masterauth $(VALKEY_PASSWORD) "

@@ -1,17 +1,17 @@
 //! The two Services: one for clients, one headless for the pods' DNS names and the cluster bus.
 //!
-//! Both select servers only: Job and test pods carry the release's labels too, and without the component they
-//! would become endpoints, which is how a client gets a connection refused by a Job.
+//! Both select by component, since Job and test pods carry the release's labels too. Otherwise
+//! these pods would become endpoints, and refuse the connections of clients.
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Context, non_empty};
+use super::{RenderContext, non_empty};
 use crate::release::{SERVER_COMPONENT, StringMap};
 use crate::values::Mode;
 
-/// The Service that clients use.
-pub(super) fn client(context: &Context<'_>) -> Service {
+/// Renders the Service that clients use.
+pub(super) fn client(context: &RenderContext<'_>) -> Service {
     let values = context.values;
     let mut metadata = context.metadata(&context.fullname);
     metadata.annotations = non_empty(&values.service.annotations);
@@ -28,9 +28,9 @@ pub(super) fn client(context: &Context<'_>) -> Service {
     }
 }
 
-/// The Service that names the pods. It publishes pods that are not ready: a cluster is formed by pods that find
-/// each other before any of them is ready.
-pub(super) fn headless(context: &Context<'_>) -> Service {
+/// Renders the headless Service. It publishes pods that are not ready, because pods must find each
+/// other to form the cluster. None is ready before that.
+pub(super) fn headless(context: &RenderContext<'_>) -> Service {
     let values = context.values;
     let mut ports = vec![port("valkey", values.service.port)];
     if values.mode == Mode::Cluster {
@@ -52,7 +52,7 @@ pub(super) fn headless(context: &Context<'_>) -> Service {
     }
 }
 
-fn selector(context: &Context<'_>) -> StringMap {
+fn selector(context: &RenderContext<'_>) -> StringMap {
     context.release.component_labels(context.values, SERVER_COMPONENT)
 }
 

@@ -2,10 +2,10 @@
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 
-use super::{Context, non_empty};
+use super::{RenderContext, non_empty};
 
-/// The ServiceAccount, if the release is to have one of its own.
-pub(super) fn service_account(context: &Context<'_>) -> Option<ServiceAccount> {
+/// Renders the ServiceAccount, if the release creates one.
+pub(super) fn service_account(context: &RenderContext<'_>) -> Option<ServiceAccount> {
     let given = &context.values.service_account;
     given.create.then(|| {
         let mut metadata = context.metadata(context.release.service_account_name(context.values));

@@ -1,4 +1,4 @@
-//! The StatefulSet: the servers' pods, their volumes, and how they are replaced.
+//! The StatefulSet: the servers' pods, their volumes, and the update strategy.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
-use super::{Context, config_map, non_empty, peers, server, tools};
+use super::{RenderContext, config_map, non_empty, peers, server, tools};
 use crate::release::SERVER_COMPONENT;
 use crate::values::{Mode, Values, Variant};
 
-/// The StatefulSet; `config_map` is needed for its checksum.
-pub(super) fn stateful_set(context: &Context<'_>, config_map: &ConfigMap) -> StatefulSet {
+/// Renders the StatefulSet, with the checksum of `config_map`.
+pub(super) fn stateful_set(context: &RenderContext<'_>, config_map: &ConfigMap) -> StatefulSet {
     let values = context.values;
     let mut metadata = context.metadata(&context.fullname);
     metadata.annotations = non_empty(&values.statefulset.annotations);
@@ -50,7 +50,7 @@ fn pod_management_policy(values: &Values) -> String {
     policy.to_owned()
 }
 
-fn template(context: &Context<'_>, config_map: &ConfigMap) -> PodTemplateSpec {
+fn template(context: &RenderContext<'_>, config_map: &ConfigMap) -> PodTemplateSpec {
     let values = context.values;
     let mut labels = context.release.component_labels(values, SERVER_COMPONENT);
     labels.extend(values.pod_labels.clone());
@@ -68,7 +68,7 @@ fn template(context: &Context<'_>, config_map: &ConfigMap) -> PodTemplateSpec {
     }
 }
 
-fn pod(context: &Context<'_>) -> PodSpec {
+fn pod(context: &RenderContext<'_>) -> PodSpec {
     let values = context.values;
     let mut containers = vec![server::container(context)];
     containers.extend(peers::container(context));
@@ -86,7 +86,7 @@ fn pod(context: &Context<'_>) -> PodSpec {
     }
 }
 
-fn volumes(context: &Context<'_>) -> Vec<Volume> {
+fn volumes(context: &RenderContext<'_>) -> Vec<Volume> {
     let values = context.values;
     let memory = || EmptyDirVolumeSource {
         medium: Some("Memory".to_owned()),

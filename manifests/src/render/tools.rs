@@ -1,14 +1,23 @@
-//! What the release's tools have in common: the init, scale and drain Jobs, the test Pod, and the container
-//! that introduces peers. They need a shell, so they run the rpm image whatever the servers run.
+//! Common parts of the release's tools:
+//! - the init, scale and drain Jobs;
+//! - the test Pod;
+//! - the container that introduces peers.
+//!
+//! Tools need a shell, so they always run the rpm image.
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, LocalObjectReference, PodSpec};
 
-use super::{Context, scripts, server};
+use super::{RenderContext, scripts, server};
 use crate::release::{APP_VERSION, CLIENT_PORT};
 use crate::values::Values;
 
-/// A tool's container: the script of this name, with this environment.
-pub(super) fn container(context: &Context<'_>, name: &str, script: &str, env: Vec<EnvVar>) -> Container {
+/// Renders a tool's container with this script and environment.
+pub(super) fn container(
+    context: &RenderContext<'_>,
+    name: &str,
+    script: &str,
+    env: Vec<EnvVar>,
+) -> Container {
     let values = context.values;
     Container {
         name: name.to_owned(),
@@ -21,9 +30,9 @@ pub(super) fn container(context: &Context<'_>, name: &str, script: &str, env: Ve
     }
 }
 
-/// A tool's pod. The security contexts are the values' own, never the hardened override: these pods have no
-/// tmpfs mounts, and the rpm image is what it is.
-pub(super) fn pod(context: &Context<'_>, container: Container, restart_policy: &str) -> PodSpec {
+/// Renders a tool's pod. It uses the security contexts of the values, not the hardened override.
+/// These pods have no tmpfs mounts, and run the rpm image.
+pub(super) fn pod(context: &RenderContext<'_>, container: Container, restart_policy: &str) -> PodSpec {
     let values = context.values;
     PodSpec {
         service_account_name: Some(context.release.service_account_name(values)),
@@ -35,15 +44,13 @@ pub(super) fn pod(context: &Context<'_>, container: Container, restart_policy: &
     }
 }
 
-/// How the scripts find the pods: ordinal `i` is `$HOST_PREFIX$i$HOST_SUFFIX`, which needs no list and thus
-/// also names pods beyond the current number of replicas.
+/// Returns the variables with which the scripts find the pods.
 ///
-/// The port is the servers' own, not `service.port`: a headless Service does not translate ports, and with the
-/// chart's rendering a cluster with another `service.port` is never formed.
-///
-/// Nothing here depends on the number of replicas: it is part of the servers' pods too, and scaling must
-/// restart none of them.
-pub(super) fn pods_env(context: &Context<'_>) -> Vec<EnvVar> {
+/// Ordinal `i` is `$HOST_PREFIX$i$HOST_SUFFIX`, so pods beyond the current replicas have names too.
+/// The port is the servers' port, because a headless Service does not translate `service.port`.
+/// Nothing here depends on the number of replicas. The servers' pods have these variables too, and
+/// scaling must not restart them.
+pub(super) fn pods_env(context: &RenderContext<'_>) -> Vec<EnvVar> {
     let cluster = &context.values.cluster;
     vec![
         server::variable("HOST_PREFIX", format!("{}-", context.fullname)),
@@ -54,8 +61,8 @@ pub(super) fn pods_env(context: &Context<'_>) -> Vec<EnvVar> {
     ]
 }
 
-/// What the Jobs are to bring the cluster to, and how long they wait for each condition on the way.
-pub(super) fn target_env(context: &Context<'_>) -> Vec<EnvVar> {
+/// Returns the target size for the Jobs, and the deadline of each condition.
+pub(super) fn target_env(context: &RenderContext<'_>) -> Vec<EnvVar> {
     let values = context.values;
     vec![
         server::variable("REPLICAS", values.cluster.replicas.to_string()),
@@ -67,7 +74,7 @@ pub(super) fn target_env(context: &Context<'_>) -> Vec<EnvVar> {
     ]
 }
 
-/// The pull secrets, absent when there are none.
+/// Returns the pull secrets, or `None` if there are none.
 pub(super) fn pull_secrets(values: &Values) -> Option<Vec<LocalObjectReference>> {
     Some(values.image.pull_secrets.clone()).filter(|secrets| !secrets.is_empty())
 }

@@ -1,4 +1,4 @@
-//! What several parameters say together: contradictions that no single one shows.
+//! Contradictions between several parameters.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -6,10 +6,11 @@ use super::error::ValueError;
 use super::{Mode, Values, syntax};
 use crate::release::{CLIENT_PORT, COMPONENT_LABEL};
 
-/// The least number of primaries of a Valkey cluster: below it no majority survives the loss of one.
+/// The minimum number of primaries of a Valkey cluster. With fewer, no majority survives the loss
+/// of one.
 const MIN_PRIMARIES: u32 = 3;
 
-/// Every contradiction.
+/// Returns every contradiction.
 pub(super) fn problems(values: &Values) -> Vec<ValueError> {
     let mut problems = Vec::new();
     if values.mode == Mode::Cluster {
@@ -47,8 +48,9 @@ fn bus_port(values: &Values) -> Option<ValueError> {
     Some(ValueError::invalid("cluster.busPort", CLIENT_PORT, allowed).with_hint("clients are served there"))
 }
 
-/// The nodes of a cluster announce their own port and are reached at it, through names that a headless Service gives
-/// without translating ports: the chart's own Jobs never form such a cluster.
+/// Rejects a `service.port` other than the servers' port in cluster mode. Nodes announce their own
+/// port, and a headless Service does not translate ports. The chart's own Jobs cannot form such a
+/// cluster.
 fn service_port(values: &Values) -> Option<ValueError> {
     let port = values.service.port;
     let problem = || ValueError::invalid("service.port", port, format!("{CLIENT_PORT} in cluster mode"));
@@ -57,15 +59,15 @@ fn service_port(values: &Values) -> Option<ValueError> {
     })
 }
 
-/// A node without a volume forgets who it is when its pod goes: it comes back as a stranger, and its slots stay with the
-/// one that nobody can reach any more.
+/// Rejects a cluster without volumes. A node without a volume loses its identity with its pod. The
+/// new node is a stranger, and the slots stay with the unreachable former node.
 fn volatile_cluster(values: &Values) -> Option<ValueError> {
     let problem = || ValueError::invalid("persistence.enabled", false, "true in cluster mode");
     (!values.persistence.enabled)
         .then(|| problem().with_hint("nodes.conf, a node's identity, is on the volume"))
 }
 
-/// The chart takes the existing Secret and silently ignores the password.
+/// Rejects a password next to an existing Secret: the chart silently ignores the password.
 fn two_passwords(values: &Values) -> Option<ValueError> {
     let auth = &values.auth;
     if auth.existing_secret.is_empty() || auth.password.is_empty() {
@@ -79,7 +81,7 @@ fn two_passwords(values: &Values) -> Option<ValueError> {
     Some(problem.with_hint(format!("the one in Secret {} is used", auth.existing_secret)))
 }
 
-/// The API server would refuse the StatefulSet's pods.
+/// Rejects requests above limits: the API server would refuse the StatefulSet's pods.
 fn requests_above_limits(values: &Values) -> Vec<ValueError> {
     let resources = &values.resources;
     let above = resources.requests.iter().filter_map(|(name, request)| {
@@ -97,7 +99,8 @@ fn requests_above_limits(values: &Values) -> Vec<ValueError> {
     above.collect()
 }
 
-/// Valkey takes a directive's last appearance, so these would silently win over what the rest of the chart relies on.
+/// Rejects directives that the chart relies on. Valkey uses a directive's last appearance, so these
+/// would silently override the chart's.
 fn directives_of_the_chart(values: &Values) -> Vec<ValueError> {
     let ours = [
         ("port", "the port is fixed"),
@@ -128,7 +131,7 @@ fn directives_of_the_chart(values: &Values) -> Vec<ValueError> {
     clash.map(problem).collect()
 }
 
-/// The StatefulSet would be refused: its selector must match its own template.
+/// Rejects labels that override the selector's: a StatefulSet's selector must match its template.
 fn reserved_labels(values: &Values) -> Vec<ValueError> {
     let reserved = [
         "app.kubernetes.io/name",
@@ -155,7 +158,8 @@ fn reserved_labels(values: &Values) -> Vec<ValueError> {
     problems
 }
 
-/// The kubelet would refuse every container: "container has runAsNonRoot and image will run as root".
+/// Rejects root as user. The kubelet would refuse every container: "container has runAsNonRoot and
+/// image will run as root".
 fn root_user(values: &Values) -> Option<ValueError> {
     let context = &values.security_context;
     if context.run_as_non_root != Some(true) || context.run_as_user != Some(0) {
@@ -169,7 +173,7 @@ fn root_user(values: &Values) -> Option<ValueError> {
     Some(problem.with_hint("set securityContext.runAsNonRoot=false to run as root"))
 }
 
-/// A budget that forbids every disruption lets no node be drained, ever.
+/// Rejects a budget that forbids every disruption: no Kubernetes node could ever be drained.
 fn disruption_budget(values: &Values) -> Option<ValueError> {
     let Values { pdb, cluster, .. } = values;
     let unset = pdb.max_unavailable == IntOrString::String(String::new());
@@ -188,7 +192,7 @@ fn disruption_budget(values: &Values) -> Option<ValueError> {
     }
 }
 
-/// These reach the server's command line beside ours and would contradict it.
+/// Rejects flags with a password: on the server's command line they would contradict ours.
 fn flags_with_password(values: &Values) -> Vec<ValueError> {
     let ours = [
         "--requirepass",

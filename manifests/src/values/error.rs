@@ -1,22 +1,22 @@
-//! What can be wrong with values: one entry a parameter, all of them together.
+//! Problems of values, one entry for each parameter, all reported together.
 
 use std::fmt;
 
-/// Why values could not be read. [`ValuesError::Invalid`] carries every problem, not the first.
+/// The reason that values could not be read. [`ValuesError::Invalid`] carries every problem.
 #[derive(Debug, thiserror::Error)]
 pub enum ValuesError {
     /// A file is not YAML.
     #[error("parse values file {name}")]
     Syntax {
-        /// The file, as the user named it.
+        /// The file, as the user specified it.
         name: String,
-        /// Where and why.
+        /// The position and the reason.
         source: serde_yaml::Error,
     },
     /// A file holds something other than a table of parameters.
     #[error("values file {name} holds {found} where a table of parameters is needed")]
     NotATable {
-        /// The file, as the user named it.
+        /// The file, as the user specified it.
         name: String,
         /// The kind of value found.
         found: &'static str,
@@ -24,12 +24,13 @@ pub enum ValuesError {
     /// A `--set` argument does not follow Helm's grammar.
     #[error("parse --set argument {position}: {reason}")]
     Set {
-        /// Which `--set`, counted from 1: the text may hold a password and is not shown.
+        /// The position of the `--set`, counted from 1. The text may hold a password and is not
+        /// shown.
         position: usize,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
-    /// Parameters are unknown, of the wrong type, out of range or in contradiction.
+    /// Parameters are unknown, mistyped, out of range or contradictory.
     #[error("{} in values:{}", count(.0.len()), listed(.0))]
     Invalid(Vec<ValueError>),
 }
@@ -37,28 +38,28 @@ pub enum ValuesError {
 /// One problem with one parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueError {
-    /// No such parameter.
+    /// The parameter does not exist.
     Unknown {
         /// The full dotted path.
         path: String,
         /// The path of the nearest parameter at the same place.
         nearest: Option<String>,
     },
-    /// The parameter exists, the value does not fit.
+    /// The parameter exists, but its value does not fit.
     Invalid {
         /// The full dotted path.
         path: String,
-        /// What was given, as JSON; never a password.
+        /// The given value, as JSON; never a password.
         given: String,
-        /// What is allowed.
+        /// The allowed values.
         allowed: String,
-        /// How to mend it, when there is more to say.
+        /// The remedy, if there is more to say.
         hint: Option<String>,
     },
 }
 
 impl ValueError {
-    /// A value that does not fit.
+    /// Returns the problem of a value that does not fit.
     pub(super) fn invalid(path: &str, given: impl fmt::Display, allowed: impl Into<String>) -> Self {
         Self::Invalid {
             path: path.to_owned(),
@@ -68,7 +69,7 @@ impl ValueError {
         }
     }
 
-    /// The same error, with a hint.
+    /// Adds a hint.
     pub(super) fn with_hint(mut self, text: impl Into<String>) -> Self {
         if let Self::Invalid { hint, .. } = &mut self {
             *hint = Some(text.into());
@@ -76,7 +77,7 @@ impl ValueError {
         self
     }
 
-    /// The dotted path of the parameter.
+    /// Returns the dotted path of the parameter.
     #[must_use]
     pub fn path(&self) -> &str {
         match self {

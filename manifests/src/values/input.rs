@@ -1,11 +1,11 @@
-//! Values as the user gives them (`-f` files and `--set`), laid over the chart's defaults in Helm's order.
+//! The user's values (`-f` files and `--set`), laid over the chart's defaults in Helm's order.
 
 use serde_json::{Map, Value};
 
 use super::error::ValuesError;
 use super::{Values, merge, set, validation};
 
-/// What was given, in order. Resolving it yields [`Values`] or every error.
+/// The given values, in order. [`resolve`](Self::resolve) yields [`Values`] or every error.
 #[derive(Debug, Clone, Default)]
 pub struct ValuesInput {
     files: Vec<(String, String)>,
@@ -13,7 +13,7 @@ pub struct ValuesInput {
 }
 
 impl ValuesInput {
-    /// Nothing given: the defaults.
+    /// Returns an empty input: the defaults.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -26,23 +26,24 @@ impl ValuesInput {
         self
     }
 
-    /// Adds a `--set` argument. These win over all files, later ones over earlier ones.
+    /// Adds a `--set` argument. It wins over all files and over earlier arguments.
     #[must_use]
     pub fn set(mut self, argument: impl Into<String>) -> Self {
         self.sets.push(argument.into());
         self
     }
 
-    /// Lays everything over the defaults and checks the result.
+    /// Lays all given values over the defaults and checks the result.
     ///
     /// # Errors
-    /// A file that is not YAML, a `--set` outside Helm's grammar, or all problems of all parameters at once.
+    /// Returns the file that is not YAML, the `--set` outside Helm's grammar, or all problems of
+    /// all parameters.
     pub fn resolve(&self) -> Result<Values, ValuesError> {
         resolve_over(&Values::default(), self.given()?)
     }
 
-    /// Everything that was given, merged, before it is laid over anything.
-    pub(super) fn given(&self) -> Result<Map<String, Value>, ValuesError> {
+    /// Merges all given values, without the defaults.
+    fn given(&self) -> Result<Map<String, Value>, ValuesError> {
         let mut given = Value::Object(Map::new());
         for (name, text) in &self.files {
             merge::overlay(&mut given, parse(name, text)?);
@@ -60,8 +61,8 @@ impl ValuesInput {
     }
 }
 
-/// Lays what was given over `base`, and checks the result.
-pub(super) fn resolve_over(base: &Values, given: Map<String, Value>) -> Result<Values, ValuesError> {
+/// Lays the given values over `base`, and checks the result.
+fn resolve_over(base: &Values, given: Map<String, Value>) -> Result<Values, ValuesError> {
     let mut tree = serde_json::to_value(base).expect("values are plain JSON");
     merge::overlay(&mut tree, Value::Object(given));
     merge::delete_nulls(&mut tree);
@@ -86,7 +87,7 @@ fn parse(name: &str, text: &str) -> Result<Value, ValuesError> {
     })?;
     let found = match value {
         Value::Object(_) => return Ok(value),
-        // A file of comments only is an empty table, as in Helm.
+        // As in Helm, a file with only comments is an empty table.
         Value::Null => return Ok(Value::Object(Map::new())),
         Value::Array(_) => "a list",
         Value::String(_) => "a text",

@@ -1,4 +1,4 @@
-//! The kinds of values that parameters take: what fits, what is normalised, and what "unset" looks like.
+//! The kinds of values that parameters take: valid values, normalisation, and the unset value.
 
 use k8s_openapi::api::apps::v1::StatefulSetUpdateStrategy;
 use k8s_openapi::api::core::v1::{
@@ -12,12 +12,12 @@ use super::syntax;
 use crate::password::Password;
 
 const ACCESS_MODES: [&str; 4] = ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", EXCLUSIVE_MODE];
-/// The one that Kubernetes does not allow beside others.
+/// The access mode that Kubernetes does not allow next to others.
 const EXCLUSIVE_MODE: &str = "ReadWriteOncePod";
 
-/// What a parameter may be.
+/// The kind of value that a parameter takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// `true` or `false`.
     Boolean,
     /// A whole number within bounds, both included.
@@ -27,9 +27,9 @@ pub enum Kind {
         /// The greatest.
         max: i64,
     },
-    /// Any text, also of several lines.
+    /// Any text, also with several lines.
     Text,
-    /// Flags that the image's entrypoint carries unchanged.
+    /// Flags that the image's entrypoint passes on unchanged.
     Flags,
     /// Addresses to listen on, or empty.
     Addresses,
@@ -47,7 +47,7 @@ pub enum Kind {
     ImageRepository,
     /// An image's tag, or empty.
     ImageTag,
-    /// A password that the entrypoint can carry, or empty.
+    /// A password that the entrypoint passes on unchanged, or empty.
     Password,
     /// An amount of memory in Valkey's units, or empty.
     ValkeyMemory,
@@ -59,7 +59,7 @@ pub enum Kind {
     Labels,
     /// Annotation keys with texts.
     Annotations,
-    /// `ReadWriteOnce` and its kin, at least one.
+    /// At least one of `ReadWriteOnce` and the other access modes.
     AccessModes,
     /// A number of pods or a percentage; empty for "unset".
     OptionalCountOrPercent,
@@ -79,8 +79,8 @@ pub enum Kind {
     Affinity,
 }
 
-impl Kind {
-    /// What is allowed, in words.
+impl ValueKind {
+    /// Returns the allowed values, in words.
     #[must_use]
     pub fn allowed(self) -> String {
         match self {
@@ -117,8 +117,8 @@ impl Kind {
         }
     }
 
-    /// The value that a template of the chart takes for "not set", for a key that `null` removed. None where
-    /// the rendered field cannot do without a value.
+    /// Returns the value that the chart's templates take for "not set", for a key that `null`
+    /// removed. Returns `None` if the rendered field needs a value.
     pub(super) fn unset(self) -> Option<Value> {
         match self {
             Self::Boolean => Some(json!(false)),
@@ -149,7 +149,8 @@ impl Kind {
         }
     }
 
-    /// Numbers where the chart's templates print a text: `--set image.tag=9` and `cpu: 1` are numbers to YAML.
+    /// Turns numbers into text where the chart's templates print text. YAML reads
+    /// `--set image.tag=9` and `cpu: 1` as numbers.
     pub(super) fn normalise(self, value: &mut Value) {
         let text = |value: &mut Value| {
             if value.is_i64() || value.is_u64() {
@@ -169,7 +170,7 @@ impl Kind {
         }
     }
 
-    /// Everything about `value` that does not fit.
+    /// Returns all problems of `value`.
     pub(super) fn problems(self, path: &str, value: &Value) -> Vec<ValueError> {
         let misfits = match self {
             Self::Quantities | Self::Labels | Self::Annotations => return self.entry_problems(path, value),
@@ -285,7 +286,7 @@ impl Kind {
                     || value.as_i64().is_some_and(|n| (0..=1000).contains(&n))
                     || text.is_some_and(syntax::is_percentage)
             }
-            // Judged in `problems`, with a path of their own.
+            // `problems` checks these, each with its own path.
             _ => false,
         }
     }
@@ -295,24 +296,24 @@ fn password_problem(path: &str, value: &Value) -> Option<ValueError> {
     match value.as_str() {
         Some("") => None,
         Some(text) => Password::parse(text).err().map(|error| {
-            ValueError::invalid(path, "a password (not shown)", Kind::Password.allowed())
+            ValueError::invalid(path, "a password (not shown)", ValueKind::Password.allowed())
                 .with_hint(error.to_string())
         }),
-        // A number reads as a password in YAML without quotes, so it is not shown either.
+        // A password of digits reads as a number in YAML without quotes, so it is hidden too.
         None => Some(
             ValueError::invalid(path, "something other than a text", "a text").with_hint("put it in quotes"),
         ),
     }
 }
 
-/// A reference without a name refers to nothing.
+/// Returns the problem of a reference without a name.
 fn nameless(references: &Value) -> Option<(String, String)> {
     let named = |item: &Value| item["name"].as_str().is_some_and(syntax::is_object_name);
     let index = references.as_array()?.iter().position(|item| !named(item))?;
     Some((format!("[{index}].name"), "the name of a Secret".to_owned()))
 }
 
-/// What the API server says of tolerations that its type does not.
+/// Returns the API server's objection to tolerations of the right type.
 fn impossible_toleration(tolerations: &Value) -> Option<(String, String)> {
     let words = |item: &Value, field: &str, words: &[&str]| {
         item[field]
@@ -357,16 +358,18 @@ mod tests {
 
     #[test]
     fn hints_tell_quotes_and_near_words() {
-        let hint = |kind: Kind, value: Value| kind.problems("p", &value).remove(0).to_string();
-        assert!(hint(Kind::Boolean, json!("true")).contains("leave the quotes out"));
-        assert!(hint(Kind::NamePart, json!("Upper")).contains("lower-case"));
-        assert!(hint(Kind::Word(&["rpm", "hardened"]), json!("hardend")).contains("did you mean hardened?"));
-        assert!(hint(Kind::Labels, json!({"a": 1})).contains("p.a: 1 given"));
+        let hint = |kind: ValueKind, value: Value| kind.problems("p", &value).remove(0).to_string();
+        assert!(hint(ValueKind::Boolean, json!("true")).contains("leave the quotes out"));
+        assert!(hint(ValueKind::NamePart, json!("Upper")).contains("lower-case"));
+        assert!(
+            hint(ValueKind::Word(&["rpm", "hardened"]), json!("hardend")).contains("did you mean hardened?")
+        );
+        assert!(hint(ValueKind::Labels, json!({"a": 1})).contains("p.a: 1 given"));
     }
 
     #[test]
     fn a_refused_password_is_not_shown() {
-        let problem = Kind::Password
+        let problem = ValueKind::Password
             .problems("auth.password", &json!("se cret"))
             .remove(0)
             .to_string();
@@ -374,7 +377,7 @@ mod tests {
             problem.contains("white space") && !problem.contains("se cret"),
             "{problem}"
         );
-        let number = Kind::Password
+        let number = ValueKind::Password
             .problems("auth.password", &json!(12345))
             .remove(0)
             .to_string();

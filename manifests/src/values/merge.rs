@@ -1,11 +1,11 @@
-//! Helm's rule for laying values over values: tables merge key by key, everything else is replaced, and `null`
-//! deletes a key, a default included.
+//! Helm's rule for laying values over values. Tables merge key by key, and other values are
+//! replaced. A `null` deletes a key, even a default.
 
 use serde_json::{Map, Value};
 
 use super::parameters::{find, is_section};
 
-/// Lays `over` over `under`. A `null` stays, as the mark of a deletion that also holds for the defaults below.
+/// Lays `over` over `under`. A `null` stays, because it also deletes the key in the defaults below.
 pub(super) fn overlay(under: &mut Value, over: Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
@@ -22,8 +22,9 @@ pub(super) fn overlay(under: &mut Value, over: Value) {
     }
 }
 
-/// Carries out the deletions that `null` marks: a parameter becomes what the chart's templates take for unset,
-/// an entry of a free map goes. A parameter that cannot be unset keeps its `null`, which validation refuses.
+/// Deletes what `null` marks. A parameter becomes the value that the chart's templates take for
+/// unset. An entry of a free map is removed. A parameter that cannot be unset keeps its `null`,
+/// which validation refuses.
 pub(super) fn delete_nulls(tree: &mut Value) {
     if let Value::Object(map) = tree {
         delete_below("", map);
@@ -48,7 +49,7 @@ fn delete_below(path: &str, map: &mut Map<String, Value>) {
                     }
                     true
                 }
-                // A key of a free map, or of a table that Kubernetes defines.
+                // The key is in a free map, or in a table that Kubernetes defines.
                 _ => is_section(&below),
             },
             Value::Object(inner) => {

@@ -1,20 +1,20 @@
-//! The chart's `values.yaml` as types: same names, same nesting, same defaults.
+//! The chart's `values.yaml` as types, with the same names, nesting and defaults.
 //!
-//! - this file: [`Values`], the root, and what follows from several parameters together;
+//! - this file: [`Values`], the root, and facts that depend on several parameters;
 //! - [`sections`]: the nested tables; [`probe`]: the three probes;
 //! - [`parameters`]: every parameter with its kind and range, as data;
 //! - [`input`]: files and `--set` merged over the defaults into `Values`;
-//! - [`kind`], [`syntax`], [`combinations`]: what single values, texts and several values together may be;
-//! - [`overrides`]: what is set for a whole run of a chart, which may have parameters of its own;
-//! - [`secrets`]: which of that could be a secret;
-//! - [`merge`], [`set`]: Helm's rules for the two; [`validation`], [`error`]: all errors at once.
+//! - [`kind`], [`syntax`], [`combinations`]: rules for values, for texts, and for combinations;
+//! - [`chart_values`]: the values of another chart, which may lack parameters and have others;
+//! - [`secrets`]: values that may be secret;
+//! - [`merge`], [`set`]: Helm's rules for both; [`validation`], [`error`]: all errors at once.
 
+pub mod chart_values;
 mod combinations;
 mod error;
 mod input;
 mod kind;
 mod merge;
-mod overrides;
 mod parameters;
 mod probe;
 mod secrets;
@@ -27,13 +27,13 @@ mod validation;
 use k8s_openapi::api::core::v1::{Affinity, PodSecurityContext, SecurityContext, Toleration};
 use serde::{Deserialize, Serialize};
 
+pub use chart_values::{ChartValues, beyond_readme};
 pub use error::{ValueError, ValuesError};
 pub use input::ValuesInput;
-pub use kind::Kind;
-pub use overrides::{Overrides, beyond_readme};
+pub use kind::ValueKind;
 pub use parameters::{PARAMETERS, Parameter};
 pub use probe::Probe;
-pub use secrets::without_secrets;
+pub use secrets::{secrets_in, without_secrets};
 pub use sections::{
     Auth, Cluster, Config, Image, Mode, Pdb, Persistence, Rbac, Resources, Service, ServiceAccount,
     Standalone, StatefulSetValues, Variant,
@@ -43,11 +43,11 @@ pub(crate) use syntax::is_label_value;
 use crate::release::StringMap;
 use sections::{container_security_context, pod_security_context};
 
-/// Every parameter of the chart's README, plus `cluster.drainBeforeScaleDown`, which is ours.
+/// Every parameter of the chart's README, plus our own `cluster.drainBeforeScaleDown`.
 ///
-/// The serialised form is a values file for the real chart. Reading one goes through [`ValuesInput`], which
-/// applies Helm's merging rules and reports every error with its full path; plain serde refuses unknown keys
-/// too, but stops at the first.
+/// The serialised form is a values file for the real chart. Read values with [`ValuesInput`], which
+/// applies Helm's merging rules and reports every error with its full path. Plain serde also
+/// refuses unknown keys, but stops at the first error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Values {
@@ -57,21 +57,21 @@ pub struct Values {
     pub fullname_override: String,
     /// One server, or a Valkey cluster.
     pub mode: Mode,
-    /// Which image runs.
+    /// The image that runs.
     pub image: Image,
-    /// The password and where it comes from.
+    /// The password and its source.
     pub auth: Auth,
-    /// What goes into `valkey.conf` and onto the server's command line.
+    /// The settings in `valkey.conf` and on the server's command line.
     pub config: Config,
     /// The shape of the cluster; read in cluster mode only.
     pub cluster: Cluster,
     /// The number of independent servers; read in standalone mode only.
     pub standalone: Standalone,
-    /// How the StatefulSet replaces and creates pods.
+    /// The StatefulSet's strategies for updates and pod creation.
     pub statefulset: StatefulSetValues,
     /// Annotations of the servers' pods.
     pub pod_annotations: StringMap,
-    /// Labels of the servers' pods, beside the chart's own.
+    /// Labels of the servers' pods, next to the chart's own.
     pub pod_labels: StringMap,
     /// The security context of every pod of the release.
     pub security_context: PodSecurityContext,
@@ -91,7 +91,7 @@ pub struct Values {
     pub resources: Resources,
     /// The ServiceAccount of every pod of the release.
     pub service_account: ServiceAccount,
-    /// Kept because the README lists it; no object depends on it.
+    /// Kept because the README lists it; it affects no object.
     pub rbac: Rbac,
     /// The PodDisruptionBudget of cluster mode.
     pub pdb: Pdb,
@@ -136,7 +136,7 @@ impl Default for Values {
 }
 
 impl Values {
-    /// The defaults, in this mode and with this image variant: one of the four combinations.
+    /// Returns the defaults for this mode and image variant, one of the four combinations.
     #[must_use]
     pub fn combination(mode: Mode, variant: Variant) -> Self {
         Self {
@@ -149,7 +149,7 @@ impl Values {
         }
     }
 
-    /// The number of servers in the current mode.
+    /// Returns the number of servers in the current mode.
     #[must_use]
     pub fn replicas(&self) -> u32 {
         match self.mode {
@@ -158,19 +158,21 @@ impl Values {
         }
     }
 
-    /// The number of primaries that the cluster is to have; left-over nodes become extra replicas.
+    /// Returns the cluster's number of primaries; left-over nodes become extra replicas.
     #[must_use]
     pub fn primaries(&self) -> u32 {
         self.cluster.replicas / (1 + self.cluster.replicas_per_primary)
     }
 
-    /// Whether rendering needs a password from outside: a Secret is rendered and no password is given.
+    /// Returns true if rendering needs a password from the caller. This is the case if a Secret is
+    /// rendered and the values have no password.
     #[must_use]
     pub fn needs_password(&self) -> bool {
         self.auth.enabled && self.auth.existing_secret.is_empty() && self.auth.password.is_empty()
     }
 
-    /// What is wrong with these values, parameter by parameter; empty when they can be rendered.
+    /// Returns the problems of these values, parameter by parameter. The list is empty if they
+    /// can be rendered.
     #[must_use]
     pub fn problems(&self) -> Vec<ValueError> {
         let tree = serde_json::to_value(self).expect("values are plain JSON");

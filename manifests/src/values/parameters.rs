@@ -1,39 +1,39 @@
-//! Every parameter of the chart's README as data: its path and what it may be.
+//! Every parameter of the chart's README as data: its path and its kind.
 //!
-//! Validation walks this table, so a parameter that is not here is a misspelt one; a test holds the table, the
-//! types and the chart's defaults together.
+//! Validation walks this table and treats any other parameter as misspelt. A test keeps the table,
+//! the types and the chart's defaults consistent.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
-use super::kind::Kind;
+use super::kind::ValueKind;
 
-/// One row: a dotted path in `values.yaml` and the kind of value it takes.
+/// A row: a dotted path in `values.yaml` and the kind of its value.
 #[derive(Debug, Clone, Copy)]
 pub struct Parameter {
     /// The dotted path, as in the README.
     pub path: &'static str,
-    /// What it may be.
-    pub kind: Kind,
-    /// Whether the README's tables list it. The others are `values.yaml`'s own or ours.
+    /// The kind of its value.
+    pub kind: ValueKind,
+    /// True if the README's tables list it. The others are `values.yaml`'s own or ours.
     pub in_readme: bool,
 }
 
-/// Ports that can be listened on.
-const PORT: Kind = Kind::Integer { min: 1, max: 65_535 };
-/// User and group IDs of Linux; the last one means "none".
-const USER_ID: Kind = Kind::Integer {
+/// Valid ports.
+const PORT: ValueKind = ValueKind::Integer { min: 1, max: 65_535 };
+/// User and group IDs of Linux; the highest ID means "none".
+const USER_ID: ValueKind = ValueKind::Integer {
     min: 0,
     max: 4_294_967_294,
 };
 /// A Valkey cluster is designed for up to 1000 nodes (cluster specification, "main properties").
-const NODES: Kind = Kind::Integer { min: 1, max: 1000 };
-/// One day: beyond it a probe's number is a mistake, not a wish.
-const SECONDS: Kind = Kind::Integer { min: 1, max: 86_400 };
-const DELAY: Kind = Kind::Integer { min: 0, max: 86_400 };
-const THRESHOLD: Kind = Kind::Integer { min: 1, max: 100_000 };
+const NODES: ValueKind = ValueKind::Integer { min: 1, max: 1000 };
+/// At most one day: a probe with a longer time is certainly a mistake.
+const SECONDS: ValueKind = ValueKind::Integer { min: 1, max: 86_400 };
+const DELAY: ValueKind = ValueKind::Integer { min: 0, max: 86_400 };
+const THRESHOLD: ValueKind = ValueKind::Integer { min: 1, max: 100_000 };
 
-const fn documented(path: &'static str, kind: Kind) -> Parameter {
+const fn documented(path: &'static str, kind: ValueKind) -> Parameter {
     Parameter {
         path,
         kind,
@@ -41,7 +41,7 @@ const fn documented(path: &'static str, kind: Kind) -> Parameter {
     }
 }
 
-const fn undocumented(path: &'static str, kind: Kind) -> Parameter {
+const fn undocumented(path: &'static str, kind: ValueKind) -> Parameter {
     Parameter {
         path,
         kind,
@@ -51,24 +51,24 @@ const fn undocumented(path: &'static str, kind: Kind) -> Parameter {
 
 /// The table, in the README's order.
 pub const PARAMETERS: &[Parameter] = &[
-    documented("nameOverride", Kind::NamePart),
-    documented("fullnameOverride", Kind::NamePart),
-    documented("mode", Kind::Word(&["standalone", "cluster"])),
-    documented("image.repository", Kind::ImageRepository),
-    documented("image.variant", Kind::Word(&["rpm", "hardened"])),
-    documented("image.tag", Kind::ImageTag),
+    documented("nameOverride", ValueKind::NamePart),
+    documented("fullnameOverride", ValueKind::NamePart),
+    documented("mode", ValueKind::Word(&["standalone", "cluster"])),
+    documented("image.repository", ValueKind::ImageRepository),
+    documented("image.variant", ValueKind::Word(&["rpm", "hardened"])),
+    documented("image.tag", ValueKind::ImageTag),
     documented(
         "image.pullPolicy",
-        Kind::Word(&["Always", "IfNotPresent", "Never"]),
+        ValueKind::Word(&["Always", "IfNotPresent", "Never"]),
     ),
-    documented("image.pullSecrets", Kind::PullSecrets),
-    documented("auth.enabled", Kind::Boolean),
-    documented("auth.password", Kind::Password),
-    documented("auth.existingSecret", Kind::ObjectName),
-    documented("config.maxmemory", Kind::ValkeyMemory),
+    documented("image.pullSecrets", ValueKind::PullSecrets),
+    documented("auth.enabled", ValueKind::Boolean),
+    documented("auth.password", ValueKind::Password),
+    documented("auth.existingSecret", ValueKind::ObjectName),
+    documented("config.maxmemory", ValueKind::ValkeyMemory),
     documented(
         "config.maxmemoryPolicy",
-        Kind::OptionalWord(&[
+        ValueKind::OptionalWord(&[
             "noeviction",
             "allkeys-lru",
             "allkeys-lfu",
@@ -79,93 +79,109 @@ pub const PARAMETERS: &[Parameter] = &[
             "volatile-ttl",
         ]),
     ),
-    documented("config.bind", Kind::Addresses),
-    documented("config.extraFlags", Kind::Flags),
-    documented("config.customConfig", Kind::Text),
+    documented("config.bind", ValueKind::Addresses),
+    documented("config.extraFlags", ValueKind::Flags),
+    documented("config.customConfig", ValueKind::Text),
     documented("cluster.replicas", NODES),
-    documented("cluster.replicasPerPrimary", Kind::Integer { min: 0, max: 999 }),
-    // Below 100 ms a node takes ordinary scheduling delays for death; one day is Valkey's own order of magnitude.
+    documented(
+        "cluster.replicasPerPrimary",
+        ValueKind::Integer { min: 0, max: 999 },
+    ),
+    // Below 100 ms a node takes ordinary scheduling delays for failures. One day is the order of
+    // magnitude that Valkey allows.
     documented(
         "cluster.nodeTimeout",
-        Kind::Integer {
+        ValueKind::Integer {
             min: 100,
             max: 86_400_000,
         },
     ),
     documented("cluster.busPort", PORT),
-    undocumented("cluster.drainBeforeScaleDown", Kind::Boolean),
+    undocumented("cluster.drainBeforeScaleDown", ValueKind::Boolean),
     documented("standalone.replicas", NODES),
-    undocumented("statefulset.updateStrategy", Kind::UpdateStrategy),
+    undocumented("statefulset.updateStrategy", ValueKind::UpdateStrategy),
     documented(
         "statefulset.updateStrategy.type",
-        Kind::Word(&["RollingUpdate", "OnDelete"]),
+        ValueKind::Word(&["RollingUpdate", "OnDelete"]),
     ),
     documented(
         "statefulset.podManagementPolicy",
-        Kind::OptionalWord(&["OrderedReady", "Parallel"]),
+        ValueKind::OptionalWord(&["OrderedReady", "Parallel"]),
     ),
-    documented("statefulset.annotations", Kind::Annotations),
-    documented("statefulset.labels", Kind::Labels),
-    documented("podAnnotations", Kind::Annotations),
-    documented("podLabels", Kind::Labels),
-    undocumented("securityContext", Kind::PodSecurityContext),
+    documented("statefulset.annotations", ValueKind::Annotations),
+    documented("statefulset.labels", ValueKind::Labels),
+    documented("podAnnotations", ValueKind::Annotations),
+    documented("podLabels", ValueKind::Labels),
+    undocumented("securityContext", ValueKind::PodSecurityContext),
     documented("securityContext.runAsUser", USER_ID),
     documented("securityContext.runAsGroup", USER_ID),
     documented("securityContext.fsGroup", USER_ID),
-    documented("securityContext.runAsNonRoot", Kind::Boolean),
-    undocumented("containerSecurityContext", Kind::ContainerSecurityContext),
-    documented("containerSecurityContext.readOnlyRootFilesystem", Kind::Boolean),
-    documented("containerSecurityContext.allowPrivilegeEscalation", Kind::Boolean),
-    undocumented("containerSecurityContext.capabilities", Kind::Capabilities),
+    documented("securityContext.runAsNonRoot", ValueKind::Boolean),
+    undocumented("containerSecurityContext", ValueKind::ContainerSecurityContext),
+    documented(
+        "containerSecurityContext.readOnlyRootFilesystem",
+        ValueKind::Boolean,
+    ),
+    documented(
+        "containerSecurityContext.allowPrivilegeEscalation",
+        ValueKind::Boolean,
+    ),
+    undocumented("containerSecurityContext.capabilities", ValueKind::Capabilities),
     documented(
         "containerSecurityContext.capabilities.drop",
-        Kind::CapabilityNames,
+        ValueKind::CapabilityNames,
     ),
     documented(
         "service.type",
-        Kind::Word(&["ClusterIP", "NodePort", "LoadBalancer"]),
+        ValueKind::Word(&["ClusterIP", "NodePort", "LoadBalancer"]),
     ),
     documented("service.port", PORT),
-    documented("service.annotations", Kind::Annotations),
-    documented("persistence.enabled", Kind::Boolean),
-    documented("persistence.storageClass", Kind::ObjectName),
-    documented("persistence.accessModes", Kind::AccessModes),
-    documented("persistence.size", Kind::Quantity),
-    documented("persistence.annotations", Kind::Annotations),
-    documented("livenessProbe.enabled", Kind::Boolean),
+    documented("service.annotations", ValueKind::Annotations),
+    documented("persistence.enabled", ValueKind::Boolean),
+    documented("persistence.storageClass", ValueKind::ObjectName),
+    documented("persistence.accessModes", ValueKind::AccessModes),
+    documented("persistence.size", ValueKind::Quantity),
+    documented("persistence.annotations", ValueKind::Annotations),
+    documented("livenessProbe.enabled", ValueKind::Boolean),
     documented("livenessProbe.initialDelaySeconds", DELAY),
     documented("livenessProbe.periodSeconds", SECONDS),
     documented("livenessProbe.timeoutSeconds", SECONDS),
     documented("livenessProbe.failureThreshold", THRESHOLD),
-    // The API server allows no other success threshold for liveness and startup.
-    undocumented("livenessProbe.successThreshold", Kind::Integer { min: 1, max: 1 }),
-    documented("readinessProbe.enabled", Kind::Boolean),
+    // The API server allows no other success threshold for liveness and startup probes.
+    undocumented(
+        "livenessProbe.successThreshold",
+        ValueKind::Integer { min: 1, max: 1 },
+    ),
+    documented("readinessProbe.enabled", ValueKind::Boolean),
     documented("readinessProbe.initialDelaySeconds", DELAY),
     documented("readinessProbe.periodSeconds", SECONDS),
     documented("readinessProbe.timeoutSeconds", SECONDS),
     documented("readinessProbe.failureThreshold", THRESHOLD),
     undocumented("readinessProbe.successThreshold", THRESHOLD),
-    documented("startupProbe.enabled", Kind::Boolean),
+    documented("startupProbe.enabled", ValueKind::Boolean),
     documented("startupProbe.initialDelaySeconds", DELAY),
     documented("startupProbe.periodSeconds", SECONDS),
     documented("startupProbe.timeoutSeconds", SECONDS),
     documented("startupProbe.failureThreshold", THRESHOLD),
-    undocumented("startupProbe.successThreshold", Kind::Integer { min: 1, max: 1 }),
-    documented("resources.limits", Kind::Quantities),
-    documented("resources.requests", Kind::Quantities),
-    documented("serviceAccount.create", Kind::Boolean),
-    documented("serviceAccount.name", Kind::ObjectName),
-    documented("serviceAccount.annotations", Kind::Annotations),
-    documented("rbac.create", Kind::Boolean),
-    documented("pdb.enabled", Kind::Boolean),
-    documented("pdb.minAvailable", Kind::OptionalCountOrPercent),
-    documented("pdb.maxUnavailable", Kind::OptionalCountOrPercent),
-    documented("nodeSelector", Kind::Labels),
-    documented("tolerations", Kind::Tolerations),
-    documented("affinity", Kind::Affinity),
+    undocumented(
+        "startupProbe.successThreshold",
+        ValueKind::Integer { min: 1, max: 1 },
+    ),
+    documented("resources.limits", ValueKind::Quantities),
+    documented("resources.requests", ValueKind::Quantities),
+    documented("serviceAccount.create", ValueKind::Boolean),
+    documented("serviceAccount.name", ValueKind::ObjectName),
+    documented("serviceAccount.annotations", ValueKind::Annotations),
+    documented("rbac.create", ValueKind::Boolean),
+    documented("pdb.enabled", ValueKind::Boolean),
+    documented("pdb.minAvailable", ValueKind::OptionalCountOrPercent),
+    documented("pdb.maxUnavailable", ValueKind::OptionalCountOrPercent),
+    documented("nodeSelector", ValueKind::Labels),
+    documented("tolerations", ValueKind::Tolerations),
+    documented("affinity", ValueKind::Affinity),
 ];
 
-/// The rows by path: values are checked at every rendering.
+/// The rows by path, as every rendering looks up values.
 static BY_PATH: LazyLock<HashMap<&str, &Parameter>> = LazyLock::new(|| {
     PARAMETERS
         .iter()
@@ -173,7 +189,7 @@ static BY_PATH: LazyLock<HashMap<&str, &Parameter>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Every path below which parameters lie.
+/// Every path with parameters below it.
 static SECTIONS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
     let prefixes = |path: &'static str| path.match_indices('.').map(|(end, _)| &path[..end]);
     PARAMETERS
@@ -183,17 +199,17 @@ static SECTIONS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
         .collect()
 });
 
-/// The row of a path.
+/// Returns the row of a path.
 pub(super) fn find(path: &str) -> Option<&'static Parameter> {
     BY_PATH.get(path).copied()
 }
 
-/// Whether parameters lie below this path.
+/// Returns true if parameters lie below this path.
 pub(super) fn is_section(path: &str) -> bool {
     SECTIONS.contains(path)
 }
 
-/// The keys that may stand directly below a path, each once, in the table's order.
+/// Returns the distinct keys directly below a path, in the table's order.
 pub(super) fn keys_below(path: &str) -> Vec<&'static str> {
     let mut keys = Vec::new();
     for parameter in PARAMETERS {

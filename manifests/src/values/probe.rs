@@ -1,12 +1,13 @@
-//! One of the three probes of `values.yaml`: when it runs, not what it runs (that is `render::probes`).
+//! The timing of one of the three probes of `values.yaml`. Its command is in `render::probes`.
 
 use serde::{Deserialize, Serialize};
 
-/// `livenessProbe`, `readinessProbe` or `startupProbe`; times in whole seconds, as the kubelet takes them.
+/// `livenessProbe`, `readinessProbe` or `startupProbe`, with times in whole seconds as in the
+/// kubelet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Probe {
-    /// Whether the container has this probe.
+    /// True if the container has this probe.
     pub enabled: bool,
     /// Seconds from the container's start to the first run.
     pub initial_delay_seconds: i32,
@@ -14,9 +15,10 @@ pub struct Probe {
     pub period_seconds: i32,
     /// Seconds after which a run counts as failed.
     pub timeout_seconds: i32,
-    /// Failures in a row that count.
+    /// Consecutive failures after which the probe fails.
     pub failure_threshold: i32,
-    /// Successes in a row that count; in `values.yaml` for liveness and readiness, not in the README.
+    /// Consecutive successes after which the probe succeeds. `values.yaml` has it for liveness and
+    /// readiness, the README has not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub success_threshold: Option<i32>,
 }

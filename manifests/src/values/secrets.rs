@@ -1,14 +1,14 @@
-//! Which of the values that a person sets could be a secret. Nothing that could is repeated in a report, and what is
-//! called one is removed from everything else that is written down.
+//! The user's values that may be secret. Reports omit every such value. Values with a secret's name
+//! are also removed from all other output.
 
 use serde_json::{Map, Value};
 
-use super::kind::Kind;
-use super::overrides::{Overrides, below};
+use super::chart_values::{below, undocumented};
+use super::kind::ValueKind;
 use super::parameters::find;
 use super::set::{self, Assignment};
 
-/// Directives of `valkey.conf`, and flags of the server, whose argument is a password.
+/// Directives of `valkey.conf` and flags of the server that take a password.
 const PASSWORD_DIRECTIVES: [&str; 5] = [
     "requirepass",
     "masterauth",
@@ -17,11 +17,11 @@ const PASSWORD_DIRECTIVES: [&str; 5] = [
     "tls-client-key-file-pass",
 ];
 
-/// What keys are called below which a chart of its own has secrets.
+/// Words in the names of keys that mark a chart's secrets.
 const SECRET_KEYS: [&str; 5] = ["password", "passwd", "secret", "token", "credential"];
 
-/// An argument of `--set` with `hidden` in the place of every value that could be a secret: of the README's parameters
-/// those that are free text, and of a chart's own everything but booleans.
+/// Returns a `--set` argument with `hidden` in place of every value that may be secret. Those are
+/// free text among the README's parameters, and all but booleans among a chart's own.
 #[must_use]
 pub fn without_secrets(argument: &str, hidden: &str) -> String {
     let Ok(assignments) = set::assignments(argument) else {
@@ -56,37 +56,31 @@ fn may_be_shown(assignment: &Assignment) -> bool {
         .is_some_and(|parameter| !is_free(parameter.kind))
 }
 
-/// Whether anything can stand in a value of this kind, a password too.
-fn is_free(kind: Kind) -> bool {
+/// Returns true if a value of this kind may be any text, and so a password.
+fn is_free(kind: ValueKind) -> bool {
     matches!(
         kind,
-        Kind::Password | Kind::Flags | Kind::Text | Kind::Annotations
+        ValueKind::Password | ValueKind::Flags | ValueKind::Text | ValueKind::Annotations
     )
 }
 
-impl Overrides {
-    /// Every text among what was set that is a password, or is called a secret.
-    #[must_use]
-    pub fn secrets(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        let text = |section: &str, key: &str| {
-            let text = self
-                .documented
-                .get(section)
-                .and_then(|section| section[key].as_str());
-            text.unwrap_or_default().to_owned()
-        };
-        found.push(text("auth", "password"));
-        for key in ["extraFlags", "customConfig"] {
-            found.extend(directives_passwords(&text("config", key)));
-        }
-        called_secret("", &self.others, &mut found);
-        found.retain(|secret| !secret.is_empty());
-        found
+/// Returns every text in the given values that is a password, or has a secret's name.
+#[must_use]
+pub fn secrets_in(given: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let text = |section: &str, key: &str| given[section][key].as_str().unwrap_or_default().to_owned();
+    found.push(text("auth", "password"));
+    for key in ["extraFlags", "customConfig"] {
+        found.extend(directives_passwords(&text("config", key)));
     }
+    if let Value::Object(others) = undocumented(given) {
+        called_secret("", &others, &mut found);
+    }
+    found.retain(|secret| !secret.is_empty());
+    found
 }
 
-/// The word after each directive, or flag, whose argument is a password.
+/// Returns the word after each directive or flag that takes a password.
 fn directives_passwords(text: &str) -> Vec<String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let named =
@@ -98,7 +92,7 @@ fn directives_passwords(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Texts whose path says that they are secrets. The name of a Secret is none.
+/// Collects the texts with a secret's name in their path. The name of a Secret does not count.
 fn called_secret(path: &str, table: &Map<String, Value>, found: &mut Vec<String>) {
     for (key, value) in table {
         let path = below(path, key);
@@ -117,9 +111,9 @@ fn called_secret(path: &str, table: &Map<String, Value>, found: &mut Vec<String>
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+    use serde_json::json;
 
     use super::*;
-    use crate::values::ValuesInput;
 
     #[rstest]
     #[case("mode=cluster,cluster.replicas=8", "mode=cluster,cluster.replicas=8")]
@@ -152,19 +146,15 @@ mod tests {
     }
 
     #[test]
-    fn passwords_and_what_is_called_a_secret_are_found_among_what_was_set() {
-        let input = ValuesInput::new()
-            .file(
-                "f",
-                "config: {customConfig: \"maxclients 9\\nmasterauth \\\"for-primaries\\\"\\n\"}\n\
-                 metrics: {password: for-metrics, existingSecret: a-name, image: exporter}\n",
-            )
-            .set("auth.password=for-clients,config.extraFlags=--requirepass as-a-flag --hz 10");
-        let overrides = Overrides::new(&input).expect("well-formed");
-        assert_eq!(
-            overrides.secrets(),
-            ["for-clients", "as-a-flag", "for-primaries", "for-metrics"]
-        );
-        assert_eq!(Overrides::default().secrets(), [""; 0]);
+    fn passwords_and_secrets_are_found_among_settings() {
+        let given = json!({
+            "config": {"customConfig": "maxclients 9\nmasterauth \"for-primaries\"\n",
+                "extraFlags": "--requirepass as-a-flag --hz 10"},
+            "auth": {"password": "for-clients"},
+            "metrics": {"password": "for-metrics", "existingSecret": "a-name", "image": "exporter"},
+        });
+        let expected = ["for-clients", "as-a-flag", "for-primaries", "for-metrics"];
+        assert_eq!(secrets_in(&given), expected);
+        assert_eq!(secrets_in(&Value::Null), [""; 0]);
     }
 }

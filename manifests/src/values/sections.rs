@@ -29,7 +29,7 @@ impl Mode {
     /// Both modes, in the README's order.
     pub const ALL: [Self; 2] = [Self::Standalone, Self::Cluster];
 
-    /// The word in `values.yaml`.
+    /// Returns the word in `values.yaml`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Variant {
     /// Both variants, in the README's order.
     pub const ALL: [Self; 2] = [Self::Rpm, Self::Hardened];
 
-    /// The word in `values.yaml`.
+    /// Returns the word in `values.yaml`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -96,11 +96,11 @@ pub struct Image {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Auth {
-    /// Whether a password is required.
+    /// True if a password is required.
     pub enabled: bool,
-    /// The password; empty means the one of the existing Secret, or else a generated one.
+    /// The password; empty means the one in the existing Secret, or else a generated one.
     pub password: String,
-    /// A Secret of the user's that holds the password.
+    /// The user's own Secret with the password.
     pub existing_secret: String,
 }
 
@@ -114,9 +114,9 @@ pub struct Config {
     pub maxmemory_policy: String,
     /// `bind`: addresses separated by spaces.
     pub bind: String,
-    /// Put in front of `VALKEY_EXTRA_FLAGS`.
+    /// Flags put in front of `VALKEY_EXTRA_FLAGS`.
     pub extra_flags: String,
-    /// Appended to `valkey.conf`.
+    /// Text appended to `valkey.conf`.
     pub custom_config: String,
 }
 
@@ -132,7 +132,7 @@ pub struct Cluster {
     pub node_timeout: u32,
     /// Port of the cluster bus.
     pub bus_port: u16,
-    /// Ours, not the chart's: a `pre-upgrade` Job moves the slots off departing primaries before their pods go.
+    /// Not in the chart: a `pre-upgrade` Job of ours moves the slots off departing primaries first.
     pub drain_before_scale_down: bool,
 }
 
@@ -140,7 +140,7 @@ pub struct Cluster {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Standalone {
-    /// Independent servers: nothing replicates between them.
+    /// The number of independent servers; nothing replicates between them.
     pub replicas: u32,
 }
 
@@ -148,9 +148,10 @@ pub struct Standalone {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StatefulSetValues {
-    /// `spec.updateStrategy`, whole.
+    /// The whole of `spec.updateStrategy`.
     pub update_strategy: StatefulSetUpdateStrategy,
-    /// `spec.podManagementPolicy`; empty means `Parallel` for a cluster and `OrderedReady` otherwise.
+    /// `spec.podManagementPolicy`; empty means `Parallel` for a cluster and `OrderedReady`
+    /// otherwise.
     pub pod_management_policy: String,
     /// Annotations of the StatefulSet itself.
     pub annotations: StringMap,
@@ -174,7 +175,7 @@ pub struct Service {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Persistence {
-    /// A claim for each pod, or else an `emptyDir`.
+    /// True for a claim for each pod; otherwise each pod has an `emptyDir`.
     pub enabled: bool,
     /// Storage class; empty means the default one.
     pub storage_class: String,
@@ -200,11 +201,11 @@ pub struct Resources {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ServiceAccount {
-    /// Whether the release has a ServiceAccount of its own.
+    /// True if the release has its own ServiceAccount.
     pub create: bool,
-    /// Its name, or the name of an existing one.
+    /// The name of the release's ServiceAccount, or of an existing one.
     pub name: String,
-    /// Its annotations.
+    /// Annotations of the release's ServiceAccount.
     pub annotations: StringMap,
 }
 
@@ -212,7 +213,7 @@ pub struct ServiceAccount {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rbac {
-    /// In the README and in `values.yaml`, read by no template: the chart has no RBAC objects.
+    /// Unused: the README and `values.yaml` list it, but the chart has no RBAC objects.
     pub create: bool,
 }
 
@@ -220,9 +221,9 @@ pub struct Rbac {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Pdb {
-    /// Whether there is one, in cluster mode.
+    /// True if there is a budget, in cluster mode.
     pub enabled: bool,
-    /// If set (neither empty nor 0), used instead of `maxUnavailable`.
+    /// Replaces `maxUnavailable` if set (neither empty nor 0).
     pub min_available: IntOrString,
     /// Used when `minAvailable` is unset.
     pub max_unavailable: IntOrString,
@@ -358,7 +359,7 @@ impl Default for Pdb {
     }
 }
 
-/// The chart's default `securityContext`.
+/// Returns the chart's default `securityContext`.
 pub(super) fn pod_security_context() -> PodSecurityContext {
     PodSecurityContext {
         run_as_user: Some(VALKEY_ID),
@@ -369,7 +370,7 @@ pub(super) fn pod_security_context() -> PodSecurityContext {
     }
 }
 
-/// The chart's default `containerSecurityContext`.
+/// Returns the chart's default `containerSecurityContext`.
 pub(super) fn container_security_context() -> SecurityContext {
     SecurityContext {
         read_only_root_filesystem: Some(false),
@@ -383,7 +384,7 @@ pub(super) fn container_security_context() -> SecurityContext {
 }
 
 impl Pdb {
-    /// Helm's truthiness: neither empty nor 0.
+    /// Returns Helm's truthiness: neither empty nor 0.
     #[must_use]
     pub fn min_available_is_set(&self) -> bool {
         match &self.min_available {

@@ -1,28 +1,28 @@
-//! Helm's `--set` grammar: `a.b=1,list[0].name=x,words={x,y}`, with `\` before a character that means itself.
+//! Helm's `--set` grammar: `a.b=1,list[0].name=x,words={x,y}`, with `\` to escape a character.
 //!
-//! Types as in Helm: `true` and `false` are booleans, `null` deletes, whole numbers without a leading zero are
-//! numbers, everything else is text.
+//! Types follow Helm: `true` and `false` are booleans, and `null` deletes. Whole numbers without a
+//! leading zero are numbers. Everything else is text.
 
 use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-/// The greatest list index, as in Helm: a typing error must not allocate a gigabyte.
+/// The largest list index, as in Helm. A typo must not allocate a gigabyte.
 const MAX_INDEX: usize = 65_536;
 
-/// One assignment of an argument, and where it stands in it, in characters.
+/// One assignment of an argument, with its position in characters.
 pub(super) struct Assignment {
     path: Vec<Step>,
-    /// What is assigned.
+    /// The assigned value.
     pub(super) value: Value,
-    /// From where to where it goes, without the comma that ends it.
+    /// The assignment's range, without the comma that ends it.
     pub(super) place: Range<usize>,
-    /// Where the value begins.
+    /// The position at which the value begins.
     pub(super) value_at: usize,
 }
 
 impl Assignment {
-    /// The path without the positions in lists: `extraEnv.value` of `extraEnv[0].value`.
+    /// Returns the path without list indices: `extraEnv.value` for `extraEnv[0].value`.
     pub(super) fn keys(&self) -> String {
         let keys = self.path.iter().filter_map(|step| match step {
             Step::Key(key) => Some(key.as_str()),
@@ -42,7 +42,7 @@ enum Step {
 /// Applies every assignment of one `--set` argument to `tree`.
 ///
 /// # Errors
-/// What is wrong with the text; the text itself is not repeated, as it may hold a password.
+/// Returns the problem with the text, without quoting it, as the text may hold a password.
 pub(super) fn apply(tree: &mut Value, argument: &str) -> Result<(), String> {
     for Assignment { path, value, .. } in assignments(argument)? {
         insert(tree, &path, value)?;
@@ -50,10 +50,10 @@ pub(super) fn apply(tree: &mut Value, argument: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Every assignment of one `--set` argument, in order.
+/// Returns every assignment of one `--set` argument, in order.
 ///
 /// # Errors
-/// What is wrong with the text; the text itself is not repeated, as it may hold a password.
+/// Returns the problem with the text, without quoting it, as the text may hold a password.
 pub(super) fn assignments(argument: &str) -> Result<Vec<Assignment>, String> {
     let characters: Vec<char> = argument.chars().collect();
     let length = characters.len();
@@ -66,7 +66,7 @@ pub(super) fn assignments(argument: &str) -> Result<Vec<Assignment>, String> {
         let path = text.path()?;
         let value_at = length - text.rest.len();
         let value = text.value()?;
-        // The comma is read with the value that it ends; an argument that ends without one has none to leave out.
+        // The parser reads the comma with the value before it. The last value may have none.
         let comma = usize::from(text.rest.len() > 0 || argument.ends_with(',') && !argument.ends_with("\\,"));
         found.push(Assignment {
             path,

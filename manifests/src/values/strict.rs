@@ -1,13 +1,13 @@
-//! Parts of values that Kubernetes defines: read into the API's type, with nothing silently dropped.
+//! Parts of values that Kubernetes defines, read into the API's types without losing fields.
 //!
-//! k8s-openapi ignores fields that it does not know, so a misspelt one would vanish. Reading a value and
-//! writing it again shows what was lost.
+//! k8s-openapi ignores unknown fields, so a misspelt one would vanish. Reading a value and writing
+//! it back shows the lost fields.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// What does not fit type `T`: the dotted path below `value` and the reason.
+/// Returns the part that does not fit type `T`: the dotted path below `value` and the reason.
 pub(super) fn misfit<T: Serialize + DeserializeOwned>(value: &Value) -> Option<(String, String)> {
     let typed: T = match serde_json::from_value(value.clone()) {
         Ok(typed) => typed,
@@ -17,7 +17,7 @@ pub(super) fn misfit<T: Serialize + DeserializeOwned>(value: &Value) -> Option<(
     lost(value, &written).map(|path| (path, "no such field".to_owned()))
 }
 
-/// The first path that `given` has and `kept` has not.
+/// Returns the first path that `given` has and `kept` lacks.
 fn lost(given: &Value, kept: &Value) -> Option<String> {
     match (given, kept) {
         (Value::Object(given), kept) => given.iter().find_map(|(key, value)| match kept.get(key) {

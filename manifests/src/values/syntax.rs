@@ -1,4 +1,4 @@
-//! What single texts in values may look like: names, image references, quantities, addresses.
+//! The syntax of texts in values: names, image references, quantities, addresses.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -8,16 +8,17 @@ use regex::Regex;
 /// Kubernetes' limit for the name of an object.
 const OBJECT_NAME_LIMIT: usize = 253;
 
-/// The longest amount of memory that Valkey still reads as a number of bytes, in digits.
+/// The largest amount of memory that Valkey still reads as a number of bytes, in digits.
 const MEMORY_DIGITS: usize = 15;
 
-/// Linux's capabilities, without their prefix, as containers name them (capabilities(7)), and all of them together.
+/// Linux's capabilities as containers name them, without their prefix (capabilities(7)). `ALL`
+/// stands for all of them.
 const CAPABILITIES: &str = "ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE \
      DAC_READ_SEARCH FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN \
      NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE \
      SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG SYSLOG WAKE_ALARM";
 
-/// A pattern that is compiled once.
+/// Compiles a pattern once.
 macro_rules! pattern {
     ($pattern:literal) => {{
         static PATTERN: LazyLock<Regex> =
@@ -26,18 +27,19 @@ macro_rules! pattern {
     }};
 }
 
-/// Part of the name of a Service: it begins with a letter (RFC 1035).
+/// Returns true for a part of a Service's name: it begins with a letter (RFC 1035).
 pub(super) fn is_name_part(text: &str) -> bool {
     pattern!("^[a-z]([-a-z0-9]*[a-z0-9])?$").is_match(text)
 }
 
-/// A DNS subdomain: labels with dots between them.
+/// Returns true for a DNS subdomain: labels separated by dots.
 pub(super) fn is_object_name(text: &str) -> bool {
     text.len() <= OBJECT_NAME_LIMIT
         && pattern!(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$").is_match(text)
 }
 
-/// A repository without tag or digest. Only a host, which has a dot or a port, may have capital letters.
+/// Returns true for a repository without tag or digest. Only a host, recognised by a dot or port,
+/// may have capital letters.
 pub(super) fn is_image_repository(text: &str) -> bool {
     pattern!(
         r"^((localhost|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+:[0-9]+)(:[0-9]+)?/)?[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$"
@@ -49,7 +51,7 @@ pub(super) fn is_image_tag(text: &str) -> bool {
     pattern!(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$").is_match(text)
 }
 
-/// An amount of memory in Valkey's units (`memtoull`).
+/// Returns true for an amount of memory in Valkey's units (`memtoull`).
 pub(super) fn is_valkey_memory(text: &str) -> bool {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     digits <= MEMORY_DIGITS && pattern!("(?i)^[0-9]+(b|k|kb|m|mb|g|gb)?$").is_match(text)
@@ -59,7 +61,7 @@ pub(super) fn is_percentage(text: &str) -> bool {
     pattern!("^(100|[0-9]{1,2})%$").is_match(text)
 }
 
-/// `prefix/name` as Kubernetes allows for label and annotation keys.
+/// Returns true for a `prefix/name` that Kubernetes allows as a label or annotation key.
 pub(super) fn is_qualified_name(key: &str) -> bool {
     let (prefix, name) = key
         .split_once('/')
@@ -68,19 +70,19 @@ pub(super) fn is_qualified_name(key: &str) -> bool {
         && pattern!("^[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$").is_match(name)
 }
 
-/// A label value: empty, or at most 63 characters.
+/// Returns true for a label value: empty, or at most 63 characters.
 pub(crate) fn is_label_value(text: &str) -> bool {
     text.is_empty() || pattern!("^[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$").is_match(text)
 }
 
-/// Addresses with spaces between them, for `bind`. A dash allows one to be missing on the machine.
+/// Returns true for addresses separated by spaces, for `bind`. A dash makes an address optional.
 pub(super) fn are_addresses(text: &str) -> bool {
     text.split(' ')
         .all(|word| word.strip_prefix('-').unwrap_or(word).parse::<IpAddr>().is_ok())
 }
 
-/// Flags as the image's entrypoint carries them: it splits them at spaces, expands file name patterns and knows no
-/// quotes; and the chart puts them between double quotes in its YAML.
+/// Returns true for flags that the image's entrypoint passes on unchanged. It splits at spaces,
+/// expands file name patterns and knows no quotes. The chart puts the flags between double quotes.
 pub(super) fn are_flags(text: &str) -> bool {
     !text
         .chars()
@@ -91,8 +93,8 @@ pub(super) fn capabilities() -> impl Iterator<Item = &'static str> {
     CAPABILITIES.split_ascii_whitespace()
 }
 
-/// The amount that a Kubernetes quantity stands for (grammar of `resource.Quantity`), or None if it is not one.
-/// As a floating point number: good for comparing, not for adding up.
+/// Returns the number behind a Kubernetes quantity (grammar of `resource.Quantity`), or `None`. It
+/// is a floating-point number: fit for comparison, not for sums.
 pub(super) fn quantity(text: &str) -> Option<f64> {
     let grammar =
         pattern!(r"^([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:([KMGTPE]i|[numkMGTPE])|([eE][+-]?[0-9]+))?$");

@@ -1,21 +1,21 @@
-//! Every problem of a tree of values against the table of parameters: unknown keys, types, ranges, words.
+//! Checks a tree of values against the table of parameters: unknown keys, types, ranges, words.
 
 use serde_json::Value;
 
 use super::error::ValueError;
 use super::parameters::{find, is_section, keys_below};
 
-/// At this similarity (Jaro-Winkler, 0 to 1) a misspelt word still resembles the meant one.
+/// The similarity (Jaro-Winkler, 0 to 1) from which a misspelt word resembles another.
 const RESEMBLANCE: f64 = 0.75;
 
-/// Checks the whole tree.
+/// Returns the problems of the whole tree.
 pub(super) fn problems(tree: &Value) -> Vec<ValueError> {
     let mut problems = Vec::new();
     walk("", tree, &mut problems);
     problems
 }
 
-/// Turns numbers into texts where the chart prints texts.
+/// Turns numbers into text where the chart prints text.
 pub(super) fn normalise(tree: &mut Value) {
     for parameter in super::parameters::PARAMETERS {
         let pointer = format!("/{}", parameter.path.replace('.', "/"));
@@ -25,10 +25,10 @@ pub(super) fn normalise(tree: &mut Value) {
     }
 }
 
-/// The word that `given` was most likely meant to be.
+/// Returns the word that `given` most likely stands for.
 pub(super) fn nearest<'a>(given: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();
-    // In a word of three letters one slip is a third of it; it is one slip all the same.
+    // One typo in a word of three letters changes a third of it, but is still one typo.
     let is_one_slip = |word: &str| word.len() > 2 && strsim::osa_distance(&given, &word.to_lowercase()) == 1;
     words
         .map(|word| (word, strsim::jaro_winkler(&given, &word.to_lowercase())))
@@ -61,7 +61,8 @@ fn walk(path: &str, value: &Value, problems: &mut Vec<ValueError>) {
             problems.push(unknown(path, key));
         }
     }
-    // A table that Kubernetes defines may hold more than the README lists; the API's own type judges the rest.
+    // The README does not list every field of a table that Kubernetes defines. The API's own type
+    // checks the others.
     if let Some(parameter) = parameter
         && problems.len() == before
     {
@@ -78,7 +79,7 @@ fn unknown(section: &str, key: &str) -> ValueError {
     }
 }
 
-/// A key that exists, but in another section: the second most frequent mistake in values files.
+/// Returns the only parameter with this key: misplaced keys are the second most frequent mistake.
 fn elsewhere(key: &str) -> Option<String> {
     let mut found = super::parameters::PARAMETERS
         .iter()

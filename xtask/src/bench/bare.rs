@@ -1,5 +1,5 @@
-//! The floor of a formation: the same servers with the same configuration, bare on loopback, formed by
-//! `valkey-cli --cluster create`.
+//! The floor of a formation: bare servers on loopback with the same configuration. `valkey-cli
+//! --cluster create` forms them.
 
 use std::fs;
 use std::io;
@@ -21,13 +21,13 @@ use tokio::process::{Child, Command};
 
 use super::formation::{Formed, all_ok, answers};
 
-/// How many servers: the chart's default for cluster mode.
+/// Number of servers: the chart's default for cluster mode.
 pub(super) const NODES: u8 = 6;
 
-/// Directives that say where a server is, which bare servers say for themselves.
+/// Directives for a server's place, which differ for bare servers.
 const OF_THE_PLACE: [&str; 3] = ["dir", "bind", "cluster-config-file"];
 
-/// Six servers that are not started yet. They live in a folder that goes with this value.
+/// Six servers that are not started yet. Their folder is removed with this value.
 pub(super) struct BareCluster {
     server: PathBuf,
     cli: PathBuf,
@@ -37,7 +37,8 @@ pub(super) struct BareCluster {
 }
 
 impl BareCluster {
-    /// Servers that read `configuration`, a `valkey.conf`, but for what says where they are.
+    /// Creates servers that read `configuration`, a `valkey.conf`, with the directives of place
+    /// replaced.
     pub(super) fn new(binaries: &Binaries, configuration: &str) -> Result<Self> {
         Ok(Self {
             server: binaries.server.clone(),
@@ -48,7 +49,7 @@ impl BareCluster {
         })
     }
 
-    /// How long they take, from the start of the first.
+    /// Forms the cluster, and returns the durations from the start of the first server.
     pub(super) async fn form(&self) -> Result<Formed> {
         let dialer = self.dialer();
         let names: Vec<String> = (1..=NODES).map(|node| address(node).to_string()).collect();
@@ -72,7 +73,7 @@ impl BareCluster {
         let folder = self.folder.path().join(name);
         fs::create_dir_all(&folder).context("a server's folder cannot be made")?;
         let file = folder.join("valkey.conf");
-        // The password is in a file and not in the arguments, which every user of the machine can read.
+        // The password is in a file, because every user of the machine can read the arguments.
         fs::write(
             &file,
             configuration(&self.configuration, name, &folder, self.password.expose()),
@@ -87,7 +88,7 @@ impl BareCluster {
             .context("valkey-server cannot be run")
     }
 
-    /// What opens streams to the servers.
+    /// Returns the dialer of the servers.
     pub(super) fn dialer(&self) -> Arc<dyn Dialer> {
         Arc::new(Loopback)
     }
@@ -97,7 +98,7 @@ impl BareCluster {
         answers(&self.dialer(), name, &self.password).await
     }
 
-    /// `valkey-cli --cluster create`.
+    /// Runs `valkey-cli --cluster create`.
     pub(super) async fn create(&self, names: &[String]) -> Result<()> {
         let output = Command::new(&self.cli)
             .args(["--cluster", "create"])
@@ -131,13 +132,13 @@ impl Dialer for Loopback {
     }
 }
 
-/// Loopback addresses that another process of this program does not use at the same time.
+/// Returns a loopback address that no concurrent process of this program uses.
 pub(super) fn address(node: u8) -> Ipv4Addr {
     let [low, high, ..] = std::process::id().to_le_bytes();
     Ipv4Addr::new(127, 64 + high % 128, low, node)
 }
 
-/// `given`, with everything that says where the server is replaced.
+/// Returns `given` with the directives of a server's place replaced.
 fn configuration(given: &str, address: &str, folder: &Path, password: &str) -> String {
     let directive = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
     let kept = given

@@ -1,5 +1,5 @@
-//! The floors of scaling and of a rotation: a formed cluster of bare servers grows by a shard, loses it again, and has its
-//! servers restarted one after the other.
+//! The floors of scaling and of a rotation, on a formed cluster of bare servers. The cluster grows
+//! by a shard, loses it again, and restarts its servers one after the other.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,13 @@ use manifests::release::CLIENT_PORT;
 use redis::FromRedisValue;
 use tokio::process::Child;
 
-use super::PATIENCE;
+use super::DEADLINE;
 use super::bare::{BareCluster, NODES, address};
 
-/// How often a server is asked. All that is waited for takes at least a few times as long.
+/// Interval at which a server is polled. Every awaited change takes at least a few times as long.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// What a fourth primary takes from each of three: together a fourth of all slots.
+/// Slots that a fourth primary takes from the other three: together a quarter of all slots.
 const TAKEN: [SlotRange; 3] = [
     SlotRange {
         start: 4096,
@@ -36,13 +36,13 @@ const TAKEN: [SlotRange; 3] = [
     },
 ];
 
-/// How long each act took.
+/// Durations of the acts.
 pub(super) struct Operated {
-    /// Two nodes were added, a primary with its share of the slots and a replica.
+    /// Adding two nodes: a primary with its share of the slots, and a replica.
     pub(super) up: Duration,
-    /// They were removed again.
+    /// Removing both nodes.
     pub(super) down: Duration,
-    /// Every server was restarted.
+    /// Restarting every server.
     pub(super) rotated: Duration,
 }
 
@@ -54,7 +54,7 @@ struct Node {
 }
 
 impl BareCluster {
-    /// Forms a cluster, and does all that to it.
+    /// Forms a cluster, and measures all acts on it.
     pub(super) async fn operate(&self) -> Result<Operated> {
         let mut nodes = self.formed().await?;
         let begun = Instant::now();
@@ -116,7 +116,7 @@ impl BareCluster {
     }
 
     async fn restart(&self, node: &mut Node) -> Result<()> {
-        // The answer is the end of the connection.
+        // The server answers by closing the connection.
         let _ = node.ask::<redis::Value>(&["SHUTDOWN"]).await;
         node.child.wait().await.context("the server does not end")?;
         node.child = self.start(&node.name)?;
@@ -150,7 +150,7 @@ impl Node {
     }
 }
 
-/// Moves slots from one node to another, at once, and waits until both say so.
+/// Moves slots from one node to another at once, and waits until both agree.
 async fn migrate(nodes: &[Node], from: usize, to: usize, range: SlotRange) -> Result<()> {
     let target = nodes[to].id().await?;
     let (start, end) = (range.start.to_string(), range.end.to_string());
@@ -191,7 +191,7 @@ async fn shrink(nodes: &mut Vec<Node>) -> Result<()> {
     agreed(nodes, count - 2).await
 }
 
-/// Waits until every node knows `count` nodes, says ok, and is linked if it is a replica.
+/// Waits until every node knows `count` nodes and says ok. A replica must also be linked.
 async fn agreed(nodes: &[Node], count: usize) -> Result<()> {
     for node in nodes {
         until(node, "to know every node", async |node| {
@@ -208,15 +208,15 @@ async fn settled(node: &Node) -> Result<()> {
         let text: String = node.ask(&["INFO", "replication"]).await?;
         let info = Info::parse(&text)?;
         let linked = info.get("master_link_status").is_none_or(|status| status == "up");
-        // A primary that nobody has joined yet owns no slots, and says fail until it does.
+        // A new primary owns no slots and says fail until it joins the others.
         Ok(linked && (node.says_ok().await? || node.nodes().await?.nodes.len() == 1))
     })
     .await
 }
 
-/// Asks a server again and again until it is as it should be. An error ends it.
+/// Polls a server until `is_so` holds. An error ends the wait.
 async fn until(node: &Node, expected: &str, is_so: impl AsyncFn(&Node) -> Result<bool>) -> Result<()> {
-    let what = Expectation::new(&node.name, expected, PATIENCE);
+    let what = Expectation::new(&node.name, expected, DEADLINE);
     let so = wait::poll(what, INTERVAL, || async {
         match is_so(node).await {
             Ok(true) => Verdict::Ready(()),

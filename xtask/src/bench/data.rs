@@ -1,8 +1,8 @@
-//! How fast the ledger and the load are: on one bare server, beside a benchmark tool that does nothing but send.
+//! Speed of the ledger and the load on one bare server, next to a plain benchmark tool.
 //!
-//! The ledger writes and reads back a million keys, each checked, in the time in which the tool sets and gets as many of
-//! the same size with as many requests under way. The load is held against as many clients that write as fast as
-//! they are answered and keep no account.
+//! The ledger writes, reads back and checks a million keys. The tool sets and gets as many of the
+//! same size, with the same pipelining. The load is compared with as many clients that write at
+//! full speed and keep no account.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use harness::secret::Password;
-use harness::valkey::ledger::{Ledger, LedgerSpec, Mix, Target as Servers, VerifyOptions, WriteOptions};
+use harness::valkey::ledger::{
+    Ledger, LedgerServers as Servers, LedgerSpec, Mix, VerifyOptions, WriteOptions,
+};
 use harness::valkey::load::{Load, LoadOptions};
 use harness::valkey::{Connection, dial_and_connect};
 use manifests::release::CLIENT_PORT;
@@ -18,39 +20,40 @@ use tokio::process::Command;
 
 use super::Bench;
 use super::bare::{BareCluster, address};
-use super::table::{Figure, Target, Unit};
+use super::table::{Figure, Goal, Unit};
 
-/// How many keys are written and verified.
+/// Number of keys that are written and verified.
 const KEYS: u64 = 1_000_000;
 
-/// What accounting for every key may cost over sending it.
+/// The allowed ratio of the ledger's time to that of the benchmark tool.
 const TIMES_BENCHMARK: f64 = 1.5;
 
-/// The ledger's own: so many requests in a batch, on so many connections.
+/// The ledger's own settings: requests per batch, and connections.
 const PIPELINE: &str = "1024";
 const CONNECTIONS: &str = "2";
 
-/// How many write at a time: each pauses for a millisecond, the least that a timer has, so that few would measure that.
+/// Number of concurrent writers. Each pauses for a millisecond, a timer's least, so few writers
+/// would measure only the pause.
 const WRITERS: u16 = 64;
 
-/// For how long the load writes.
+/// Duration of the load.
 const LOADED: Duration = Duration::from_secs(3);
 
-/// The benchmark tools that do, by preference; the second comes with Debian's redis-tools.
+/// Known benchmark tools, by preference. The second comes with Debian's redis-tools.
 const TOOLS: [&str; 2] = ["valkey-benchmark", "redis-benchmark"];
 
-/// What the server wants once it is measured.
+/// The password of the server during the measurement: none.
 const NO_PASSWORD: Option<Password> = None;
 
-/// A server without cluster support, as a benchmark tool knows it best.
+/// A server without cluster support, which suits every benchmark tool.
 const CONFIGURATION: &str = "port 6379\nsave \"\"\nappendonly no\n";
 
-/// Takes the measurements. Without a benchmark tool the ledger has no floor: a line says so.
+/// Takes the measurements. Without a benchmark tool, the ledger is skipped with a note.
 pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     let bare = BareCluster::new(&bench.binaries, CONFIGURATION)?;
     let name = address(1).to_string();
     let mut server = bare.start(&name)?;
-    // The tools take a password only as an argument, which everybody on the machine could read.
+    // The tools accept a password only as an argument, which everybody on the machine could read.
     redis::cmd("ACL")
         .arg(&["SETUSER", "default", "nopass"])
         .query_async::<()>(&mut bare.answers(&name).await?)
@@ -70,7 +73,8 @@ async fn measure_on(bare: &BareCluster, name: &str) -> Result<Vec<Figure>> {
         ),
         Some(tool) => {
             let floor = benchmark(&tool, name).await?;
-            // Both begin with an empty server: a table that is half full already grows in the middle, and misses caches.
+            // Both begin with an empty server. A half-full hash table grows during the measurement
+            // and misses caches.
             redis::cmd("FLUSHALL")
                 .query_async::<()>(&mut connect(bare, name).await?)
                 .await
@@ -82,7 +86,7 @@ async fn measure_on(bare: &BareCluster, name: &str) -> Result<Vec<Figure>> {
                 measured: milliseconds(measured),
                 floor: milliseconds(floor),
                 floor_is: "a benchmark tool that sets and gets as many, with the same pipelining on the same server, as empty",
-                target: Target::TimesFloor(TIMES_BENCHMARK),
+                target: Goal::TimesFloor(TIMES_BENCHMARK),
             });
         }
     }
@@ -92,7 +96,7 @@ async fn measure_on(bare: &BareCluster, name: &str) -> Result<Vec<Figure>> {
         measured: load(bare, name).await?,
         floor: alone(bare, name).await?,
         floor_is: "as many clients that append to a list each, as fast as they are answered",
-        target: Target::None,
+        target: Goal::None,
     });
     Ok(figures)
 }
@@ -109,7 +113,7 @@ fn tool() -> Option<PathBuf> {
     found.next()
 }
 
-/// A million keys set, and a million got.
+/// Sets and gets a million keys.
 async fn benchmark(tool: &Path, name: &str) -> Result<Duration> {
     let (keys, port) = (KEYS.to_string(), CLIENT_PORT.to_string());
     let mut command = Command::new(tool);
@@ -156,7 +160,7 @@ async fn ledger(bare: &BareCluster, name: &str) -> Result<Duration> {
     Ok(took)
 }
 
-/// How many milliseconds of the load's time there are for each write that was acknowledged.
+/// Returns the milliseconds of the load per acknowledged write.
 async fn load(bare: &BareCluster, name: &str) -> Result<f64> {
     let options = LoadOptions {
         writers_per_shard: WRITERS,
@@ -165,7 +169,7 @@ async fn load(bare: &BareCluster, name: &str) -> Result<f64> {
         ..LoadOptions::default()
     };
     let load = Load::start(bare.dialer(), NO_PASSWORD, vec![name.to_owned()], options).await?;
-    // Time is the point.
+    // Time itself is measured.
     tokio::time::sleep_until(tokio::time::Instant::now() + LOADED).await;
     let report = load.stop().await;
     let acknowledged: u64 = report.acknowledged();
@@ -173,7 +177,7 @@ async fn load(bare: &BareCluster, name: &str) -> Result<f64> {
     Ok(per_write(LOADED, acknowledged))
 }
 
-/// The same of as many clients that do nothing else.
+/// Measures as many clients without any accounting.
 async fn alone(bare: &BareCluster, name: &str) -> Result<f64> {
     let begun = Instant::now();
     let clients = (0..WRITERS).map(|client| append(bare, name, client));

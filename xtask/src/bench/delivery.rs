@@ -1,8 +1,8 @@
-//! How long a write takes to reach everybody who watches.
+//! Time from a write until every watcher has it.
 //!
-//! Every watcher has a TLS connection of its own, as kube's client makes them, and notes when the last byte of the
-//! event is there; nothing is parsed. The clock starts before the write is sent, so that the write's own way through
-//! the API server is part of every figure. Watchers, writer and server share this machine.
+//! Each watcher has its own TLS connection, as with kube's client. It records the arrival of the
+//! event's last byte; nothing is parsed. The clock starts before the write is sent, so each figure
+//! includes the write request. Watchers, writer and server share this machine.
 
 use std::time::{Duration, Instant};
 
@@ -19,22 +19,22 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::stats::percentile_ms;
-use super::table::{Figure, Target, Unit};
-use super::{Bench, PATIENCE};
+use super::table::{Figure, Goal, Unit};
+use super::{Bench, DEADLINE};
 
-/// How many watch.
+/// Number of watchers.
 const WATCHERS: usize = 100;
 
-/// How many writes are measured. Each gives a value per watcher.
+/// Number of measured writes. Each gives a value per watcher.
 const WRITES: usize = 100;
 
-/// Writes before that, which bring both sides up to speed.
+/// Unmeasured writes at the start, which warm up both sides.
 const WARM_UP: usize = 10;
 
-/// How much each event carries: about what a pod with its status has.
+/// Size of each event: about that of a pod with its status.
 const PAYLOAD: usize = 4 * 1024;
 
-/// What nobody who waits for a change notices, at the 99th percentile.
+/// A delay at the 99th percentile that nobody notices.
 const TARGET_MS: f64 = 5.0;
 
 const NAMESPACE: &str = "default";
@@ -57,12 +57,12 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
         target,
     };
     Ok(vec![
-        figure("watch delivery, p50", 50.0, Target::None),
-        figure("watch delivery, p99", 99.0, Target::AtMost(TARGET_MS)),
+        figure("watch delivery, p50", 50.0, Goal::None),
+        figure("watch delivery, p99", 99.0, Goal::AtMost(TARGET_MS)),
     ])
 }
 
-/// Writes through the API, read by watches.
+/// Measures writes through the API, read by watches.
 async fn watched(client: &Client) -> Result<Vec<Duration>> {
     let objects: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
     let first = serde_json::from_value(json!({"metadata": {"name": NAME}})).expect("a literal object");
@@ -95,12 +95,12 @@ async fn watched(client: &Client) -> Result<Vec<Duration>> {
     .await
 }
 
-/// A change that carries as much as a pod's status does.
+/// Returns a change of about the size of a pod's status.
 fn event(round: usize) -> Value {
     json!({"data": {"payload": format!("{round:0PAYLOAD$}")}})
 }
 
-/// Tells when each line was complete, until the stream ends or nobody listens.
+/// Sends the time of each complete line, until the stream ends or the receiver is gone.
 async fn note_lines(mut lines: impl AsyncBufRead + Unpin, arrived: mpsc::UnboundedSender<Instant>) {
     let mut line = Vec::new();
     while lines
@@ -115,7 +115,7 @@ async fn note_lines(mut lines: impl AsyncBufRead + Unpin, arrived: mpsc::Unbound
     }
 }
 
-/// The floor: whoever asks makes one task write the same bytes to everybody.
+/// Measures the floor: a task that writes the same bytes to all connections on request.
 async fn fanned_out() -> Result<Vec<Duration>> {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
@@ -161,13 +161,13 @@ async fn fan_out(mut asked: TcpStream, mut sinks: Vec<TcpStream>) {
     let mut message = [0; PAYLOAD];
     while asked.read_exact(&mut message).await.is_ok() {
         for sink in &mut sinks {
-            // A reader that is gone shows as an arrival that does not come.
+            // A reader that is gone shows as a missing arrival.
             let _ = sink.write_all(&message).await;
         }
     }
 }
 
-/// Writes again and again, each time waiting until everybody has it, and returns how long each of them waited.
+/// Writes repeatedly, each time waiting for all receivers. Returns the delays of all receivers.
 async fn rounds(
     arrivals: &mut mpsc::UnboundedReceiver<Instant>,
     mut write: impl AsyncFnMut(usize) -> Result<()>,
@@ -177,12 +177,12 @@ async fn rounds(
         let sent = Instant::now();
         write(round).await?;
         let mut seen = Vec::with_capacity(WATCHERS);
-        tokio::time::timeout(PATIENCE, arrivals.recv_many(&mut seen, WATCHERS))
+        tokio::time::timeout(DEADLINE, arrivals.recv_many(&mut seen, WATCHERS))
             .await
             .context("no event arrived")?;
         while seen.len() < WATCHERS {
             let missing = WATCHERS - seen.len();
-            let more = tokio::time::timeout(PATIENCE, arrivals.recv_many(&mut seen, missing));
+            let more = tokio::time::timeout(DEADLINE, arrivals.recv_many(&mut seen, missing));
             let more = more
                 .await
                 .with_context(|| format!("{missing} watchers saw nothing"))?;

@@ -1,4 +1,4 @@
-//! How long six nodes take from the install of a release to `cluster_state:ok` on every one of them.
+//! Time from the install of a release until all six nodes report `cluster_state:ok`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use harness::cluster::{Cluster, EmbeddedOptions, EmbeddedProvider, PortForward};
 use harness::images::SeenImages;
+use harness::release::Generated;
 use harness::report::EventSink;
 use harness::secret::Password;
+use harness::settings::Profile;
+use harness::settings::placement::{NAMESPACE_PREFIX, Placement};
 use harness::timeline::Timeline;
 use harness::trial::observer::is_server;
-use harness::trial::placement::{NAMESPACE_PREFIX, Placement};
-use harness::trial::{Context, Environment, Profile, TrialId, Turns};
+use harness::trial::{Context, Environment, TrialId, Turns};
 use harness::valkey::cluster_info::ClusterInfo;
 use harness::valkey::{Connection, Dialer, dial_and_connect};
 use harness::wait::{self, Expectation, Verdict, conditions};
@@ -25,16 +27,17 @@ use manifests::{Mode, Variant};
 use serde_json::json;
 
 use super::bare::BareCluster;
-use super::table::{Figure, Target, Unit};
-use super::{Bench, PATIENCE};
+use super::table::{Figure, Goal, Unit};
+use super::{Bench, DEADLINE};
 
-/// What Kubernetes may add to what Valkey needs.
+/// The allowed ratio of Kubernetes' time to Valkey's own.
 const TARGET_TIMES: f64 = 1.3;
 
 const FLOOR: &str =
     "six bare servers with the same configuration on loopback, and valkey-cli --cluster create";
 
-/// How often a node is asked. Short beside the second that a formation takes; six nodes are asked at the same time.
+/// Interval at which a node is polled. It is short compared to a formation, which takes a second.
+/// Six nodes are polled concurrently.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Takes the measurement.
@@ -62,21 +65,21 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
         figure(
             "six-node formation",
             |formed| formed.ok,
-            Target::TimesFloor(TARGET_TIMES),
+            Goal::TimesFloor(TARGET_TIMES),
         ),
-        figure("of which to six servers", |formed| formed.up, Target::None),
+        figure("formation, six servers up", |formed| formed.up, Goal::None),
     ])
 }
 
-/// How a formation went, both from its beginning.
+/// The durations of a formation, both from its beginning.
 pub(super) struct Formed {
-    /// When every server was there: as pods, all running; bare, all answering.
+    /// Time until every server is up: pods are running, bare servers answer.
     pub(super) up: Duration,
-    /// When the last of them said ok.
+    /// Time until the last server says ok.
     pub(super) ok: Duration,
 }
 
-/// A release in cluster mode with the fast profile, on a cluster of its own.
+/// A release in cluster mode with the fast profile, on a separate cluster.
 pub(super) struct Deployment {
     provider: EmbeddedProvider,
     namespace: String,
@@ -84,17 +87,18 @@ pub(super) struct Deployment {
 }
 
 impl Deployment {
-    /// Starts the cluster; nothing is installed yet.
+    /// Starts the cluster without an installation.
     pub(super) async fn start(bench: &Bench) -> Result<Self> {
         let provider = EmbeddedProvider::start(EmbeddedOptions {
             name: bench.run.clone(),
             image_store: bench.store.clone(),
             images: bench.images.clone(),
+            delays: embedded_cluster::delays::Delays::short(),
             lasting: None,
         });
         let provider = provider.await?;
         let environment = Environment {
-            chart: None,
+            subject: Arc::new(Generated),
             client: provider.facts().client.clone(),
             capabilities: provider.facts().capabilities.clone(),
             run: bench.run.clone(),
@@ -105,13 +109,16 @@ impl Deployment {
             images: SeenImages::default(),
             turns: Turns::new(1),
             keep: false,
+            borrowed: false,
+            halt: Default::default(),
             evidence: std::env::temp_dir(),
             secrets: Default::default(),
+            client_pod: None,
             events: EventSink::silent(),
         };
         let id = TrialId {
             suite: "bench",
-            scenario: "formation",
+            scenario: "formation".into(),
             mode: Mode::Cluster,
             variant: Variant::Rpm,
         };
@@ -138,11 +145,12 @@ impl Deployment {
         Ok(())
     }
 
-    /// Installs. The last node says ok before the init Job ends, and what follows is not measured.
+    /// Installs and measures until the last node says ok. The init Job ends later and is not
+    /// measured.
     async fn install_until_ok(&mut self) -> Result<Formed> {
         let values = self.context.values();
         let nodes = usize::try_from(values.cluster.replicas).context("a count of pods is not negative")?;
-        let (client, password) = (self.context.client(), self.context.password());
+        let (client, password) = (self.context.client(), self.context.credentials.current());
         let pods: Api<Pod> = Api::namespaced(client.clone(), &self.namespace);
         let dialer: Arc<dyn Dialer> = Arc::new(PortForward::new(client, &self.namespace, CLIENT_PORT));
         let begun = Instant::now();
@@ -158,12 +166,12 @@ impl Deployment {
         Ok(formed)
     }
 
-    /// What acts on the release.
+    /// Returns the context that acts on the release.
     pub(super) fn context(&mut self) -> &mut Context {
         &mut self.context
     }
 
-    /// The `valkey.conf` that the servers read.
+    /// Returns the `valkey.conf` of the servers.
     pub(super) fn rendered(&self) -> Result<String> {
         let password = manifests::Password::from_entropy(&[0; 2 * manifests::password::GENERATED_LENGTH]);
         let release = manifests::Release::install("vk", &self.namespace).with_password(password);
@@ -182,7 +190,7 @@ impl Deployment {
 
 /// Waits until all server pods run, and returns their names.
 async fn running(pods: &Api<Pod>, count: usize) -> Result<Vec<String>> {
-    let what = Expectation::new("the server pods", "to run", PATIENCE);
+    let what = Expectation::new("the server pods", "to run", DEADLINE);
     let names = wait::objects(
         pods,
         watcher::Config::default(),
@@ -213,7 +221,7 @@ pub(super) async fn all_ok(dialer: &Arc<dyn Dialer>, names: &[String], password:
 
 /// Waits until a server answers.
 pub(super) async fn answers(dialer: &Arc<dyn Dialer>, name: &str, password: &Password) -> Result<Connection> {
-    let what = Expectation::new(name, "to answer", PATIENCE);
+    let what = Expectation::new(name, "to answer", DEADLINE);
     let connected = wait::poll(what, INTERVAL, || async {
         match dial_and_connect(dialer.as_ref(), name, Some(password)).await {
             Ok(connection) => Verdict::Ready(connection),
@@ -224,7 +232,7 @@ pub(super) async fn answers(dialer: &Arc<dyn Dialer>, name: &str, password: &Pas
 }
 
 async fn says_ok(connection: Connection, name: &str) -> Result<()> {
-    let what = Expectation::new(name, "to say cluster_state:ok", PATIENCE);
+    let what = Expectation::new(name, "to say cluster_state:ok", DEADLINE);
     let ok = wait::poll(what, INTERVAL, || async {
         let mut connection = connection.clone();
         let answer = redis::cmd("CLUSTER")

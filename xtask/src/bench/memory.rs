@@ -1,8 +1,8 @@
-//! What the supervisor and its helpers keep resident once a release in cluster mode is deployed. Containers do not
-//! count: what they keep is Valkey's.
+//! Resident memory of the supervisor and its helpers, with a deployed release in cluster mode. The
+//! memory of containers is Valkey's and does not count.
 //!
-//! Helpers come and go with the probes, so this looks many times: the median is what the cluster costs, the peak is
-//! what it takes for moments. Pages of the executable that several processes share are counted for each of them.
+//! Helpers come and go with the probes, so memory is sampled many times. The median is the cost of
+//! the cluster; the peak is a short maximum. Shared pages of the executable count for each process.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,14 +15,15 @@ use anyhow::{Context, Result, ensure};
 use super::Bench;
 use super::formation::Deployment;
 use super::stats::median;
-use super::table::{Figure, Target, Unit};
+use super::table::{Figure, Goal, Unit};
 
-/// What a laptop with 8 GiB does not notice.
+/// An amount that a laptop with 8 GiB does not notice.
 const TARGET_MIB: f64 = 100.0;
 
 const KIB_PER_MIB: f64 = 1024.0;
 
-/// How many times to look, and how far apart. Together longer than the longest period of the fast profile's probes.
+/// Number and interval of samples. Together they exceed the longest probe period of the fast
+/// profile.
 const LOOKS: usize = 120;
 const INTERVAL: Duration = Duration::from_millis(50);
 
@@ -46,7 +47,7 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
         .iter()
         .map(|resident| mebibytes(resident.values().sum()))
         .collect();
-    // The outermost process only waits for PID 1: the same executable, with nothing done.
+    // The outermost process only waits for PID 1: the same executable, idle.
     let waiting: Vec<f64> = looks
         .iter()
         .filter_map(|resident| resident.values().next().copied())
@@ -62,12 +63,12 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     };
     let peak = sums.iter().copied().fold(0.0, f64::max);
     Ok(vec![
-        figure("supervisor memory", median(&sums), Target::AtMost(TARGET_MIB)),
-        figure("supervisor memory, peak", peak, Target::None),
+        figure("supervisor memory", median(&sums), Goal::AtMost(TARGET_MIB)),
+        figure("supervisor memory, peak", peak, Goal::None),
     ])
 }
 
-/// Looks many times, each time at the resident kibibytes of every process of the supervisor.
+/// Takes many samples of the resident kibibytes of every process of the supervisor.
 async fn look() -> Result<Vec<BTreeMap<u32, u64>>> {
     let executable = identity(Path::new("/proc/self")).context("this executable cannot be found")?;
     let mut ticker = tokio::time::interval(INTERVAL);
@@ -82,10 +83,10 @@ async fn look() -> Result<Vec<BTreeMap<u32, u64>>> {
     Ok(looks)
 }
 
-/// Device and inode of an executable. Its path does not do: it reads differently from other mount namespaces.
+/// Device and inode of an executable. The path differs between mount namespaces.
 type Executable = (u64, u64);
 
-/// A process as /proc tells of it.
+/// A process as /proc describes it.
 #[derive(Debug, Clone)]
 struct Process {
     parent: u32,
@@ -93,7 +94,7 @@ struct Process {
     resident_kib: u64,
 }
 
-/// Every process that can be looked at. Those that end meanwhile are left out.
+/// Returns every readable process. Omits those that end meanwhile.
 fn processes() -> std::io::Result<BTreeMap<u32, Process>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir("/proc")? {
@@ -124,7 +125,7 @@ fn identity(process: &Path) -> std::io::Result<Executable> {
     Ok((file.dev(), file.ino()))
 }
 
-/// A number of /proc/PID/status; sizes there are in kibibytes.
+/// Returns a number from /proc/PID/status; sizes are in kibibytes.
 fn field(status: &str, name: &str) -> Option<u64> {
     let line = status
         .lines()
@@ -132,11 +133,11 @@ fn field(status: &str, name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The resident kibibytes of each process beneath `own` that runs the same executable, the parent first: what runs
-/// another one is a container.
+/// Returns the resident kibibytes of the processes below `own` with the same executable, by PID.
+/// Other executables belong to containers.
 fn of_supervisor(all: &BTreeMap<u32, Process>, own: u32, executable: Executable) -> BTreeMap<u32, u64> {
     let beneath = |mut pid: u32| {
-        // A parent can be missing when it ended between two looks.
+        // A parent that ended between two samples is missing.
         while let Some(process) = all.get(&pid) {
             if process.parent == own {
                 return true;

@@ -1,21 +1,22 @@
-//! `cargo xtask bench`: how fast the embedded cluster is, as ratios against floors measured in the same run.
+//! `cargo xtask bench`: speed of the embedded cluster, as ratios to floors from the same run.
 //!
 //! | module | row |
 //! |---|---|
 //! | [`ready`] | from nothing to a cluster that serves |
 //! | [`pods`] | from a pod's creation to Running |
 //! | [`delivery`] | from a write to every watcher |
-//! | [`memory`] | what the supervisor keeps resident |
+//! | [`memory`] | resident memory of the supervisor |
 //! | [`formation`] | from install to a formed six-node cluster; [`bare`] is its floor |
 //! | [`operations`] | scaling up and down, and a rotation of the password; [`bare_operations`] is their floor |
 //! | [`data`] | a million keys of the ledger, and the writes of the load |
-//! | [`render`] | from values to objects, beside `helm template` |
+//! | [`render`] | from values to objects, next to `helm template` |
 //! | [`report`] | from a run of a thousand trials to its report's files |
 //! | [`stats`] | percentiles |
-//! | [`table`] | figures, their targets, and how they are printed |
+//! | [`table`] | figures, their targets, and their rendering |
 //!
-//! A report for people, not a timed test: a target that is missed is said and changes no exit code, since the same
-//! machine may be busy with other things. What cannot be measured at all is the environment's fault.
+//! The result is a report for people, not a timed test. A missed target is reported without
+//! changing the exit code, since the machine may be busy. A failed measurement is the environment's
+//! fault.
 
 mod bare;
 mod bare_operations;
@@ -47,14 +48,15 @@ use crate::cli::{BenchArgs, BenchRow};
 use crate::exit;
 use table::Figure;
 
-/// Bounds whatever is waited for, so that a measurement that cannot be taken ends. A hundred times what it should take.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The deadline of every wait, so that a failing measurement ends. It is a hundred times the
+/// expected duration.
+const DEADLINE: Duration = Duration::from_secs(120);
 
-/// What every row measures with.
+/// The environment of every row.
 struct Bench {
     /// The folder of the image store.
     store: PathBuf,
-    /// What is in it.
+    /// The images of the cluster.
     images: Vec<Provenance>,
     /// `valkey-server` and `valkey-cli` outside of any image, for the floors.
     binaries: harness::images::stand_in::Binaries,
@@ -86,8 +88,7 @@ async fn measure(args: &BenchArgs) -> Result<Vec<Figure>> {
         for round in 1..=args.repeat {
             eprintln!("measuring {} ({round} of {})", row.name(), args.repeat);
             runs.push(
-                bench
-                    .row(row)
+                Box::pin(bench.row(row))
                     .await
                     .with_context(|| format!("{} cannot be measured", row.name()))?,
             );
@@ -118,8 +119,8 @@ impl Bench {
             BenchRow::PodRunning => pods::measure(self).await,
             BenchRow::WatchDelivery => delivery::measure(self).await,
             BenchRow::SupervisorMemory => Box::pin(memory::measure(self)).await,
-            BenchRow::Formation => formation::measure(self).await,
-            BenchRow::Operations => operations::measure(self).await,
+            BenchRow::Formation => Box::pin(formation::measure(self)).await,
+            BenchRow::Operations => Box::pin(operations::measure(self)).await,
             BenchRow::Data => data::measure(self).await,
             BenchRow::Render => render::measure().await,
             BenchRow::Report => report::measure(),
@@ -132,7 +133,7 @@ impl Bench {
     }
 }
 
-/// `program` in new namespaces of the kinds that a cluster or a pod has, with nothing else done.
+/// Returns `program` in new namespaces of the kinds of a cluster or a pod, and nothing more.
 fn isolated(program: &Path, argument: &str) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--net", "--pid", "--uts", "--ipc", "--fork"]);
@@ -144,12 +145,12 @@ fn isolated(program: &Path, argument: &str) -> Command {
     command
 }
 
-/// Whether a cluster needs no user namespace here, as its supervisor decides it.
+/// Returns true if a cluster needs no user namespace here. The supervisor decides likewise.
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
-/// How long `command` takes from its start to its successful end.
+/// Returns the time that `command` takes from its start to its successful end.
 async fn timed(mut command: Command) -> Result<Duration> {
     let begun = std::time::Instant::now();
     let status = command

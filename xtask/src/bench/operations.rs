@@ -1,7 +1,8 @@
-//! How long scaling and a rotation of the password take, from the upgrade until every promise holds again.
+//! Time of scaling and of a password rotation, from the upgrade until every promise holds again.
 //!
-//! The floors are the same acts on bare servers, done by one who knows every step in advance and waits for nothing but the
-//! servers: [`bare_operations`](super::bare_operations). What Kubernetes, the hook Jobs and their caution add is the ratio.
+//! The floors are the same acts on bare servers: [`bare_operations`](super::bare_operations). There
+//! every step is known in advance, and only the servers are awaited. The ratio is the cost of
+//! Kubernetes, the hook Jobs and their safety checks.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::Bench;
 use super::bare::BareCluster;
 use super::bare_operations::Operated;
 use super::formation::Deployment;
-use super::table::{Figure, Target, Unit};
+use super::table::{Figure, Goal, Unit};
 
 const FLOOR: &str = "the same on bare servers on loopback, each step as soon as the servers allow it";
 
@@ -33,7 +34,7 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
         measured: milliseconds(part(&operated)),
         floor: milliseconds(part(&floor)),
         floor_is: FLOOR,
-        target: Target::None,
+        target: Goal::None,
     };
     Ok(vec![
         figure("scale up, 6 to 8 pods", |operated| operated.up),
@@ -55,7 +56,7 @@ async fn operate(deployment: &mut Deployment) -> Result<Operated> {
     context.scale(six.clone()).await.context("scale down")?;
     let down = begun.elapsed();
     let mut changed = six;
-    let password = context.new_password();
+    let password = context.credentials.make();
     password.expose().clone_into(&mut changed.auth.password);
     let begun = Instant::now();
     context.upgrade(changed).await.context("change the password")?;

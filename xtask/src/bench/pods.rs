@@ -1,4 +1,4 @@
-//! How long a pod takes from its creation to Running, when its image is there.
+//! Time of a pod from its creation to Running, with its image in the store.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use kube::api::{DeleteParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
 
 use super::stats::percentile_ms;
-use super::table::{Figure, Target, Unit};
-use super::{Bench, PATIENCE, isolated, timed};
+use super::table::{Figure, Goal, Unit};
+use super::{Bench, DEADLINE, isolated, timed};
 
-/// How many pods, one after the other. Enough for a 95th percentile that is not simply the worst.
+/// Number of pods, one after the other. With so many, the 95th percentile is not the worst value.
 const PODS: usize = 20;
 
-/// A few times what the kernel needs for the namespaces and mounts.
+/// A few times the kernel's own time for the namespaces and mounts.
 const TARGET_MS: f64 = 150.0;
 
 const FLOOR: &str = "valkey-server, run with --version by unshare(1) in new namespaces";
@@ -44,7 +44,7 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
         measured: percentile_ms(&starts, percent),
         floor: percentile_ms(&floors, percent),
         floor_is: FLOOR,
-        target: Target::AtMost(TARGET_MS),
+        target: Goal::AtMost(TARGET_MS),
     };
     Ok(vec![
         figure("pod running, median", 50.0),
@@ -52,16 +52,16 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     ])
 }
 
-/// Creates a pod, measures until a client that watches sees it Running, and removes it again.
+/// Creates a pod, measures until a watching client sees it Running, and removes the pod.
 async fn run_one(pods: &Api<Pod>, name: &str, image: &str) -> Result<Duration> {
     let watch = WatchParams::default().fields(&format!("metadata.name={name}"));
-    // The watch is there before the pod is, so that its own set-up is not measured.
+    // The watch starts before the pod, so that its set-up is not measured.
     let events = pods.watch(&watch, "0").await.context("pods cannot be watched")?;
     let begun = Instant::now();
     pods.create(&PostParams::default(), &pod(name, image))
         .await
         .context("the pod was refused")?;
-    let what = Expectation::new(format!("pod {name}"), "to run", PATIENCE);
+    let what = Expectation::new(format!("pod {name}"), "to run", DEADLINE);
     let verdicts = events.map(|event| Ok(judge(event)));
     let took = wait::until(what, verdicts).await.map(|()| begun.elapsed())?;
     remove(pods, name).await?;
@@ -74,9 +74,9 @@ fn judge(event: kube::Result<WatchEvent<Pod>>) -> Verdict<()> {
             if conditions::is_running(&pod) {
                 return Verdict::Ready(());
             }
-            conditions::doom(&pod).map_or_else(
+            conditions::terminal_state(&pod).map_or_else(
                 || Verdict::NotYet(conditions::describe(Some(&pod))),
-                Verdict::Never,
+                |state| Verdict::Never(state.to_string()),
             )
         }
         Ok(WatchEvent::Deleted(_)) => Verdict::Never("it was deleted".to_owned()),
@@ -86,12 +86,12 @@ fn judge(event: kube::Result<WatchEvent<Pod>>) -> Verdict<()> {
     }
 }
 
-/// Pods come one after the other: the next one must not share the machine with the end of the last.
+/// Waits for the removal, so that the next pod does not share the machine with the last one.
 async fn remove(pods: &Api<Pod>, name: &str) -> Result<()> {
     pods.delete(name, &DeleteParams::default().grace_period(0))
         .await
         .context("the pod cannot be deleted")?;
-    let what = Expectation::new(format!("pod {name}"), "to be gone", PATIENCE);
+    let what = Expectation::new(format!("pod {name}"), "to be gone", DEADLINE);
     let gone = wait::object(pods, name, what, |pod: Option<&Pod>| match pod {
         None => Verdict::Ready(()),
         Some(_) => Verdict::NotYet("it is still there".to_owned()),
@@ -99,7 +99,8 @@ async fn remove(pods: &Api<Pod>, name: &str) -> Result<()> {
     Ok(gone.await?)
 }
 
-/// A server that listens nowhere and keeps nothing: what is measured is the start of a pod, not of Valkey.
+/// Returns a pod with a server that neither listens nor persists. Only the start of the pod
+/// matters.
 fn pod(name: &str, image: &str) -> Pod {
     serde_json::from_value(json!({
         "metadata": {"name": name},

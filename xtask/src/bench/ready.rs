@@ -1,17 +1,17 @@
-//! How long a cluster takes from nothing to serving.
+//! Time of a cluster from nothing to serving.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::stats::percentile_ms;
-use super::table::{Figure, Target, Unit};
+use super::table::{Figure, Goal, Unit};
 use super::{Bench, isolated, timed};
 
-/// How many clusters are started, one after the other.
+/// Number of clusters to start, one after the other.
 const STARTS: usize = 5;
 
-/// What a person does not notice.
+/// A time that a person does not notice.
 const TARGET_MS: f64 = 250.0;
 
 /// Takes the measurement.
@@ -28,11 +28,11 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
         measured: percentile_ms(&starts, 50.0),
         floor: percentile_ms(&floors, 50.0),
         floor_is: "this same executable, run with --version in the same kinds of new namespaces",
-        target: Target::AtMost(TARGET_MS),
+        target: Goal::AtMost(TARGET_MS),
     }])
 }
 
-/// From the call until the first answer over TLS.
+/// Measures from the call to the first answer over TLS.
 async fn start(bench: &Bench) -> Result<Duration> {
     let begun = Instant::now();
     let cluster = bench.cluster().await?;

@@ -1,28 +1,32 @@
-//! How long a combination takes from values to objects, beside `helm template` of an equivalent chart.
+//! Time of rendering a combination from values to objects, next to `helm template` of an equivalent
+//! chart.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ::manifests::values::Overrides;
 use ::manifests::{Mode, Release, Values, Variant, render};
 use anyhow::{Context, Result};
-use harness::release::chart::{Chart, ChartError, Helm};
+use harness::release::chart::{Chart, ChartError, Helm, UserValues};
 
 use super::stats::percentile_ms;
-use super::table::{Figure, Target, Unit};
+use super::table::{Figure, Goal, Unit};
+use crate::checkout;
 
-/// How often each of the two is done: one is a process, the other a function.
+/// Number of repetitions of each: `helm` as a process, ours as a function.
 const PROCESSES: usize = 10;
 const CALLS: usize = 300;
 
-/// What makes the difference between a suite that renders whenever it likes and one that thinks twice.
+/// The factor at which a suite can render as often as it likes.
 const TIMES_FASTER: f64 = 200.0;
 
-/// The chart that renders the very same objects; `cargo xtask compare` says so.
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/testdata/chart");
+/// The chart that renders equal objects, as `cargo xtask compare` confirms.
+const CHART: &str = "scenarios/testdata/chart";
 
-/// Takes the measurement. Without `helm` there is nothing to take: a line says so.
+/// Takes the measurement. Without `helm`, it is skipped with a note.
 pub(super) async fn measure() -> Result<Vec<Figure>> {
+    let Ok(checkout) = checkout::root() else {
+        eprintln!("note: outside a checkout of this project, rendering is not measured");
+        return Ok(Vec::new());
+    };
     let helm = match Helm::find().await {
         Err(ChartError::Missing) => {
             eprintln!("note: without helm on PATH, rendering is not measured");
@@ -30,14 +34,16 @@ pub(super) async fn measure() -> Result<Vec<Figure>> {
         }
         found => found.context("helm cannot be used")?,
     };
-    let chart = Chart::open(Path::new(CHART), helm, Overrides::default()).context("the example chart")?;
-    let mut values = Values::combination(Mode::Cluster, Variant::Hardened);
+    let chart = Chart::open(&checkout.join(CHART), helm, UserValues::default()).await;
+    let chart = chart.context("the example chart")?;
+    let defaults = chart.combination(Mode::Cluster, Variant::Hardened);
+    let mut values = defaults.clone();
     "placeholder-not-a-secret".clone_into(&mut values.auth.password);
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..PROCESSES {
         let begun = Instant::now();
         chart
-            .objects("my-valkey", "default", &values)
+            .objects("my-valkey", "default", &defaults, &values)
             .await
             .context("the example chart does not render")?;
         theirs.push(begun.elapsed());
@@ -51,7 +57,7 @@ pub(super) async fn measure() -> Result<Vec<Figure>> {
         measured: percentile_ms(&theirs, 50.0),
         floor: percentile_ms(&ours, 50.0),
         floor_is: "our own rendering of the same combination, values to objects",
-        target: Target::AtLeastTimesFloor(TIMES_FASTER),
+        target: Goal::AtLeastTimesFloor(TIMES_FASTER),
     }])
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The smallest value that at least `percent` of a hundred of the values do not exceed (nearest rank), in milliseconds.
-/// Not defined for no values: a measurement without samples was not taken.
+/// Returns the nearest-rank percentile in milliseconds: the smallest value that `percent` of the
+/// values do not exceed. Undefined for no values: a measurement has at least one sample.
 pub(super) fn percentile_ms(values: &[Duration], percent: f64) -> f64 {
     assert!(!values.is_empty(), "a measurement has samples");
     let mut sorted = values.to_vec();
@@ -18,7 +18,7 @@ pub(super) fn percentile_ms(values: &[Duration], percent: f64) -> f64 {
     sorted[rank.clamp(1, sorted.len()) - 1].as_secs_f64() * 1_000.0
 }
 
-/// The middle of some numbers; of an even count, the lower of the two.
+/// Returns the median; for an even count, the lower of the two middle values.
 pub(super) fn median(values: &[f64]) -> f64 {
     assert!(!values.is_empty(), "a measurement has samples");
     let mut sorted = values.to_vec();

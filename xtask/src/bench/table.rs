@@ -1,4 +1,4 @@
-//! Figures, the targets they are held against, and how they are printed. Nothing here measures.
+//! Figures, their targets, and their rendering. This module takes no measurements.
 
 use std::fmt::Write as _;
 
@@ -6,36 +6,36 @@ use serde_json::{Value, json};
 
 use super::stats::median;
 
-/// What a figure is measured in.
+/// The unit of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     Milliseconds,
     Mebibytes,
 }
 
-/// What is wanted of a figure.
+/// The goal of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Target {
-    /// At most this much, whatever the floor.
+pub(super) enum Goal {
+    /// At most this value, at any floor.
     AtMost(f64),
     /// At most this many times the floor.
     TimesFloor(f64),
-    /// At least this many times the floor, which is what is being praised.
+    /// At least this many times the floor. Here the floor is the time of our own code.
     AtLeastTimesFloor(f64),
-    /// Nothing; the figure is there to compare others with.
+    /// No target; the figure is only for comparison.
     None,
 }
 
-/// One measured number beside its floor.
+/// One measured number next to its floor.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Figure {
     pub(super) name: &'static str,
     pub(super) unit: Unit,
     pub(super) measured: f64,
     pub(super) floor: f64,
-    /// What the floor is, in words.
+    /// The meaning of the floor, in words.
     pub(super) floor_is: &'static str,
-    pub(super) target: Target,
+    pub(super) target: Goal,
 }
 
 impl Figure {
@@ -43,22 +43,22 @@ impl Figure {
         self.measured / self.floor
     }
 
-    /// Whether the target is met; a figure without one has nothing to meet.
+    /// Returns true if the target is met; `None` for a figure without a target.
     fn is_met(&self) -> Option<bool> {
         match self.target {
-            Target::AtMost(most) => Some(self.measured <= most),
-            Target::TimesFloor(times) => Some(self.ratio() <= times),
-            Target::AtLeastTimesFloor(times) => Some(self.ratio() >= times),
-            Target::None => None,
+            Goal::AtMost(most) => Some(self.measured <= most),
+            Goal::TimesFloor(times) => Some(self.ratio() <= times),
+            Goal::AtLeastTimesFloor(times) => Some(self.ratio() >= times),
+            Goal::None => None,
         }
     }
 
     fn cells(&self) -> [String; 6] {
         let target = match self.target {
-            Target::AtMost(most) => format!("≤ {}", amount(most, self.unit)),
-            Target::TimesFloor(times) => format!("≤ {times} × floor"),
-            Target::AtLeastTimesFloor(times) => format!("≥ {times} × floor"),
-            Target::None => "-".to_owned(),
+            Goal::AtMost(most) => format!("≤ {}", amount(most, self.unit)),
+            Goal::TimesFloor(times) => format!("≤ {times} × floor"),
+            Goal::AtLeastTimesFloor(times) => format!("≥ {times} × floor"),
+            Goal::None => "-".to_owned(),
         };
         let met = match self.is_met() {
             Some(true) => "met",
@@ -76,8 +76,8 @@ impl Figure {
     }
 }
 
-/// One figure out of those of several runs: the run whose ratio is the middle one, so that a figure and its floor
-/// are of the same moment.
+/// Returns the median of several runs for each figure. The run with the median ratio is used whole,
+/// so that figure and floor belong together.
 pub(super) fn medians(runs: Vec<Vec<Figure>>) -> Vec<Figure> {
     let names: Vec<&str> = runs
         .first()
@@ -95,7 +95,7 @@ pub(super) fn medians(runs: Vec<Vec<Figure>>) -> Vec<Figure> {
     names.into_iter().filter_map(middle).collect()
 }
 
-/// The table for people, with what each floor is beneath it.
+/// Renders the table for people, with the meaning of each floor below.
 pub(super) fn render(figures: &[Figure]) -> String {
     let head = ["figure", "measured", "floor", "ratio", "target", ""].map(str::to_owned);
     let rows: Vec<[String; 6]> = std::iter::once(head)
@@ -113,7 +113,7 @@ pub(super) fn render(figures: &[Figure]) -> String {
         let mut line = format!("{:<1$}", row[0], widths[0]);
         for column in 1..6 {
             let (cell, width) = (&row[column], widths[column]);
-            // Numbers to the right, words to the left.
+            // Numbers are right-aligned, words left-aligned.
             let padded = if column < 4 {
                 format!("{cell:>width$}")
             } else {
@@ -136,15 +136,15 @@ pub(super) fn render(figures: &[Figure]) -> String {
     text
 }
 
-/// The same for programs.
+/// Renders the figures for programs.
 pub(super) fn to_json(figures: &[Figure]) -> Value {
     let figures: Vec<Value> = figures
         .iter()
         .map(|figure| {
             let (target, relative) = match figure.target {
-                Target::AtMost(most) => (json!(most), json!(null)),
-                Target::TimesFloor(times) | Target::AtLeastTimesFloor(times) => (json!(null), json!(times)),
-                Target::None => (json!(null), json!(null)),
+                Goal::AtMost(most) => (json!(most), json!(null)),
+                Goal::TimesFloor(times) | Goal::AtLeastTimesFloor(times) => (json!(null), json!(times)),
+                Goal::None => (json!(null), json!(null)),
             };
             json!({
                 "name": figure.name,
@@ -169,7 +169,7 @@ fn suffix(unit: Unit) -> &'static str {
     }
 }
 
-/// A number with three digits that matter, as far as that goes.
+/// Renders a number with up to three significant digits.
 fn amount(value: f64, unit: Unit) -> String {
     let digits = match value {
         ..10.0 => 2,
@@ -183,7 +183,7 @@ fn amount(value: f64, unit: Unit) -> String {
 mod tests {
     use super::*;
 
-    fn figure(measured: f64, floor: f64, target: Target) -> Figure {
+    fn figure(measured: f64, floor: f64, target: Goal) -> Figure {
         Figure {
             name: "a row",
             unit: Unit::Milliseconds,
@@ -196,17 +196,17 @@ mod tests {
 
     #[test]
     fn a_target_is_an_amount_or_a_multiple_of_the_floor() {
-        assert_eq!(figure(5.0, 1.0, Target::AtMost(5.0)).is_met(), Some(true));
-        assert_eq!(figure(5.1, 1.0, Target::AtMost(5.0)).is_met(), Some(false));
-        assert_eq!(figure(13.0, 10.0, Target::TimesFloor(1.3)).is_met(), Some(true));
-        assert_eq!(figure(14.0, 10.0, Target::TimesFloor(1.3)).is_met(), Some(false));
-        assert_eq!(figure(14.0, 10.0, Target::None).is_met(), None);
+        assert_eq!(figure(5.0, 1.0, Goal::AtMost(5.0)).is_met(), Some(true));
+        assert_eq!(figure(5.1, 1.0, Goal::AtMost(5.0)).is_met(), Some(false));
+        assert_eq!(figure(13.0, 10.0, Goal::TimesFloor(1.3)).is_met(), Some(true));
+        assert_eq!(figure(14.0, 10.0, Goal::TimesFloor(1.3)).is_met(), Some(false));
+        assert_eq!(figure(14.0, 10.0, Goal::None).is_met(), None);
         assert_eq!(
-            figure(14.0, 0.1, Target::AtLeastTimesFloor(140.0)).is_met(),
+            figure(14.0, 0.1, Goal::AtLeastTimesFloor(140.0)).is_met(),
             Some(true)
         );
         assert_eq!(
-            figure(14.0, 0.1, Target::AtLeastTimesFloor(141.0)).is_met(),
+            figure(14.0, 0.1, Goal::AtLeastTimesFloor(141.0)).is_met(),
             Some(false)
         );
     }
@@ -214,17 +214,17 @@ mod tests {
     #[test]
     fn several_runs_are_the_one_with_the_middle_ratio() {
         let runs = [(9.0, 1.0), (4.0, 2.0), (50.0, 10.0)];
-        let runs = runs.map(|(measured, floor)| vec![figure(measured, floor, Target::None)]);
-        assert_eq!(medians(runs.to_vec()), [figure(50.0, 10.0, Target::None)]);
+        let runs = runs.map(|(measured, floor)| vec![figure(measured, floor, Goal::None)]);
+        assert_eq!(medians(runs.to_vec()), [figure(50.0, 10.0, Goal::None)]);
         assert!(medians(Vec::new()).is_empty());
     }
 
     #[test]
     fn the_table_lines_up_and_says_what_was_missed() {
         let figures = [
-            figure(187.4, 12.34, Target::AtMost(250.0)),
-            figure(7.0, 0.5, Target::AtMost(5.0)),
-            figure(7.0, 3.5, Target::None),
+            figure(187.4, 12.34, Goal::AtMost(250.0)),
+            figure(7.0, 0.5, Goal::AtMost(5.0)),
+            figure(7.0, 3.5, Goal::None),
         ];
         let expected = "\
 figure  measured    floor  ratio  target
@@ -240,7 +240,7 @@ floors:
 
     #[test]
     fn programs_get_numbers_and_the_verdict() {
-        let document = to_json(&[figure(13.0, 10.0, Target::TimesFloor(1.2))]);
+        let document = to_json(&[figure(13.0, 10.0, Goal::TimesFloor(1.2))]);
         let figure = &document["figures"][0];
         assert_eq!(figure["ratio"], 1.3);
         assert_eq!(figure["met"], false);

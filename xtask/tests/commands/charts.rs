@@ -1,12 +1,15 @@
-//! `--chart` at the command line: what is not a chart, what does not render, a helm that is missing; and `compare`.
+//! `--chart` at the command line, and `compare`. The cases include paths without a chart, charts
+//! that do not render, and a missing helm.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::helms::Helm;
-use crate::support::{XTASK, finish, text};
+use needs::needs;
+
+use crate::fixtures::helms::Helm;
+use crate::fixtures::{XTASK, finish, text};
 
 fn example() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../scenarios/testdata/chart")
@@ -18,9 +21,11 @@ fn xtask(arguments: &[&str], chart: &Path) -> Command {
     command
 }
 
-/// What the test does with helm 3 and with helm 4, as far as they are there.
+/// Runs the test with helm 3 and helm 4, as far as they are installed. At least one must be.
 fn with_each_helm(test: impl Fn(&dyn Fn(&[&str], &Path) -> Command)) {
-    for helm in [3, 4].into_iter().filter_map(Helm::of) {
+    let helms: Vec<Helm> = [3, 4].into_iter().filter_map(Helm::of).collect();
+    assert!(!helms.is_empty(), "this test needs helm on PATH");
+    for helm in helms {
         test(&|arguments, chart| {
             let mut command = xtask(arguments, chart);
             let rest = std::env::var_os("PATH").unwrap_or_default();
@@ -43,7 +48,7 @@ fn without_helm_the_environment_is_at_fault() {
     );
 }
 
-/// A folder with a `helm` that says it is of this version.
+/// Returns a folder with a `helm` that reports this version.
 fn helm_that_says(version: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let program = folder.path().join("helm");
@@ -70,7 +75,7 @@ fn a_helm_that_is_too_old_is_the_environments_fault() {
 fn what_is_not_a_chart_is_a_usage_error() {
     let empty = tempfile::tempdir().expect("a folder");
     for command in ["e2e", "compare"] {
-        // Also where there is no helm: it is the first thing to put right.
+        // The path is checked before helm, because it is the first thing to correct.
         let (code, said) = finish(xtask(&[command], empty.path()).env("PATH", "/no/such/folder"));
         assert_eq!(code, Some(2), "{said}");
         assert!(
@@ -83,11 +88,12 @@ fn what_is_not_a_chart_is_a_usage_error() {
     }
 }
 
+#[needs(helm)]
 #[test]
-fn values_that_the_readme_forbids_are_a_usage_error() {
+fn values_that_no_trial_has_or_helm_rejects_are_usage_errors() {
     with_each_helm(|xtask| {
         for (set, hint) in [
-            ("mode=clustr", "did you mean cluster?"),
+            ("mode=clustr", "mode to \"clustr\", for which there is no trial"),
             ("a=1,b", "has no value"),
         ] {
             let (code, said) = finish(&mut xtask(&["e2e", "--set", set], &example()));
@@ -97,6 +103,7 @@ fn values_that_the_readme_forbids_are_a_usage_error() {
     });
 }
 
+#[needs(helm)]
 #[test]
 fn the_example_chart_renders_what_we_render() {
     with_each_helm(|xtask| {
@@ -106,8 +113,9 @@ fn the_example_chart_renders_what_we_render() {
     });
 }
 
+#[needs(helm)]
 #[test]
-fn a_chart_that_differs_is_shown_by_object_and_field_and_one_that_does_not_render_in_helms_words() {
+fn compare_shows_differences_by_field_and_helms_own_errors() {
     let copy = tempfile::tempdir().expect("a folder");
     let service = "apiVersion: v1\nkind: Service\nmetadata:\n  name: my-valkey-percona-valkey\nspec:\n  type: {{ .Values.service.type }}\n";
     fs::create_dir(copy.path().join("templates")).expect("created");
@@ -142,7 +150,7 @@ fn a_chart_that_differs_is_shown_by_object_and_field_and_one_that_does_not_rende
     });
 }
 
-/// A copy of the example chart, changed.
+/// Returns a changed copy of the example chart.
 fn changed_copy(change: impl Fn(&Path)) -> tempfile::TempDir {
     let copy = tempfile::tempdir().expect("a folder");
     let copied = Command::new("cp")
@@ -166,8 +174,9 @@ fn replace(chart: &Path, file: &str, from: &str, to: &str) {
     fs::write(&path, text.replace(from, to)).expect("written");
 }
 
+#[needs(helm)]
 #[test]
-fn what_the_chart_does_wrong_is_a_finding_in_the_words_of_helm_or_of_the_api_server() {
+fn a_refused_chart_is_a_finding_in_the_words_of_the_refusal() {
     let wrong: [(&str, &str, &str, &[&str]); 2] = [
         (
             "templates/pdb.yaml",
@@ -203,6 +212,7 @@ fn what_the_chart_does_wrong_is_a_finding_in_the_words_of_helm_or_of_the_api_ser
     }
 }
 
+#[needs(helm)]
 #[test]
 fn what_a_chart_has_beyond_the_readme_is_told_and_not_judged() {
     let chart = changed_copy(|chart| {
@@ -236,8 +246,45 @@ fn what_a_chart_has_beyond_the_readme_is_told_and_not_judged() {
     });
 }
 
+#[needs(helm)]
 #[test]
-fn a_kind_that_the_cluster_does_not_serve_is_not_judged_and_one_that_nobody_serves_is_the_charts_fault() {
+fn an_unsupported_field_is_not_judged_and_a_wrong_one_fails() {
+    let reports = tempfile::tempdir().expect("a folder");
+    for (field, expected, says) in [
+        (
+            "runtimeClassName: gvisor",
+            3,
+            "the chart sets spec.template.spec.runtimeClassName, which this cluster does not support",
+        ),
+        (
+            "hostNetwork: true",
+            3,
+            "the chart sets spec.template.spec.hostNetwork, which this cluster does not support",
+        ),
+        ("restartPolicy: Never", 1, "restartPolicy: Unsupported value"),
+    ] {
+        let chart = changed_copy(|chart| {
+            let set = "templates/statefulset.yaml";
+            replace(
+                chart,
+                set,
+                "      containers:\n",
+                &format!("      {field}\n      containers:\n"),
+            );
+        });
+        with_each_helm(|xtask| {
+            let selection = ["e2e", "--scenario", "formation::forms::standalone-rpm"];
+            let mut command = xtask(&selection, chart.path());
+            let (code, said) = finish(command.arg("--report").arg(reports.path().join("run")));
+            assert_eq!(code, Some(expected), "{said}");
+            assert!(said.contains(says), "{says:?} is missing from\n{said}");
+        });
+    }
+}
+
+#[needs(helm)]
+#[test]
+fn an_unserved_kind_is_not_judged_and_an_unknown_one_fails() {
     let selection = ["e2e", "--scenario", "formation::forms::standalone-rpm"];
     let reports = tempfile::tempdir().expect("a folder");
     let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: own}\nspec: {podSelector: {}}\n";
@@ -266,9 +313,11 @@ fn a_kind_that_the_cluster_does_not_serve_is_not_judged_and_one_that_nobody_serv
     }
 }
 
-/// A chart that fails, has something of its own, and is given secrets: under a key of the README's and under one of its own.
+/// The chart fails, has additional parts, and gets two secrets. One is under a key of the README,
+/// the other under the chart's own key.
+#[needs(helm)]
 #[test]
-fn the_report_lists_what_is_beyond_the_readme_and_repeats_no_secret() {
+fn the_report_lists_additions_and_repeats_no_secret() {
     let (password, token) = ("first-long-secret", "second-long-secret");
     let chart = changed_copy(|chart| {
         replace(

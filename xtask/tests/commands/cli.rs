@@ -1,11 +1,12 @@
-//! What a person meets at the command line: exit codes, and messages that say how to go on.
+//! The command line for a user: exit codes, and messages that name the next step.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use needs::needs;
 use serde_json::Value;
 
-use crate::support::{finish, run, xtask};
+use crate::fixtures::{finish, run, xtask};
 
 #[test]
 fn what_cannot_be_typed_is_a_usage_error_that_names_the_nearest() {
@@ -64,9 +65,11 @@ fn a_cluster_that_does_not_run_is_named() {
     }
 }
 
-/// Namespaces are counted per user namespace, so a user namespace that allows none is a machine that allows none.
+/// Namespaces are counted per user namespace. A user namespace that allows none thus acts like a
+/// machine that allows none.
+#[needs(user_namespaces)]
 #[test]
-fn a_machine_without_namespaces_is_at_fault_and_gets_the_three_ways_out() {
+fn a_machine_without_namespaces_is_told_three_ways_out() {
     let script = "echo 0 > /proc/sys/user/max_net_namespaces && exec \"$0\" \"$@\"";
     let mut command = Command::new("unshare");
     command.args([
@@ -75,7 +78,7 @@ fn a_machine_without_namespaces_is_at_fault_and_gets_the_three_ways_out() {
         "sh",
         "-c",
         script,
-        env!("CARGO_BIN_EXE_xtask"),
+        env!("CARGO_BIN_EXE_valkey-e2e"),
     ]);
     command.args([
         "e2e",
@@ -85,10 +88,6 @@ fn a_machine_without_namespaces_is_at_fault_and_gets_the_three_ways_out() {
     ]);
     let folder = tempfile::tempdir().expect("a temporary directory");
     let (code, text) = finish(command.arg(folder.path()));
-    if text.contains("unshare: ") {
-        eprintln!("skipped: this machine does not let a test take namespaces away: {text}");
-        return;
-    }
     assert_eq!(code, Some(3), "{text}");
     for way in ["run as root", "allow user namespaces", "virtual machine"] {
         assert!(text.contains(way), "{way:?} is missing: {text}");
@@ -126,7 +125,7 @@ fn a_run_that_passes_exits_0_and_its_report_lists_its_trials() {
 }
 
 #[test]
-fn an_interrupted_run_ends_soon_leaves_no_process_and_writes_what_it_knows() {
+fn an_interrupted_run_leaves_no_supervisor_and_writes_a_report() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let mut command = xtask(&["e2e", "--scenario", "nine_nodes", "--report"]);
     let mut run = command
@@ -161,7 +160,7 @@ fn an_interrupted_run_ends_soon_leaves_no_process_and_writes_what_it_knows() {
     }
 }
 
-/// The processes that any thread of this process has started.
+/// Lists the processes that any thread of this process has started.
 fn children_of(pid: u32) -> Vec<String> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a running process has threads");
     let lists = threads

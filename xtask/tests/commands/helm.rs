@@ -1,30 +1,33 @@
-//! A person's session with helm 3 and with helm 4 on `cargo xtask cluster up`: install, upgrade, rollback, test, uninstall,
-//! and what helm tells of them. Skipped, with the reason printed, where that version is missing.
+//! A user's session with helm 3 and helm 4 on `cargo xtask cluster up`. It installs, upgrades,
+//! rolls back, tests and uninstalls, and checks helm's output. Ignored, with the reason, where that
+//! version is missing.
 
 use std::path::Path;
 
-use crate::support::cluster::Cluster;
-use crate::support::helms::Helm;
-use crate::support::text;
+use needs::needs;
 
-/// Probes that begin at once, so that the session takes seconds.
+use crate::fixtures::cluster::Cluster;
+use crate::fixtures::helms::Helm;
+use crate::fixtures::text;
+
+/// Probes without delay, so that the session takes seconds.
 const FAST: &str = "startupProbe.initialDelaySeconds=0,startupProbe.periodSeconds=1,\
                     readinessProbe.initialDelaySeconds=0,readinessProbe.periodSeconds=1";
 
-/// One version of helm, and the cluster that it is used on.
+/// One version of helm, and its cluster.
 struct Session {
     helm: Helm,
     cluster: Cluster,
 }
 
 impl Session {
-    /// What helm prints; it must succeed.
+    /// Returns helm's output. Fails the test if helm fails.
     #[track_caller]
     fn helm(&self, arguments: &[&str]) -> String {
         self.cluster.run(self.program().as_str(), arguments)
     }
 
-    /// What helm says when it refuses, which it must.
+    /// Returns helm's refusal. Fails the test if helm succeeds.
     #[track_caller]
     fn refused(&self, arguments: &[&str]) -> String {
         let output = self.cluster.command(self.program().as_str(), arguments).output();
@@ -41,32 +44,34 @@ impl Session {
         self.helm.folder().join("helm").display().to_string()
     }
 
-    /// A field of an object.
+    /// Returns a field of an object.
     #[track_caller]
     fn field(&self, object: &str, path: &str) -> String {
         let path = format!("jsonpath={{.{path}}}");
         self.cluster.run("kubectl", &["get", object, "-o", &path])
     }
 
-    /// The names of all objects of a kind, a line each.
+    /// Returns the names of all objects of a kind, one per line.
     #[track_caller]
     fn names(&self, kind: &str) -> String {
         self.cluster.run("kubectl", &["get", kind, "-o", "name"])
     }
 }
 
+#[needs(helm3)]
 #[test]
 fn a_session_with_helm_3() {
     session(3);
 }
 
+#[needs(helm4)]
 #[test]
 fn a_session_with_helm_4() {
     session(4);
 }
 
 fn session(major: u32) {
-    let Some(helm) = Helm::of(major) else { return };
+    let helm = Helm::of(major).unwrap_or_else(|| panic!("this test needs helm {major} on PATH"));
     let cluster = Cluster::up(&format!("helm{major}"), &[]);
     let session = Session { helm, cluster };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -136,10 +141,10 @@ fn what_others_set_stays_and_what_the_release_sets_comes_back(session: &Session,
     );
     let back = ["rollback", "h", "1", "--timeout", "60s"];
     if major == 3 {
-        // Helm 3 compares the old manifest, the new one and what is there, and has the last word on its own fields.
+        // Helm 3 compares the old manifest, the new one and the live object. Its own fields win.
         session.helm(&back);
     } else {
-        // Helm 4 applies on the server's side, which knows that somebody else has taken the field over.
+        // Helm 4 applies on the server, which knows that another manager now owns the field.
         let said = session.refused(&back);
         assert!(
             said.contains("conflict") && said.contains("kubectl-patch"),
@@ -204,7 +209,8 @@ fn a_hook_that_fails_fails_its_verb(session: &Session, chart: &str, major: u32) 
     assert!(said.contains("h-failing"), "{said}");
     let jobs = session.names("jobs");
     assert!(jobs.contains("h-failing"), "what failed is kept: {jobs}");
-    // Helm 3 deletes what succeeded only when all hooks of the event did; Helm 4 also when a later one fails.
+    // Helm 3 deletes succeeded hooks only if all hooks of the event succeed. Helm 4 also deletes
+    // them when a later one fails.
     assert_eq!(jobs.contains("h-passing"), major == 3, "{jobs}");
     let said = session.refused(&["upgrade", "h", chart, "--set", "upgraded=1", "--timeout", "60s"]);
     assert!(said.contains("post-upgrade hooks failed"), "{said}");
@@ -243,7 +249,7 @@ fn the_example_chart_goes_forward_and_back(session: &Session, chart: &str, major
     let password = || session.field("secret/vk-percona-valkey", "data.valkey-password");
     deploy("");
     let before = password();
-    // Helm 3 asks for the log of a test pod only when it has deleted it for its success.
+    // Helm 3 reads the log of a test pod only after its deletion on success.
     let logs: &[&str] = if major == 3 { &[] } else { &["--logs"] };
     let tested = session.helm(&[&["test", "vk"], logs].concat());
     assert!(tested.contains("Succeeded"), "{tested}");
@@ -252,7 +258,7 @@ fn the_example_chart_goes_forward_and_back(session: &Session, chart: &str, major
         major > 3,
         "{tested}"
     );
-    // A variable comes with the second revision and goes with the third.
+    // A variable is added in the second revision and removed in the third.
     deploy(",config.maxmemory=64mb");
     session.helm(&["rollback", "vk", "1", "--wait", "--timeout", "60s"]);
     assert_eq!(password(), before, "the generated password is kept");

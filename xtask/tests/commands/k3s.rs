@@ -1,16 +1,16 @@
-//! The k3s provider with a scripted container engine on a socket of its own. The script keeps a record of what it was asked;
-//! the Kubernetes in its "container" is an embedded one, so that a run is a run.
+//! The k3s provider with a scripted container engine on a separate socket. The script records all
+//! requests. The Kubernetes in its "container" is an embedded one, so that trials really run.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::cluster::Cluster;
-use crate::support::engine::{Engine, Script};
-use crate::support::{finish, xtask};
+use crate::fixtures::cluster::Cluster;
+use crate::fixtures::engine::{Engine, Script};
+use crate::fixtures::{finish, xtask};
 
-/// A run on k3s with the engine at `docker_host`.
+/// Returns a run on k3s with the engine at `docker_host`.
 fn on_k3s(docker_host: &str) -> Command {
     let mut command = xtask(&["e2e", "--cluster", "k3s", "--image-source", "stand-in"]);
     command.args(["--scenario", "forms::standalone-rpm"]);
@@ -18,7 +18,7 @@ fn on_k3s(docker_host: &str) -> Command {
     command
 }
 
-/// Its end, and how long it took.
+/// Returns the result of a run, and its duration.
 fn e2e(docker_host: &str, more: &[&str]) -> (Option<i32>, String, Duration) {
     let started = Instant::now();
     let (code, text) = finish(on_k3s(docker_host).args(more));
@@ -85,7 +85,7 @@ fn each_failure_has_its_own_message_and_leaves_no_container() {
 }
 
 #[test]
-fn a_run_that_is_interrupted_while_its_container_is_made_leaves_none() {
+fn a_run_interrupted_during_creation_leaves_no_container() {
     let engine = Engine::start(Script {
         copies: false,
         ..Script::default()
@@ -186,7 +186,7 @@ fn a_run_starts_imports_runs_and_removes() {
             "{step:?} is missing or late: {asked:#?}"
         );
     }
-    // Within a container of the engine, this machine's loopback is not the engine's.
+    // From within a container of the engine, this machine's loopback is not the engine's.
     let published = if Path::new("/.dockerenv").exists() {
         "\"PublishAllPorts\":true"
     } else {
@@ -205,7 +205,7 @@ fn a_run_starts_imports_runs_and_removes() {
     }
     assert!(!engine.has_container());
 
-    // A run that fails leaves the cluster's log: its pods may run on no node.
+    // A failed run leaves the cluster's log. Its node selector matches no node.
     let (code, text, _) = e2e(
         &engine.docker_host(),
         &["--report", report, "--node-selector", "pool=none"],
@@ -215,7 +215,7 @@ fn a_run_starts_imports_runs_and_removes() {
     assert!(log.contains("no memory cgroup"), "{log}");
     assert!(!engine.has_container());
 
-    // A run that keeps its cluster says how to get rid of it.
+    // A run that keeps its cluster prints how to remove it.
     let (code, text, _) = e2e(&engine.docker_host(), &["--report", report, "--keep"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(engine.has_container());

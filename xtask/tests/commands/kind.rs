@@ -1,5 +1,5 @@
-//! The kind provider with a scripted `kind` and `docker` on PATH. The scripts keep a record of what they were asked to do; the
-//! cluster that `kind create cluster` "makes" is an embedded one, so that a run is a run.
+//! The kind provider with a scripted `kind` and `docker` on PATH. The scripts record all calls. The
+//! cluster that `kind create cluster` "makes" is an embedded one, so that trials really run.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::cluster::Cluster;
-use crate::support::{finish, xtask};
+use crate::fixtures::cluster::Cluster;
+use crate::fixtures::{finish, xtask};
 
-/// A `docker` whose daemon answers.
+/// A `docker` with a running daemon.
 const DOCKER: &str = "echo 28.0.0";
 
-/// What both scripts begin with: the record. `$folder` is the test's own.
+/// The start of both scripts, which keeps the record. `$folder` belongs to the test.
 const RECORD: &str =
     "#!/bin/sh\nfolder=$(dirname \"$0\")\necho \"$(basename \"$0\") $*\" >> \"$folder/record\"\n";
 
-/// A `kind` whose clusters are files, and whose Kubernetes is the embedded cluster in `$folder/kubeconfig`.
+/// A `kind` that keeps its clusters as files. Their Kubernetes is the embedded cluster in
+/// `$folder/kubeconfig`.
 const KIND: &str = r#"
 name= kubeconfig=
 previous=
@@ -37,7 +38,7 @@ version*) echo "kind v0.29.0 go1.24.2 linux/amd64" ;;
 esac
 "#;
 
-/// A folder with the two programs, before everything else on PATH.
+/// A folder with the two programs, first on PATH.
 struct Programs(tempfile::TempDir);
 
 impl Programs {
@@ -76,7 +77,7 @@ impl Programs {
     }
 }
 
-/// An embedded cluster in the place of kind's, gone with the test.
+/// Starts an embedded cluster in the place of kind's. It is removed with the test.
 fn cluster_behind(programs: &Programs) -> Cluster {
     let cluster = Cluster::up("kind", &[]);
     let kubeconfig = fs::read_to_string(&cluster.kubeconfig).expect("cluster up wrote it");
@@ -86,7 +87,7 @@ fn cluster_behind(programs: &Programs) -> Cluster {
     cluster
 }
 
-/// Replaces one answer of the scripted kind.
+/// Returns the scripted kind with one answer replaced.
 fn kind_with(command: &str, answer: &str) -> String {
     let start = KIND
         .find(&format!("{command}) "))
@@ -135,7 +136,7 @@ fn an_old_kind_is_named_with_the_version_that_is_needed() {
 }
 
 #[test]
-fn a_version_that_the_machine_cannot_run_is_answered_with_one_that_it_can() {
+fn a_refused_kind_version_is_answered_with_one_that_runs() {
     let docker = "case $1 in info) echo 1 ;; *) echo 28.0.0 ;; esac";
     let programs = Programs::new(docker, KIND);
     let pattern = "forms::standalone-rpm";
@@ -161,7 +162,7 @@ fn a_version_that_the_machine_cannot_run_is_answered_with_one_that_it_can() {
 }
 
 #[test]
-fn each_failure_of_the_creation_has_its_own_message_and_leaves_nothing() {
+fn each_creation_failure_has_its_message_and_leaves_nothing() {
     for (answer, expected) in [
         (
             "echo 'write /var/lib: no space left on device' >&2; exit 1",
@@ -169,7 +170,7 @@ fn each_failure_of_the_creation_has_its_own_message_and_leaves_nothing() {
         ),
         (
             "echo 'ERROR: failed to pull image \"kindest/node:v9\": not found' >&2; exit 1",
-            "the node image cannot be had",
+            "the node image is not available",
         ),
         (
             "echo 'ERROR: node(s) already exist for a cluster with the name \"x\"' >&2; exit 1",
@@ -190,7 +191,7 @@ fn each_failure_of_the_creation_has_its_own_message_and_leaves_nothing() {
 }
 
 #[test]
-fn a_run_that_is_interrupted_while_its_cluster_is_made_leaves_none() {
+fn a_run_interrupted_during_creation_leaves_no_cluster() {
     // As long as a node image takes to be pulled.
     let slow = ": > \"$folder/clusters/$name\"; exec sleep 600";
     let programs = Programs::new(DOCKER, &kind_with("\"create cluster\"", slow));
@@ -269,7 +270,7 @@ fn a_run_creates_loads_exports_and_deletes() {
     let _cluster = cluster_behind(&programs);
     let folder = tempfile::tempdir().expect("a temporary directory");
     let report = folder.path().to_str().expect("a readable path");
-    // The second run fails, so that its logs are exported: its pods may run on no node.
+    // The second run's pods may run on no node. The run fails, so that its logs are exported.
     let run = |more: &[&str]| {
         let base = [
             "e2e",

@@ -1,10 +1,10 @@
-//! A run on a cluster that was there before: a kubeconfig leads to it, not everything may be allowed, and what is not the
-//! run's own is left alone.
+//! A run on an existing cluster through a kubeconfig. Permissions may be missing, and the objects
+//! of others are left alone.
 
-use crate::support::cluster::Cluster;
-use crate::support::{finish, report_in, run, xtask};
+use crate::fixtures::cluster::Cluster;
+use crate::fixtures::{finish, report_in, run, xtask};
 
-/// `xtask COMMAND` on this cluster, in its context with this ending.
+/// Runs `xtask COMMAND` on this cluster, in its context with this suffix.
 fn on(cluster: &Cluster, command: &str, context: &str, more: &[&str]) -> (Option<i32>, String) {
     let context = format!("{}{context}", cluster.name);
     let mut xtask = xtask(&[
@@ -36,7 +36,7 @@ fn a_run_passes_where_it_says_it_will_take_place() {
     ];
     let (code, text) = on(&cluster, "e2e", "", &more);
     assert_eq!(code, Some(0), "{text}");
-    let announced = text.find("nothing but these 2 namespaces will be made");
+    let announced = text.find("nothing but these 3 namespaces will be made");
     assert!(
         announced.is_some_and(|at| at < text.find("cluster: ").unwrap_or(0)),
         "{text}"
@@ -45,6 +45,7 @@ fn a_run_passes_where_it_says_it_will_take_place() {
         "Kubernetes v",
         "https://127.0.0.1:",
         "\n  ci-7-forms-standalone-rpm-",
+        "\n  ci-7-client-",
         "\"restricted\"",
     ] {
         assert!(text.contains(expected), "{expected:?} is missing: {text}");
@@ -81,7 +82,7 @@ fn what_a_cluster_lacks_is_skipped_with_the_reason() {
 }
 
 #[test]
-fn everything_that_is_not_allowed_is_said_at_once_and_nothing_is_touched() {
+fn all_missing_permissions_are_told_before_anything_is_touched() {
     let denied = [
         "--deny",
         "create:pods/exec",
@@ -130,14 +131,15 @@ fn a_sweep_removes_what_a_run_left_once_it_is_old_enough() {
         text.contains("delete namespaces -l valkey-e2e/run=e2e-"),
         "{text}"
     );
+    // The trial's namespace, and that of its clients.
     for (more, expected) in [
-        (&[][..], "1 found, 0 removed, 1 too young"),
+        (&[][..], "2 found, 0 removed, 2 too young"),
         (
             &["--older-than", "0s", "--dry-run"],
-            "1 found, 0 removed, 0 too young",
+            "2 found, 0 removed, 0 too young",
         ),
         (&["--older-than", "0s", "--run", "e2e-other"], "0 found"),
-        (&["--older-than", "0s"], "1 found, 1 removed"),
+        (&["--older-than", "0s"], "2 found, 2 removed"),
     ] {
         let (code, text) = on(&cluster, "sweep", "", more);
         assert_eq!(code, Some(0), "{more:?}: {text}");
@@ -185,4 +187,64 @@ fn a_context_is_never_chosen_by_accident() {
             "{arguments:?} does not mention {hint:?}: {text}"
         );
     }
+}
+
+#[test]
+fn credentials_that_the_api_server_refuses_are_named() {
+    let cluster = Cluster::up("stranger", &[]);
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let text = std::fs::read_to_string(&cluster.kubeconfig).expect("cluster up wrote it");
+    let of_nobody = text.lines().map(|line| match line.split_once("token:") {
+        Some((before, _)) => format!("{before}token: nobody\n"),
+        None => format!("{line}\n"),
+    });
+    let file = folder.path().join("kubeconfig");
+    std::fs::write(&file, of_nobody.collect::<String>()).expect("the folder is there");
+    let mut e2e = xtask(&["e2e", "--cluster", "kubeconfig", "--context", &cluster.name]);
+    let (code, text) = finish(
+        e2e.arg("--kubeconfig")
+            .arg(&file)
+            .arg("--report")
+            .arg(folder.path()),
+    );
+    assert_eq!(code, Some(3), "{text}");
+    for expected in ["refused the credentials of context", "401", "log in again"] {
+        assert!(text.contains(expected), "{expected:?} is missing: {text}");
+    }
+}
+
+#[test]
+fn what_is_on_this_machine_is_not_reached_through_a_proxy() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let behind_a_proxy = |arguments: &[&str], report: &str| {
+        let mut command = xtask(arguments);
+        for variable in ["HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"] {
+            command.env(variable, "http://user:hunter2@127.0.0.1:9");
+        }
+        command.env_remove("NO_PROXY").env_remove("no_proxy");
+        finish(command.arg("--report").arg(folder.path().join(report)))
+    };
+    let (code, text) = behind_a_proxy(&["e2e", "--scenario", "formation::forms::standalone-rpm"], "a");
+    assert_eq!(code, Some(0), "{text}");
+    let file = folder.path().join("kubeconfig");
+    std::fs::write(
+        &file,
+        "{clusters: [{name: c, cluster: {server: 'https://api.example.org:6443'}}], users: [{name: u, user: {}}],
+          contexts: [{name: far, context: {cluster: c, user: u}}]}",
+    )
+    .expect("the folder is there");
+    let file = file.to_str().expect("a readable path");
+    let far = [
+        "e2e",
+        "--cluster",
+        "kubeconfig",
+        "--context",
+        "far",
+        "--kubeconfig",
+        file,
+    ];
+    let (code, text) = behind_a_proxy(&far, "b");
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("through the proxy http://127.0.0.1:9"), "{text}");
+    assert!(text.contains("NO_PROXY") && !text.contains("hunter2"), "{text}");
 }

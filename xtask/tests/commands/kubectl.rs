@@ -1,18 +1,20 @@
-//! A person's session with kubectl on `cargo xtask cluster up`: what they type works, on real pods.
+//! A user's session with kubectl on `cargo xtask cluster up`: typed commands work on real pods.
 //!
-//! Skipped, with the reason printed, where kubectl is missing.
+//! Ignored, with the reason, where kubectl is missing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::cluster::Cluster;
-use crate::support::{XTASK, text};
+use needs::needs;
+
+use crate::fixtures::cluster::Cluster;
+use crate::fixtures::{XTASK, text};
 
 const STATEFUL_SET: &str = "statefulset/my-valkey-percona-valkey";
 const POD: &str = "my-valkey-percona-valkey-0";
-/// The committed rendering, but with probes that begin at once, so that the session takes seconds.
+/// The committed rendering with probes without delay, so that the session takes seconds.
 const FAST: &str = "startupProbe.initialDelaySeconds=0,startupProbe.periodSeconds=1,\
                     readinessProbe.initialDelaySeconds=0,readinessProbe.periodSeconds=1";
 
@@ -29,23 +31,9 @@ fn apply_rendering(cluster: &Cluster, values: &str) {
     cluster.run("kubectl", &["apply", "-f", &file.display().to_string()]);
 }
 
-/// Whether kubectl is on PATH; a line says that the test is skipped where it is not.
-fn kubectl_is_there() -> bool {
-    let found = Command::new("kubectl")
-        .args(["version", "--client"])
-        .output()
-        .is_ok();
-    if !found {
-        println!("skipped: kubectl is not on PATH");
-    }
-    found
-}
-
+#[needs(kubectl)]
 #[test]
 fn a_session_with_kubectl() {
-    if !kubectl_is_there() {
-        return;
-    }
     let cluster = Cluster::up("kubectl", &[]);
     let kubectl = |arguments: &[&str]| cluster.run("kubectl", arguments);
     let rendered = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/rendered/standalone-rpm.yaml");
@@ -109,7 +97,7 @@ fn a_session_with_kubectl() {
     }
 }
 
-/// A person who looks at objects and changes them, without any pod.
+/// A user who looks at objects and changes them, without any pod.
 struct Desk {
     cluster: Cluster,
     folder: tempfile::TempDir,
@@ -121,7 +109,7 @@ impl Desk {
         self.cluster.run("kubectl", arguments)
     }
 
-    /// The exit code, and everything that was printed.
+    /// Returns the exit code and the whole output.
     fn attempt(&self, arguments: &[&str]) -> (Option<i32>, String) {
         self.attempt_with(arguments, &[])
     }
@@ -141,7 +129,7 @@ impl Desk {
         self.kubectl(&["get", "configmap", "desk", "-o", "jsonpath={.data.colour}"])
     }
 
-    /// A file with a ConfigMap of this colour.
+    /// Writes a file with a ConfigMap of this colour, and returns its path.
     fn manifest(&self, colour: &str) -> String {
         let object = format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: desk}}\ndata: {{colour: {colour}}}\n"
@@ -158,11 +146,9 @@ impl Desk {
     }
 }
 
+#[needs(kubectl)]
 #[test]
 fn objects_are_looked_at_and_changed_with_kubectl() {
-    if !kubectl_is_there() {
-        return;
-    }
     let desk = Desk {
         cluster: Cluster::up("desk", &["--deny", "delete:configmaps"]),
         folder: tempfile::tempdir().expect("a folder"),
@@ -243,7 +229,7 @@ fn an_editor_changes_what_it_writes(desk: &Desk) {
     let program = editor("true");
     let (_, said) = desk.attempt_with(&edit, &[("KUBE_EDITOR", &program)]);
     assert!(said.contains("no changes made"), "{said}");
-    // What the server refuses is opened once more with its reason, and given up when it is left as it is.
+    // kubectl reopens a refused edit with the reason, and gives up when it is saved unchanged.
     let labelled = r"s/^  name: desk/  name: desk\n  labels: {a: not\/a\/value}/";
     let seen = desk.folder.path().join("seen");
     let program = editor(&format!(
@@ -278,7 +264,7 @@ fn server_side_apply_keeps_who_set_what(desk: &Desk) {
         "{said}"
     );
     assert_eq!(desk.colour(), "red");
-    // Two may agree on a value.
+    // Two managers may agree on a value.
     assert_eq!(apply(&red, "second", &[]).0, Some(0));
     assert_eq!(apply(&blue, "second", &["--force-conflicts"]).0, Some(0));
     assert_eq!(desk.colour(), "blue");

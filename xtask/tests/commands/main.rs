@@ -1,12 +1,15 @@
-//! The commands as a person types them: what they print, how they end, and what they leave behind.
+//! The commands for a user: their output, their exit codes, and their left-overs.
 
 mod charts;
 mod cli;
+mod endings;
+mod fixtures;
 mod helm;
+mod installed;
 mod k3s;
 mod kind;
 mod kubeconfig;
 mod kubectl;
 mod outage;
 mod report;
-mod support;
+mod storm;

@@ -1,5 +1,6 @@
-//! An API server that goes away in the middle of a run: for ten seconds, as a restart takes, and for good. A relay between
-//! the run and the cluster breaks every connection and refuses new ones; the deployment itself goes on all the while.
+//! An API server that goes away during a run: for ten seconds, like a restart, or for good. A relay
+//! between the run and the cluster breaks every connection and refuses new ones. The deployment
+//! itself keeps running.
 
 use std::fs;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -15,10 +16,10 @@ use kube::Api;
 use kube::runtime::watcher;
 use serde_json::Value;
 
-use crate::support::cluster::Cluster;
-use crate::support::{report_in, said, xtask};
+use crate::fixtures::cluster::Cluster;
+use crate::fixtures::{report_in, said, xtask};
 
-/// How long a first server may take until it is ready.
+/// Time until the first server must be ready.
 const READY: Duration = Duration::from_secs(90);
 
 #[test]
@@ -28,15 +29,15 @@ fn a_run_outlives_an_api_server_that_is_away_for_ten_seconds() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let (code, text, _) = run_through(&relay, &cluster, folder.path(), &[]);
     assert_eq!(code, Some(0), "{text}");
-    // It is on the timeline of a trial that bridged it, or a trial that could not was begun anew.
+    // The outage is on the timeline of a trial that bridged it. Otherwise the trial was restarted.
     let report = fs::read_to_string(folder.path().join("report.json")).expect("the run wrote its report");
     let told =
-        report.contains("the API server is away") || text.contains("is begun anew: the API server was away");
+        report.contains("the API server is away") || text.contains("starts again: the API server was away");
     assert!(told, "nobody noticed: {text}");
 }
 
 #[test]
-fn an_api_server_that_stays_away_is_the_environments_fault_and_soon() {
+fn a_lost_api_server_soon_ends_the_run_as_inconclusive() {
     let cluster = Cluster::up("gone", &[]);
     let relay = Relay::start(cluster.server(), None);
     let folder = tempfile::tempdir().expect("a temporary directory");
@@ -57,25 +58,25 @@ fn an_api_server_that_stays_away_is_the_environments_fault_and_soon() {
     assert!(took < Duration::from_secs(240), "{took:?}");
 }
 
-/// Passes connections on, until it does not.
+/// A relay for connections, until it is taken away.
 struct Relay {
     address: SocketAddr,
     away: Arc<AtomicBool>,
 }
 
 impl Relay {
-    /// Once it is taken away, it is back after `absence`, or never.
+    /// Starts the relay. After it is taken away, it returns after `absence`, or never.
     fn start(server: SocketAddr, absence: Option<Duration>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let away = Arc::new(AtomicBool::new(false));
         let taken = away.clone();
-        // It ends with the process.
+        // The thread ends with the process.
         std::thread::spawn(move || {
             pass_on(&listener, server, &taken);
             drop(listener);
             let Some(absence) = absence else { return };
-            // How long it is away is the point.
+            // The length of the absence matters.
             let (_never, nothing) = mpsc::channel::<()>();
             let _ = nothing.recv_timeout(absence);
             let listener = TcpListener::bind(address).expect("the port is still free");
@@ -87,12 +88,12 @@ impl Relay {
     /// Breaks every connection, and refuses new ones.
     fn take_away(&self) {
         self.away.store(true, Ordering::SeqCst);
-        // The connection that is waited for.
+        // Wakes the pending accept.
         let _ = TcpStream::connect(self.address);
     }
 }
 
-/// Passes connections on until it is taken away, and then breaks all of them.
+/// Relays connections until `away`, and then breaks all of them.
 fn pass_on(listener: &TcpListener, server: SocketAddr, away: &AtomicBool) {
     let mut open: Vec<TcpStream> = Vec::new();
     while let Ok((client, _)) = listener.accept() {
@@ -115,13 +116,13 @@ fn pass_on(listener: &TcpListener, server: SocketAddr, away: &AtomicBool) {
         open.extend([client, upstream]);
     }
     for stream in open {
-        // It may have ended by itself.
+        // The connection may have ended by itself.
         let _ = stream.shutdown(Shutdown::Both);
     }
 }
 
-/// Runs one trial of each mode, or of those that `more` says, through the relay, which is taken away as soon as a server is
-/// ready.
+/// Runs one trial per mode, or the selection of `more`, through the relay. Takes the relay away as
+/// soon as a server is ready.
 fn run_through(
     relay: &Relay,
     cluster: &Cluster,
@@ -148,7 +149,7 @@ fn run_through(
     (code, text, started.elapsed())
 }
 
-/// Looks at the cluster itself, past the relay.
+/// Watches the cluster directly, past the relay.
 fn wait_for_a_server(cluster: &Cluster) {
     let runtime =
         tokio::runtime::Runtime::new().expect("a process that cannot have threads cannot run tests");

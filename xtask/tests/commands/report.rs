@@ -1,18 +1,19 @@
-//! `cargo xtask report`, and what becomes of a run whose report cannot be finished.
+//! `cargo xtask report`, and runs that cannot finish their report.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use needs::needs;
 use serde_json::Value;
 
-use crate::support::{report_in, run, xtask};
+use crate::fixtures::{report_in, run, xtask};
 
 fn path(path: &Path) -> &str {
     path.to_str().expect("temporary directories have plain names")
 }
 
-/// A report of a real run, as the harness' own tests use it.
+/// Returns the report of a real run, which the harness' own tests also use.
 fn real() -> Value {
     let text = include_str!("../../../harness/tests/report/broken-run.json");
     serde_json::from_str(text).expect("the report is JSON")
@@ -24,7 +25,7 @@ fn write(folder: &Path, name: &str, report: &Value) -> String {
     path(&file).to_owned()
 }
 
-/// Every trial's name and outcome.
+/// Returns every trial's name and outcome.
 fn outcomes(report: &Value) -> Vec<(String, String)> {
     let trials = report["trials"].as_array().expect("trials");
     trials
@@ -158,14 +159,14 @@ fn a_report_that_cannot_be_read_says_why() {
     assert!(text.contains("has schema 99"), "{text}");
 }
 
-/// A report that is not one, and what is said of it.
+/// Invalid reports, and the expected messages.
 const UNREADABLE: [(&str, &str); 3] = [
     ("truncated", "ends in the middle"),
     ("newer", "has schema 99, and this program reads up to 1"),
     ("other", "is not a report"),
 ];
 
-/// Writes reports of every kind of [`UNREADABLE`] into folders of that name.
+/// Writes every kind of [`UNREADABLE`] report into a folder of that name.
 fn unreadable(folder: &Path) {
     let whole = real().to_string();
     let mut newer = real();
@@ -292,19 +293,15 @@ fn a_merged_report_that_cannot_be_written_is_the_machines_fault() {
     );
 }
 
+#[needs(root)]
 #[test]
-fn a_disk_that_is_full_at_the_end_costs_the_report_and_not_the_verdict() {
-    if std::fs::metadata("/proc/self").is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) != 0)
-    {
-        eprintln!("skipped: only root may mount a small disk");
-        return;
-    }
+fn a_disk_full_at_the_end_costs_the_report_not_the_verdict() {
     let folder = tempfile::tempdir().expect("a temporary directory");
-    // Room for the journal, which is written first, and not for the report beside it.
+    // The disk has room for the journal, which is written first, but not for the report.
     let on_a_small_disk = "mount -t tmpfs -o size=32k tmpfs \"$1\" && shift && exec \"$@\"";
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", on_a_small_disk, "sh", path(folder.path())])
-        .arg(env!("CARGO_BIN_EXE_xtask"))
+        .arg(env!("CARGO_BIN_EXE_valkey-e2e"))
         .args(["e2e", "--scenario", "formation::forms::standalone-rpm"])
         .args(["--report", path(folder.path())])
         .output()
@@ -320,7 +317,7 @@ fn a_disk_that_is_full_at_the_end_costs_the_report_and_not_the_verdict() {
 }
 
 #[test]
-fn a_report_is_printed_as_wide_as_the_terminal_and_without_colours_in_a_pipe() {
+fn a_shown_report_fits_the_terminal_and_pipes_plain_text() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let good = write(folder.path(), "good.json", &real());
     let show = |columns: Option<&str>| {

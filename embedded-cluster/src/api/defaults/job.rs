@@ -27,7 +27,7 @@ pub(crate) fn apply(job: &mut Value) {
     }
 }
 
-/// A Job read before an update has labels and a selector that its author never wrote.
+/// Keeps the labels that defaulting added, since the author of an update never wrote them.
 pub(crate) fn carry_over(old: &Value, new: &mut Value) {
     let old_labels = object::at(old, &["spec", "template", "metadata", "labels"]).cloned();
     let Some(Value::Object(old_labels)) = old_labels else {

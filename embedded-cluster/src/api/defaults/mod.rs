@@ -1,78 +1,45 @@
-//! Defaulting: what Kubernetes fills in when the author leaves it out, one file per kind.
+//! Defaulting: fills in the fields that the author leaves out. One file per kind.
 
-mod claim;
-mod disruption;
-mod job;
+pub(crate) mod claim;
+pub(crate) mod deployment;
+pub(crate) mod disruption;
+pub(crate) mod job;
 pub(crate) mod pod;
-mod service;
-mod stateful_set;
+pub(crate) mod service;
+pub(crate) mod stateful_set;
 
 use serde_json::{Value, json};
 
-use super::kinds::Kind;
+use super::kinds::ResourceKind;
 use super::object;
 
-/// Fills in the defaults of an object.
-pub(crate) fn apply(kind: &Kind, value: &mut Value) {
-    match kind.kind {
-        "Pod" => pod::apply(value),
-        "Service" => service::apply(value),
-        "StatefulSet" => stateful_set::apply(value),
-        "Job" => job::apply(value),
-        "PersistentVolumeClaim" => claim::apply(&mut value["spec"]),
-        "PersistentVolume" => {
-            set(&mut value["spec"], "volumeMode", json!("Filesystem"));
-            set(
-                &mut value["spec"],
-                "persistentVolumeReclaimPolicy",
-                json!("Retain"),
-            );
-        }
-        "StorageClass" => {
-            set(value, "reclaimPolicy", json!("Delete"));
-            set(value, "volumeBindingMode", json!("Immediate"));
-        }
-        "PodDisruptionBudget" => disruption::apply(&mut value["spec"]),
-        "Secret" => secret(value),
-        "EndpointSlice" => endpoint_slice(value),
-        "Namespace" => {
-            let name = object::name(value).to_owned();
-            let meta = object::meta_mut(value);
-            let labels = meta.entry("labels").or_insert_with(|| json!({}));
-            labels["kubernetes.io/metadata.name"] = json!(name);
-        }
-        _ => {}
-    }
-}
-
-/// Keeps what an update leaves out though it cannot be changed.
-pub(crate) fn carry_over(kind: &Kind, old: &Value, new: &mut Value) {
-    let fields: &[&str] = match kind.kind {
-        "Service" => &["clusterIP", "clusterIPs"],
-        "PersistentVolumeClaim" => &["volumeName", "storageClassName"],
-        "Job" => &["selector"],
-        "Pod" => &["nodeName", "serviceAccountName", "serviceAccount"],
-        _ => &[],
-    };
-    for field in fields {
+/// Keeps immutable fields that an update leaves out.
+pub(crate) fn carry_over(kind: &ResourceKind, old: &Value, new: &mut Value) {
+    for field in kind.behaviour.carried_over {
         if let Some(value) = object::at(old, &["spec", field]) {
             set(&mut new["spec"], field, value.clone());
         }
     }
-    if kind.kind == "Job" {
-        job::carry_over(old, new);
-    }
+    (kind.behaviour.carry_over)(old, new);
 }
 
-/// Sets a field unless it is there.
+/// Labels a namespace with its name.
+pub(crate) fn namespace(namespace: &mut Value) {
+    let name = object::name(namespace).to_owned();
+    let meta = object::meta_mut(namespace);
+    let labels = meta.entry("labels").or_insert_with(|| json!({}));
+    labels["kubernetes.io/metadata.name"] = json!(name);
+}
+
+/// Sets a field unless it is already set.
 pub(crate) fn set(object: &mut Value, key: &str, value: Value) {
     if object.get(key).is_none_or(Value::is_null) {
         object[key] = value;
     }
 }
 
-/// `stringData` is a way of writing `data`.
-fn secret(secret: &mut Value) {
+/// Moves `stringData` to `data`, base64-encoded.
+pub(crate) fn secret(secret: &mut Value) {
     use base64::Engine as _;
     set(secret, "type", json!("Opaque"));
     let Some(Value::Object(texts)) = object::remove(secret, "stringData") else {
@@ -84,7 +51,8 @@ fn secret(secret: &mut Value) {
     }
 }
 
-fn endpoint_slice(slice: &mut Value) {
+/// Fills in the ports of an EndpointSlice.
+pub(crate) fn endpoint_slice(slice: &mut Value) {
     for port in slice
         .get_mut("ports")
         .and_then(Value::as_array_mut)

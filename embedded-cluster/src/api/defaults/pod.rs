@@ -6,16 +6,17 @@ use super::set;
 use crate::api::object::{self, at, list, text};
 use crate::api::verbs::delete::DEFAULT_GRACE_SECONDS;
 
-/// Seconds for which a pod tolerates a lost node, as the DefaultTolerationSeconds admission plugin says.
+/// Seconds for which a pod tolerates a lost node: the default of the DefaultTolerationSeconds
+/// admission plugin.
 const TOLERATION_SECONDS: i64 = 300;
 
 /// Mode of files in volumes made from objects: 0644.
 const FILE_MODE: i64 = 0o644;
 
-/// Life of a projected service account token, in seconds.
+/// Lifetime of a projected service account token, in seconds.
 const TOKEN_SECONDS: i64 = 3600;
 
-/// Fills in the spec of a pod template. (Tolerations are given to pods only.)
+/// Fills in the spec of a pod template. (Only pods get tolerations.)
 pub(crate) fn apply_template(spec: &mut Value) {
     set(spec, "restartPolicy", json!("Always"));
     set(
@@ -46,7 +47,7 @@ pub(crate) fn apply(pod: &mut Value) {
     set(spec, "enableServiceLinks", json!(true));
     set(spec, "preemptionPolicy", json!("PreemptLowerPriority"));
     set(spec, "priority", json!(0));
-    // `podIPs` is the newer form of `podIP`: the API keeps both whichever is written.
+    // `podIPs` is the newer form of `podIP`. The API keeps both, whichever is written.
     for (one, all) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
         let ip = text(pod, &["status", one]).to_owned();
         if !ip.is_empty() {
@@ -59,7 +60,7 @@ pub(crate) fn apply(pod: &mut Value) {
     }
 }
 
-/// `Guaranteed`, `Burstable` or `BestEffort`, from the containers' CPU and memory.
+/// Returns `Guaranteed`, `Burstable` or `BestEffort`, from the containers' CPU and memory.
 pub(crate) fn qos_class(pod: &Value) -> &'static str {
     let containers: Vec<&Value> = list(pod, &["spec", "containers"])
         .iter()
@@ -136,7 +137,7 @@ fn container(container: &mut Value) {
     default_requests(container);
 }
 
-/// A limit without a request is also the request.
+/// Sets a missing request to the limit.
 fn default_requests(container: &mut Value) {
     let limits = at(container, &["resources", "limits"])
         .and_then(Value::as_object)
@@ -220,7 +221,7 @@ fn tolerate(spec: &mut Value, key: &str) {
     }
 }
 
-/// No tag, or `latest`, without a digest.
+/// Returns true for an image without a digest that has no tag, or the tag `latest`.
 fn is_latest(image: &str) -> bool {
     let name = image.rsplit('/').next().unwrap_or_default();
     !image.contains('@') && name.split_once(':').is_none_or(|(_, tag)| tag == "latest")

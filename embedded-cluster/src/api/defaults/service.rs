@@ -1,4 +1,4 @@
-//! Defaults of Services. The cluster address is given by `admission`.
+//! Defaults of Services. `admission` allocates the cluster address.
 
 use serde_json::{Value, json};
 
@@ -13,6 +13,12 @@ pub(crate) fn apply(service: &mut Value) {
     set(spec, "internalTrafficPolicy", json!("Cluster"));
     set(spec, "ipFamilies", json!(["IPv4"]));
     set(spec, "ipFamilyPolicy", json!("SingleStack"));
+    if matches!(text(spec, &["type"]), "NodePort" | "LoadBalancer") {
+        set(spec, "externalTrafficPolicy", json!("Cluster"));
+    }
+    if text(spec, &["type"]) == "LoadBalancer" {
+        set(spec, "allocateLoadBalancerNodePorts", json!(true));
+    }
     if text(spec, &["sessionAffinity"]) == "ClientIP" {
         set(
             spec,

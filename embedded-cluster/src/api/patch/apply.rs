@@ -1,19 +1,19 @@
-//! Server-side apply: who owns which field, what conflicts, and what an applier no longer wants.
+//! Server-side apply: field owners, conflicts, and removal of fields that an applier drops.
 //!
-//! Reference: Kubernetes documentation, "Server-Side Apply". Ownership by plain updates is only recorded once
-//! an object has been applied; until then its fields belong to `before-first-apply`, as they would for an
-//! object that is older than server-side apply.
+//! Reference: Kubernetes documentation, "Server-Side Apply". Objects that the cluster itself
+//! creates (pods, claims, endpoints) have no owners until somebody applies them. Their fields then
+//! belong to `before-first-apply`, like those of an object older than server-side apply.
 
 use serde_json::{Value, json};
 
 use super::fields::{self, FieldSet, Path};
-use super::schema::{ListType, element_key, is_atomic_map, list_type};
+use super::schema::{ListType, Place, element_key, is_atomic_map, list_type};
 use crate::api::object;
 
-/// The owner of fields that were there before anybody applied.
+/// The owner of fields that existed before the first apply.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
-/// Who applies.
+/// The author of an apply request.
 #[derive(Clone, Debug)]
 pub(crate) struct Applier<'a> {
     pub(crate) manager: &'a str,
@@ -30,7 +30,7 @@ pub(crate) struct ApplyConflict {
     pub(crate) field: String,
 }
 
-/// Applies a configuration to a live object (`{}` for one that is not there yet).
+/// Applies a configuration to a live object (`{}` for an object that does not exist yet).
 pub(crate) fn apply(
     live: &Value,
     config: &Value,
@@ -40,7 +40,7 @@ pub(crate) fn apply(
     let mut managers = Managers::of(live);
     let differing: Vec<&Path> = wanted
         .iter()
-        .filter(|path| fields::get(live, path) != fields::get(config, path))
+        .filter(|path| fields::differ(live, config, path))
         .collect();
     let conflicts = managers.conflicts(&differing, applier);
     if !conflicts.is_empty() && !applier.force {
@@ -49,8 +49,9 @@ pub(crate) fn apply(
     let before = managers.take_own(applier);
     managers.disown(&differing);
     let mut merged = live.clone();
-    merge(&mut merged, config, "", "");
-    // An element of a list comes before its fields: it goes as a whole, while its key still says which one it is.
+    merge(&mut merged, config, &Place::ROOT);
+    // A list element precedes its fields. It is removed as a whole, while its key still identifies
+    // it.
     for path in before.fields.difference(&wanted) {
         if !managers.owns(path) && !wanted.iter().any(|kept| kept.starts_with(path)) {
             fields::remove(&mut merged, path);
@@ -61,17 +62,24 @@ pub(crate) fn apply(
     Ok(merged)
 }
 
-/// Records that a plain update has changed fields of an object that somebody applies.
-pub(crate) fn track_update(old: &Value, new: &mut Value, manager: &str, subresource: &str) {
-    let mut managers = Managers::of_applied(old);
-    if managers.0.is_empty() {
+/// Records the owner of a new object's fields.
+pub(crate) fn track_create(new: &mut Value, manager: &str) {
+    track_update(&json!({}), new, manager, "", true);
+}
+
+/// Records the fields that a plain update changed. An object without managers is recorded only when
+/// `tracked` is true.
+pub(crate) fn track_update(old: &Value, new: &mut Value, manager: &str, subresource: &str, tracked: bool) {
+    // The client's own `managedFields` win, if there are any. Clients rename an owner in this way.
+    let mut managers = Managers::of_applied(new);
+    if managers.0.is_empty() && !tracked {
         return;
     }
     let (had, has) = (fields::of(old), fields::of(new));
     let gone: Vec<&Path> = had.difference(&has).collect();
     let changed: FieldSet = has
         .iter()
-        .filter(|path| fields::get(old, path) != fields::get(new, path))
+        .filter(|path| fields::differ(old, new, path))
         .cloned()
         .collect();
     managers.disown(&gone);
@@ -91,7 +99,7 @@ pub(crate) fn track_update(old: &Value, new: &mut Value, manager: &str, subresou
     managers.write(new);
 }
 
-/// `metadata.managedFields`, read.
+/// The parsed `metadata.managedFields`.
 struct Managers(Vec<Manager>);
 
 struct Manager {
@@ -99,7 +107,7 @@ struct Manager {
     fields: FieldSet,
 }
 
-/// The applier's entry before it applied again.
+/// The applier's entry before the new apply.
 struct Before {
     entry: Option<Value>,
     fields: FieldSet,
@@ -178,7 +186,8 @@ impl Managers {
             .any(|manager| manager.fields.iter().any(|own| own.starts_with(path)))
     }
 
-    /// An entry whose fields are the same keeps its time, so that applying twice changes nothing.
+    /// Adds the applier's entry. An entry with unchanged fields keeps its time, so that applying
+    /// twice changes nothing.
     fn add_own(&mut self, applier: &Applier<'_>, before: Before, fields: FieldSet) {
         let entry = match before.entry {
             Some(entry) if before.fields == fields => entry,
@@ -241,20 +250,24 @@ fn entry(applier: &Applier<'_>, operation: &str) -> Value {
     entry
 }
 
-fn merge(live: &mut Value, config: &Value, parent: &str, field: &str) {
+fn merge(live: &mut Value, config: &Value, at: &Place<'_>) {
     match (&mut *live, config) {
-        (Value::Object(old), Value::Object(new)) if !is_atomic_map(field) => {
+        (Value::Object(old), Value::Object(new)) if !is_atomic_map(at) => {
             for (key, value) in new {
-                merge(old.entry(key.as_str()).or_insert(Value::Null), value, field, key);
+                merge(
+                    old.entry(key.as_str()).or_insert(Value::Null),
+                    value,
+                    &at.below(key),
+                );
             }
         }
-        (Value::Array(old), Value::Array(new)) => merge_list(old, new, parent, field),
+        (Value::Array(old), Value::Array(new)) => merge_list(old, new, at),
         _ => *live = config.clone(),
     }
 }
 
-fn merge_list(old: &mut Vec<Value>, new: &[Value], parent: &str, field: &str) {
-    match list_type(parent, field) {
+fn merge_list(old: &mut Vec<Value>, new: &[Value], at: &Place<'_>) {
+    match list_type(at) {
         ListType::Atomic => *old = new.to_vec(),
         ListType::Set => {
             for element in new {
@@ -267,7 +280,7 @@ fn merge_list(old: &mut Vec<Value>, new: &[Value], parent: &str, field: &str) {
             for element in new {
                 let key = element_key(element, keys);
                 match old.iter_mut().find(|existing| element_key(existing, keys) == key) {
-                    Some(existing) => merge(existing, element, "", field),
+                    Some(existing) => merge(existing, element, &at.element()),
                     None => old.push(element.clone()),
                 }
             }
@@ -333,9 +346,70 @@ mod tests {
         let mut one = apply(&json!({}), &config(&json!({"a": "1"})), &by("x", false)).expect("new");
         let old = one.clone();
         one["metadata"]["labels"]["a"] = json!("9");
-        track_update(&old, &mut one, "editor", "");
+        track_update(&old, &mut one, "editor", "", true);
         let conflicts = apply(&one, &config(&json!({"a": "1"})), &by("x", false)).expect_err("the editor's");
         assert_eq!(conflicts[0].manager, "editor");
+    }
+
+    #[test]
+    fn changing_an_element_takes_its_fields_and_not_the_element() {
+        let set = |env: &Value| {
+            json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "a"}, "spec": {"template": {"spec": {
+                "containers": [{"name": "c", "image": "i", "resources": {}, "env": env}]}}}})
+        };
+        let chart = set(&json!([{"name": "A", "value": "1"}]));
+        let mut live = apply(&json!({}), &chart, &by("helm", false)).expect("new");
+        // `kubectl set env` and `kubectl set resources`.
+        let old = live.clone();
+        let container = &mut live["spec"]["template"]["spec"]["containers"][0];
+        container["env"] = json!([{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]);
+        container["resources"] = json!({"limits": {"memory": "1Gi"}});
+        track_update(&old, &mut live, "kubectl-set", "", true);
+        let mut next = chart.clone();
+        next["spec"]["template"]["spec"]["containers"][0]["image"] = json!("i2");
+        let merged = apply(&live, &next, &by("helm", false)).expect("nobody else has the image");
+        let container = &merged["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["image"], "i2");
+        assert_eq!(container["env"][1], json!({"name": "B", "value": "2"}));
+        assert_eq!(container["resources"]["limits"]["memory"], "1Gi");
+        // Fields that another manager has set belong to that manager.
+        let mut clash = chart;
+        clash["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "B", "value": "3"}]);
+        assert_eq!(
+            apply(&merged, &clash, &by("helm", false)).expect_err("kubectl's")[0].manager,
+            "kubectl-set"
+        );
+    }
+
+    #[test]
+    fn ports_of_a_service_are_merged_by_their_keys() {
+        let service = |ports: &Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": ports}});
+        let mine = service(&json!([{"port": 80, "name": "http", "targetPort": 8080}]));
+        let one = apply(&json!({}), &mine, &by("x", false)).expect("new");
+        let theirs = service(&json!([{"port": 90, "name": "metrics"}, {"port": 80}]));
+        let two = apply(&one, &theirs, &by("y", false)).expect("no value differs");
+        assert_eq!(
+            two["spec"]["ports"],
+            json!([{"port": 80, "name": "http", "targetPort": 8080}, {"port": 90, "name": "metrics"}])
+        );
+        let three = apply(&two, &mine, &by("x", false)).expect("no conflict");
+        assert_eq!(three["spec"]["ports"], two["spec"]["ports"]);
+    }
+
+    #[test]
+    fn a_client_that_renames_an_owner_is_believed() {
+        let mut one = config(&json!({"a": "1"}));
+        track_create(&mut one, "helm");
+        let old = one.clone();
+        // Helm 4 does this to a release that helm 3 made.
+        one["metadata"]["managedFields"][0]["operation"] = json!("Apply");
+        track_update(&old, &mut one, "helm", "", true);
+        let two = apply(&one, &config(&json!({"a": "2"})), &by("helm", false)).expect("its own");
+        assert_eq!(two["metadata"]["labels"]["a"], "2");
+        assert_eq!(
+            two["metadata"]["managedFields"].as_array().expect("a list").len(),
+            1
+        );
     }
 
     #[test]

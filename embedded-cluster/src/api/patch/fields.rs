@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::schema::{ListType, element_key, is_atomic_map, list_type};
+use super::schema::{ListType, Place, element_key, is_atomic_map, list_type};
 
 /// A path: `f:name`, `k:{"key":…}` or `v:value` at each step.
 pub(super) type Path = Vec<String>;
 
-/// Paths of leaves, and of list elements (which exist by themselves).
+/// Paths of leaves, and of list elements (which also exist without fields).
 pub(super) type FieldSet = BTreeSet<Path>;
 
-/// Metadata that has no owner.
+/// Metadata fields that have no owner.
 const UNOWNED_METADATA: [&str; 9] = [
     "name",
     "namespace",
@@ -25,7 +25,7 @@ const UNOWNED_METADATA: [&str; 9] = [
     "managedFields",
 ];
 
-/// All fields of an object.
+/// Returns all fields of an object.
 pub(super) fn of(object: &Value) -> FieldSet {
     let mut set = FieldSet::new();
     for (key, value) in object.as_object().into_iter().flatten() {
@@ -34,31 +34,26 @@ pub(super) fn of(object: &Value) -> FieldSet {
             "metadata" => {
                 for (key, value) in value.as_object().into_iter().flatten() {
                     if !UNOWNED_METADATA.contains(&key.as_str()) {
-                        walk(
-                            value,
-                            "metadata",
-                            key,
-                            &["f:metadata".to_owned(), format!("f:{key}")],
-                            &mut set,
-                        );
+                        let path = ["f:metadata".to_owned(), format!("f:{key}")];
+                        walk(value, &Place::ROOT.below("metadata").below(key), &path, &mut set);
                     }
                 }
             }
-            _ => walk(value, "", key, &[format!("f:{key}")], &mut set),
+            _ => walk(value, &Place::ROOT.below(key), &[format!("f:{key}")], &mut set),
         }
     }
     set
 }
 
-fn walk(value: &Value, parent: &str, field: &str, path: &[String], set: &mut FieldSet) {
+fn walk(value: &Value, at: &Place<'_>, path: &[String], set: &mut FieldSet) {
     let below = |step: String| [path, &[step]].concat();
     match value {
-        Value::Object(map) if !map.is_empty() && !is_atomic_map(field) => {
+        Value::Object(map) if !map.is_empty() && !is_atomic_map(at) => {
             for (key, value) in map {
-                walk(value, field, key, &below(format!("f:{key}")), set);
+                walk(value, &at.below(key), &below(format!("f:{key}")), set);
             }
         }
-        Value::Array(list) if !list.is_empty() => match list_type(parent, field) {
+        Value::Array(list) if !list.is_empty() => match list_type(at) {
             ListType::Atomic => drop(set.insert(path.to_vec())),
             ListType::Set => set.extend(list.iter().map(|element| below(format!("v:{element}")))),
             ListType::Map(keys) => {
@@ -67,7 +62,7 @@ fn walk(value: &Value, parent: &str, field: &str, path: &[String], set: &mut Fie
                     set.insert(path.clone());
                     for (key, value) in element.as_object().into_iter().flatten() {
                         let path = [path.as_slice(), &[format!("f:{key}")]].concat();
-                        walk(value, field, key, &path, set);
+                        walk(value, &at.below(key), &path, set);
                     }
                 }
             }
@@ -76,7 +71,22 @@ fn walk(value: &Value, parent: &str, field: &str, path: &[String], set: &mut Fie
     }
 }
 
-/// What is at a path.
+/// Returns true if the objects differ at the path of one of `wanted`'s fields. List elements differ
+/// only by existing in one object, since their fields have their own paths. A map or list that
+/// `wanted` leaves empty makes no demand on its content.
+pub(super) fn differ(live: &Value, wanted: &Value, path: &[String]) -> bool {
+    let (is, should) = (get(live, path), get(wanted, path));
+    if path.last().is_some_and(|step| !step.starts_with("f:")) {
+        return is.is_some() != should.is_some();
+    }
+    match (is, should) {
+        (Some(Value::Object(_)), Some(Value::Object(should))) if should.is_empty() => false,
+        (Some(Value::Array(_)), Some(Value::Array(should))) if should.is_empty() => false,
+        _ => is != should,
+    }
+}
+
+/// Returns the value at a path.
 pub(super) fn get<'a>(object: &'a Value, path: &[String]) -> Option<&'a Value> {
     path.iter().try_fold(object, |value, step| child(value, step))
 }
@@ -111,7 +121,7 @@ fn is_element(element: &Value, step: &str) -> bool {
     }
 }
 
-/// Removes what is at a path, and the maps and lists that this leaves empty.
+/// Removes the value at a path, and the maps and lists that this leaves empty.
 pub(super) fn remove(object: &mut Value, path: &[String]) {
     let Some((last, parents)) = path.split_last() else {
         return;
@@ -137,7 +147,7 @@ pub(super) fn remove(object: &mut Value, path: &[String]) {
     }
 }
 
-/// The `fieldsV1` form.
+/// Converts fields to their `fieldsV1` form.
 pub(super) fn to_v1(set: &FieldSet) -> Value {
     let mut root = json!({});
     for path in set {
@@ -156,7 +166,7 @@ pub(super) fn to_v1(set: &FieldSet) -> Value {
     root
 }
 
-/// From the `fieldsV1` form.
+/// Parses fields from their `fieldsV1` form.
 pub(super) fn from_v1(value: &Value) -> FieldSet {
     let mut set = FieldSet::new();
     read(value, &mut Vec::new(), &mut set);
@@ -166,7 +176,7 @@ pub(super) fn from_v1(value: &Value) -> FieldSet {
 fn read(value: &Value, path: &mut Path, set: &mut FieldSet) {
     let Some(map) = value.as_object() else { return };
     if (map.is_empty() || map.contains_key(".")) && !path.is_empty() {
-        // Maps are listed with "." by other writers; only leaves and list elements count here.
+        // Other writers list maps with "."; only leaves and list elements count here.
         let is_map = !map.is_empty() && path.last().is_some_and(|step| step.starts_with("f:"));
         if !is_map || map.len() == 1 {
             set.insert(path.clone());
@@ -179,12 +189,13 @@ fn read(value: &Value, path: &mut Path, set: &mut FieldSet) {
     }
 }
 
-/// What other writers put here (`.`, or indices of atomic lists) names no field.
+/// Returns true for `f:`, `k:` and `v:` steps. Other writers also use `.` and indices of atomic
+/// lists.
 fn is_step(step: &str) -> bool {
     ["f:", "k:", "v:"].iter().any(|prefix| step.starts_with(prefix))
 }
 
-/// A path as conflicts show it: `.spec.containers[name="x"].image`.
+/// Formats a path as conflicts show it: `.spec.containers[name="x"].image`.
 pub(super) fn display(path: &[String]) -> String {
     let mut text = String::new();
     for step in path {

@@ -1,30 +1,87 @@
-//! How lists and maps of the API merge under server-side apply: `x-kubernetes-list-type`, its keys, and
-//! atomic maps. Known by the field's name and its parent's, like the merge keys in `strategic`.
+//! Merging of lists and maps under server-side apply: `x-kubernetes-list-type`, its keys and atomic
+//! maps. The names of a field and its parent identify them, like the merge keys in `strategic`.
 
 use serde_json::Value;
 
-/// How a list merges.
+/// The merge rule of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ListType {
     /// One value, owned as a whole.
     Atomic,
     /// Scalars, each owned by itself.
     Set,
-    /// Objects told apart by these fields.
+    /// Objects that these fields identify.
     Map(&'static [&'static str]),
 }
 
-/// The type of the list `field` inside `parent`.
-pub(super) fn list_type(parent: &str, field: &str) -> ListType {
-    match (parent, field) {
+/// Place of a value in an object: the name of its field, and of the enclosing field.
+///
+/// A single struct, not two arguments, works around rustc 1.95 (LLVM 22.1) at optimisation level 1.
+/// The compiler miscompiles a recursion that passes one argument in the position of another. With
+/// two arguments every list was merged as an atomic one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    parent: &'a str,
+    field: &'a str,
+}
+
+impl<'a> Place<'a> {
+    /// The object itself.
+    pub(super) const ROOT: Place<'static> = Place {
+        parent: "",
+        field: "",
+    };
+
+    /// Returns the place of a field of the object or map at this place.
+    pub(super) fn below<'b>(&self, key: &'b str) -> Place<'b>
+    where
+        'a: 'b,
+    {
+        Place {
+            parent: self.field,
+            field: key,
+        }
+    }
+
+    /// Returns the place of an element of the list at this place. Its fields are those of the
+    /// list's name.
+    pub(super) fn element(&self) -> Place<'a> {
+        Place {
+            parent: "",
+            field: self.field,
+        }
+    }
+}
+
+/// Returns the type of the list at a place.
+pub(super) fn list_type(at: &Place<'_>) -> ListType {
+    match (at.parent, at.field) {
         ("metadata", "finalizers") => ListType::Set,
         ("metadata", "ownerReferences") => ListType::Map(&["uid"]),
-        ("containers" | "initContainers", "ports") => ListType::Map(&["containerPort", "protocol"]),
+        ("containers" | "initContainers" | "ephemeralContainers", "ports") => {
+            ListType::Map(&["containerPort", "protocol"])
+        }
         ("spec", "ports") => ListType::Map(&["port", "protocol"]),
-        ("containers" | "initContainers", "env")
-        | ("spec", "containers" | "initContainers" | "volumes" | "imagePullSecrets")
-        | ("", "secrets" | "imagePullSecrets") => ListType::Map(&["name"]),
-        ("containers" | "initContainers", "volumeMounts") => ListType::Map(&["mountPath"]),
+        ("containers" | "initContainers" | "ephemeralContainers", "env")
+        | (
+            "spec",
+            "containers"
+            | "initContainers"
+            | "ephemeralContainers"
+            | "volumes"
+            | "imagePullSecrets"
+            | "schedulingGates"
+            | "resourceClaims",
+        )
+        | ("resources", "claims")
+        | ("", "secrets") => ListType::Map(&["name"]),
+        ("containers" | "initContainers" | "ephemeralContainers", "volumeDevices") => {
+            ListType::Map(&["devicePath"])
+        }
+        ("spec", "podCIDRs") => ListType::Set,
+        ("containers" | "initContainers" | "ephemeralContainers", "volumeMounts") => {
+            ListType::Map(&["mountPath"])
+        }
         ("spec", "hostAliases") => ListType::Map(&["ip"]),
         ("spec", "topologySpreadConstraints") => ListType::Map(&["topologyKey", "whenUnsatisfiable"]),
         ("status", "conditions") => ListType::Map(&["type"]),
@@ -33,10 +90,10 @@ pub(super) fn list_type(parent: &str, field: &str) -> ListType {
     }
 }
 
-/// The map is one value.
-pub(super) fn is_atomic_map(field: &str) -> bool {
+/// Returns true if the map at a place is atomic.
+pub(super) fn is_atomic_map(at: &Place<'_>) -> bool {
     matches!(
-        field,
+        at.field,
         "selector"
             | "labelSelector"
             | "namespaceSelector"
@@ -45,10 +102,12 @@ pub(super) fn is_atomic_map(field: &str) -> bool {
             | "secretKeyRef"
             | "configMapKeyRef"
             | "resourceFieldRef"
+            | "roleRef"
+            | "scopeSelector"
     )
 }
 
-/// The key of a list element, as `fieldsV1` writes it. Ports are TCP unless they say otherwise.
+/// Returns the key of a list element, as `fieldsV1` writes it. Ports are TCP by default.
 pub(super) fn element_key(element: &Value, keys: &[&str]) -> String {
     let mut key = serde_json::Map::new();
     for name in keys {

@@ -1,4 +1,5 @@
-//! Strategic merge patches: like merge patches, but lists of named things are merged element by element.
+//! Strategic merge patches: like merge patches, but lists of named things are merged element by
+//! element.
 //!
 //! Rules: Kubernetes' `sig-api-machinery/strategic-merge-patch.md`, with its directives `$patch`,
 //! `$deleteFromPrimitiveList/…`, `$setElementOrder/…` and `$retainKeys`.
@@ -8,19 +9,19 @@ use serde_json::{Map, Value};
 use crate::api::object::remove;
 use crate::api::status::ApiError;
 
-/// How a list is merged.
+/// The merge rule of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ListMerge {
     /// The patch's list replaces the old one.
     Atomic,
-    /// Elements are objects, told apart by this field.
+    /// Elements are objects, identified by this field.
     ByKey(&'static str),
-    /// Elements are scalars, of which each is there once.
+    /// Elements are scalars, each present once.
     Set,
 }
 
-/// The `patchMergeKey` of a list, by its path's last two field names. Where the API has two lists of the same
-/// name (container and service ports), the parent tells them apart.
+/// Returns the `patchMergeKey` of a list, by its path's last two field names. The parent
+/// distinguishes two lists of one name, such as container and service ports.
 fn list_merge(parent: &str, field: &str) -> ListMerge {
     match (parent, field) {
         ("metadata", "finalizers") => ListMerge::Set,
@@ -106,7 +107,7 @@ fn merge_object(base: &mut Value, patch: &Map<String, Value>, name: &str) -> Res
     directives(base, patch, name)
 }
 
-/// Directives that stand beside the list they are about.
+/// Applies the directives that stand next to the list they name.
 fn directives(base: &mut Value, patch: &Map<String, Value>, parent: &str) -> Result<(), ApiError> {
     for (key, value) in patch {
         let list = value.as_array().map(Vec::as_slice);
@@ -172,15 +173,17 @@ fn merge_element(old: &mut Vec<Value>, element: &Value, key: &str, field: &str) 
     Ok(())
 }
 
-/// Ports are told apart by their number alone, as Kubernetes does, unless both name a protocol: TCP and UDP
-/// on one number are two ports (a known trap of the original that would lose one of them).
+/// Returns true if the elements have the same key. Ports are distinguished by their number alone,
+/// as in Kubernetes, unless both name a protocol. TCP and UDP on one number are therefore two
+/// ports. Kubernetes itself loses one of them, which is a known trap.
 fn same_element(existing: &Value, element: &Value, key: &str) -> bool {
     let protocol_differs = matches!(key, "containerPort" | "port")
         && matches!((existing.get("protocol"), element.get("protocol")), (Some(a), Some(b)) if a != b);
     existing.get(key) == element.get(key) && !protocol_differs
 }
 
-/// Puts elements named in `order` in that order; the others keep their places among them, after.
+/// Sorts the elements named in `order` to the front, in that order. The others keep their order
+/// after them.
 fn reorder(old: &mut [Value], order: &[Value], how: ListMerge) {
     let rank = |element: &Value| {
         order.iter().position(|wanted| match how {

@@ -1,4 +1,4 @@
-//! One change in the log, and the bytes that tell watchers of it, made once however many watch.
+//! One change in the log and its watch event, which is serialised once for all watchers.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,7 @@ use super::{Key, Stored};
 use crate::api::object;
 use crate::api::selector::Selector;
 
-/// What a watcher is told.
+/// The type of a watch event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChangeType {
     Added,
@@ -55,7 +55,8 @@ impl Change {
         }
     }
 
-    /// What this change is to someone who sees only what `selector` selects in `namespace`.
+    /// Returns the change as seen by a client that watches objects in `namespace` that match
+    /// `selector`.
     pub(crate) fn seen_by(&self, namespace: &str, selector: &Selector) -> Option<ChangeType> {
         if !namespace.is_empty() && self.key.0 != namespace {
             return None;
@@ -73,7 +74,8 @@ impl Change {
         }
     }
 
-    /// The object as this change shows it: of a deletion, the last state, at the deletion's revision.
+    /// Returns the object as this change shows it. A deletion shows the last state, at the revision
+    /// of the deletion.
     pub(crate) fn object(&self, change_type: ChangeType) -> &Value {
         match (change_type, &self.current) {
             (ChangeType::Added | ChangeType::Modified, Some(current)) => &current.value,
@@ -81,11 +83,11 @@ impl Change {
         }
     }
 
-    /// The watch event in JSON, with its newline; shared by all watchers.
+    /// Returns the watch event in JSON, with its newline; shared by all watchers.
     pub(crate) fn frame(&self, change_type: ChangeType) -> Bytes {
         let slot = &self.frames[change_type as usize];
         let made = slot.get_or_init(|| match (&self.current, change_type) {
-            // The same text that the answers to requests have.
+            // Answers to requests share this text.
             (Some(current), ChangeType::Added | ChangeType::Modified) => {
                 framed(change_type.as_str(), current.json())
             }
@@ -104,12 +106,13 @@ impl Change {
     }
 }
 
-/// One line of a watch response.
+/// Builds one line of a watch response.
 pub(crate) fn frame(change_type: &str, object: &Value) -> Bytes {
     framed(change_type, object.to_string().as_bytes())
 }
 
-fn framed(change_type: &str, object: &[u8]) -> Bytes {
+/// Builds one line of a watch response from an object that is already JSON.
+pub(crate) fn framed(change_type: &str, object: &[u8]) -> Bytes {
     let head = format!("{{\"type\":\"{change_type}\",\"object\":");
     Bytes::from([head.as_bytes(), object, b"}\n"].concat())
 }

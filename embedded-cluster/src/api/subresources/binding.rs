@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use crate::api::content::respond;
 use crate::api::object::{self, text};
-use crate::api::request::Context;
+use crate::api::request::RequestContext;
 use crate::api::server::ApiServer;
 use crate::api::status::{ApiError, FieldError};
 use crate::api::verbs::update::change;
 
-/// `POST …/pods/NAME/binding`.
-pub(crate) fn create(server: &ApiServer, ctx: &Context, body: &Value) -> Result<Response, ApiError> {
+/// Handles `POST …/pods/NAME/binding`.
+pub(crate) fn create(server: &ApiServer, ctx: &RequestContext, body: &Value) -> Result<Response, ApiError> {
     let node = text(body, &["target", "name"]).to_owned();
     if node.is_empty() {
         let error = FieldError::required("target.name", "");
@@ -25,7 +25,7 @@ pub(crate) fn create(server: &ApiServer, ctx: &Context, body: &Value) -> Result<
     Ok(respond(StatusCode::CREATED, false, &status))
 }
 
-fn bound(ctx: &Context, old: &Value, node: &str, uid: &str) -> Result<Value, ApiError> {
+fn bound(ctx: &RequestContext, old: &Value, node: &str, uid: &str) -> Result<Value, ApiError> {
     let conflict = |why: &str| Err(ApiError::conflict(ctx.kind, &ctx.name, why));
     if !uid.is_empty() && uid != object::uid(old) {
         return conflict(&format!(
@@ -52,7 +52,7 @@ fn bound(ctx: &Context, old: &Value, node: &str, uid: &str) -> Result<Value, Api
     Ok(new)
 }
 
-/// Sets a condition of a pod, keeping the moment of the last change when nothing changes.
+/// Sets a condition of a pod. The time of the last transition stays when the status is unchanged.
 fn set_condition(pod: &mut Value, condition_type: &str, status: &str) {
     let condition = json!({"type": condition_type, "status": status, "lastProbeTime": null,
         "lastTransitionTime": object::now()});

@@ -1,4 +1,4 @@
-//! `channel.k8s.io`: several byte streams over one WebSocket, each message starting with its channel.
+//! `channel.k8s.io`: several byte streams over one WebSocket. Each message starts with its channel.
 
 use axum::RequestPartsExt;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -20,10 +20,11 @@ pub(super) const STDERR: u8 = 2;
 pub(super) const ERROR: u8 = 3;
 /// Terminal sizes.
 pub(super) const RESIZE: u8 = 4;
-/// In version 5: the channel in the second byte has ended.
+/// In version 5: the end of the channel named by the second byte.
 pub(super) const CLOSE: u8 = 255;
 
-/// Bytes read at once: one TLS record. tungstenite clears as much before every read, by default 128 KiB.
+/// Bytes per read: one TLS record. tungstenite clears as much before every read, by default 128
+/// KiB.
 const READ_BUFFER: usize = 16 * 1024;
 
 /// Accepts the upgrade when the client speaks one of these protocols.
@@ -68,7 +69,7 @@ fn unsupported_upgrade(parts: &Parts) -> Option<String> {
     (!upgrade.eq_ignore_ascii_case("websocket")).then(|| upgrade.to_owned())
 }
 
-/// Sends bytes on a channel; false when the client is gone.
+/// Sends bytes on a channel. Returns false when the client is gone.
 pub(super) async fn send(sink: &mut SplitSink<WebSocket, Message>, channel: u8, bytes: &[u8]) -> bool {
     let mut message = BytesMut::with_capacity(bytes.len() + 1);
     message.put_u8(channel);
@@ -76,7 +77,7 @@ pub(super) async fn send(sink: &mut SplitSink<WebSocket, Message>, channel: u8, 
     sink.send(Message::Binary(message.freeze())).await.is_ok()
 }
 
-/// Says goodbye. The client may have gone already, which is no matter.
+/// Closes the WebSocket. A client that is already gone is no error.
 pub(super) async fn close(sink: &mut SplitSink<WebSocket, Message>) {
     let frame = axum::extract::ws::CloseFrame {
         code: axum::extract::ws::close_code::NORMAL,

@@ -1,4 +1,4 @@
-//! `pods/eviction`: a deletion that asks the disruption budgets first.
+//! `pods/eviction`: a deletion that the disruption budgets must allow.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::api::content::respond;
 use crate::api::kinds;
 use crate::api::object::{self, at, list, text};
-use crate::api::request::Context;
+use crate::api::request::RequestContext;
 use crate::api::server::ApiServer;
 use crate::api::status::ApiError;
 use crate::api::store::{CommitError, Stored};
@@ -17,8 +17,8 @@ use crate::api::validate::selector_matches;
 use crate::api::verbs::delete::{DeleteOptions, delete_object};
 use crate::api::verbs::read;
 
-/// `POST …/pods/NAME/eviction`.
-pub(super) fn create(server: &ApiServer, ctx: &Context, body: &Value) -> Result<Response, ApiError> {
+/// Handles `POST …/pods/NAME/eviction`.
+pub(super) fn create(server: &ApiServer, ctx: &RequestContext, body: &Value) -> Result<Response, ApiError> {
     let given = text(body, &["metadata", "name"]);
     if !given.is_empty() && given != ctx.name {
         return Err(ApiError::bad_request(
@@ -36,7 +36,7 @@ pub(super) fn create(server: &ApiServer, ctx: &Context, body: &Value) -> Result<
     Ok(respond(StatusCode::CREATED, false, &status))
 }
 
-/// A pod that does not run yet, or no more, disrupts nothing when it goes.
+/// Returns true for a pod that is not running, since its eviction disrupts nothing.
 fn needs_no_budget(pod: &Value) -> bool {
     object::is_terminating(pod)
         || matches!(
@@ -45,7 +45,12 @@ fn needs_no_budget(pod: &Value) -> bool {
         )
 }
 
-fn take_from_budget(server: &ApiServer, ctx: &Context, pod: &Value, dry_run: bool) -> Result<(), ApiError> {
+fn take_from_budget(
+    server: &ApiServer,
+    ctx: &RequestContext,
+    pod: &Value,
+    dry_run: bool,
+) -> Result<(), ApiError> {
     let kind = kinds::find("policy", "v1", "poddisruptionbudgets").expect("budgets are in the table");
     loop {
         let labels = at(pod, &["metadata", "labels"])
@@ -74,11 +79,13 @@ fn take_from_budget(server: &ApiServer, ctx: &Context, pod: &Value, dry_run: boo
         match server.store.update(kind, budget.revision, after) {
             Ok(_) => return Ok(()),
             Err(CommitError::Stale | CommitError::Missing | CommitError::Exists) => {}
+            Err(CommitError::Full) => return Err(ApiError::store_full()),
         }
     }
 }
 
-/// `unhealthyPodEvictionPolicy`: a pod that is not ready may go while enough others are.
+/// Returns true if `unhealthyPodEvictionPolicy` lets an unready pod go, as when enough others are
+/// healthy.
 fn unhealthy_and_expendable(pod: &Value, budget: &Value) -> bool {
     let ready = list(pod, &["status", "conditions"])
         .iter()
@@ -93,8 +100,8 @@ fn unhealthy_and_expendable(pod: &Value, budget: &Value) -> bool {
     !ready && (always || healthy)
 }
 
-/// The budget with one disruption less to give.
-fn taken(ctx: &Context, budget: &Value) -> Result<Value, ApiError> {
+/// Returns the budget with one allowed disruption less.
+fn taken(ctx: &RequestContext, budget: &Value) -> Result<Value, ApiError> {
     let number = |path: &[&str]| at(budget, path).and_then(Value::as_i64).unwrap_or(0);
     let name = object::name(budget);
     if number(&["status", "observedGeneration"]) < number(&["metadata", "generation"]) {
@@ -111,7 +118,7 @@ fn taken(ctx: &Context, budget: &Value) -> Result<Value, ApiError> {
         )));
     }
     let mut after = budget.clone();
-    after["status"]["disruptionsAllowed"] = json!(allowed - 1);
+    after["status"]["disruptionsAllowed"] = json!(allowed.saturating_sub(1));
     let disrupted = &mut after["status"]["disruptedPods"];
     if disrupted.is_null() {
         *disrupted = json!({});

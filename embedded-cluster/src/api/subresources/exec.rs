@@ -13,29 +13,33 @@ use tokio::sync::mpsc;
 use super::channels::{self, CLOSE, ERROR, RESIZE, STDERR, STDIN, STDOUT};
 use super::pod_target;
 use crate::api::object::text;
-use crate::api::request::{Context, Options};
+use crate::api::request::{Options, RequestContext};
 use crate::api::server::ApiServer;
 use crate::api::status::ApiError;
 use crate::runtime::{ExecRequest, ExecSession, RuntimeError};
 
-/// Protocols, the preferred first: version 5 can tell the end of standard input.
+/// Protocols, the preferred one first. Version 5 can report the end of standard input.
 const PROTOCOLS: &[&str] = &["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
 /// Output is sent in pieces of at most this many bytes.
 const BUFFER: usize = 32 * 1024;
 
-/// How many pieces of output may wait for a slow client before the process waits too.
+/// Pieces of output that may wait for a slow client. Beyond them the process waits too.
 const BACKLOG: usize = 16;
 
-/// `GET` or `POST …/pods/NAME/exec`.
-pub(super) async fn connect(server: &ApiServer, ctx: &Context, parts: Parts) -> Result<Response, ApiError> {
+/// Handles `GET` or `POST …/pods/NAME/exec`.
+pub(super) async fn connect(
+    server: &ApiServer,
+    ctx: &RequestContext,
+    parts: Parts,
+) -> Result<Response, ApiError> {
     let (pod, key) = pod_target::pod(server, ctx)?;
     let container = pod_target::container(ctx, &pod.value)?;
     check_state(ctx, &pod.value)?;
     let request = request(&ctx.options, container)?;
     let upgrade = channels::upgrade(parts, PROTOCOLS).await?;
     let session = match server.runtime()?.exec(key, request).await {
-        // Kubernetes has upgraded by the time it finds that the command cannot be run.
+        // Kubernetes upgrades the connection before it finds that the command cannot run.
         Err(RuntimeError::CannotExec(text)) => Err(text),
         Err(error) => return Err(pod_target::refusal(&error)),
         Ok(session) => Ok(session),
@@ -51,7 +55,7 @@ pub(super) async fn connect(server: &ApiServer, ctx: &Context, parts: Parts) -> 
     }))
 }
 
-fn check_state(ctx: &Context, pod: &Value) -> Result<(), ApiError> {
+fn check_state(ctx: &RequestContext, pod: &Value) -> Result<(), ApiError> {
     if text(pod, &["spec", "nodeName"]).is_empty() {
         return Err(ApiError::bad_request(format!(
             "pod {} does not have a host assigned",
@@ -89,7 +93,7 @@ fn request(options: &Options, container: String) -> Result<ExecRequest, ApiError
     Ok(request)
 }
 
-/// Carries the streams until the process has ended and its output has been sent, or the client is gone.
+/// Carries the streams until the client is gone, or the process has ended and its output is sent.
 async fn run(socket: WebSocket, session: ExecSession) {
     let ExecSession {
         stdin,
@@ -116,7 +120,7 @@ async fn run(socket: WebSocket, session: ExecSession) {
     let ended = async { tokio::join!(work, forward).0 };
     let outcome = tokio::select! {
         outcome = ended => outcome,
-        // The client left: the session is dropped with this future, and that kills the process.
+        // The client is gone: this future drops the session, which kills the process.
         () = input(source, stdin, resize) => return,
     };
     finish(sink, &status(&outcome)).await;
@@ -135,7 +139,7 @@ async fn pump(
 ) {
     let Some(mut reader) = reader else { return };
     let mut buffer = vec![0; BUFFER];
-    // A terminal whose process has ended reports an error instead of the end.
+    // A terminal reports an error instead of the end when its process has ended.
     while let Ok(count @ 1..) = reader.read(&mut buffer).await {
         if out
             .send((channel, Bytes::copy_from_slice(&buffer[..count])))
@@ -147,7 +151,7 @@ async fn pump(
     }
 }
 
-/// Takes what the client sends; returns when the client is gone.
+/// Forwards the client's input. Returns when the client is gone.
 async fn input(
     mut source: SplitStream<WebSocket>,
     mut stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
@@ -172,7 +176,7 @@ async fn input(
             Some((&CLOSE, [STDIN])) => stdin = None,
             Some((&RESIZE, data)) => {
                 if let (Some(resize), Some(size)) = (&resize, terminal_size(data)) {
-                    // A process that has ended does not care for its terminal's size.
+                    // A process that has ended ignores its terminal's size.
                     let _ = resize.send(size).await;
                 }
             }

@@ -1,4 +1,4 @@
-//! `namespaces/finalize`: whoever has emptied a namespace removes its finalizer here.
+//! `namespaces/finalize`: removes a namespace's finalizer once the namespace is empty.
 
 use axum::response::Response;
 use http::StatusCode;
@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::api::content::Accept;
 use crate::api::intake::intake;
-use crate::api::request::Context;
+use crate::api::request::RequestContext;
 use crate::api::server::ApiServer;
 use crate::api::status::ApiError;
 use crate::api::verbs::{read::answer_stored, update::change};
 
-/// `PUT /api/v1/namespaces/NAME/finalize`.
-pub(crate) fn update(server: &ApiServer, ctx: &Context, body: Value) -> Result<Response, ApiError> {
+/// Handles `PUT /api/v1/namespaces/NAME/finalize`.
+pub(crate) fn update(server: &ApiServer, ctx: &RequestContext, body: Value) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
     let given = intake(ctx, body)?.object;
     let stored = change(server, ctx, |old| {

@@ -3,18 +3,19 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, header};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::pod_target;
 use crate::api::object::{at, list, text};
-use crate::api::request::Context;
+use crate::api::request::RequestContext;
 use crate::api::server::ApiServer;
 use crate::api::status::{ApiError, FieldError};
 use crate::runtime::LogOptions;
+use crate::seconds::bounded;
 
-/// `GET …/pods/NAME/log`.
-pub(super) async fn get(server: &ApiServer, ctx: &Context) -> Result<Response, ApiError> {
+/// Handles `GET …/pods/NAME/log`.
+pub(super) async fn get(server: &ApiServer, ctx: &RequestContext) -> Result<Response, ApiError> {
     let (pod, key) = pod_target::pod(server, ctx)?;
     let options = options(ctx)?;
     let container = pod_target::container(ctx, &pod.value)?;
@@ -38,7 +39,7 @@ fn plain_text(body: Body) -> Response {
     response
 }
 
-fn options(ctx: &Context) -> Result<LogOptions, ApiError> {
+fn options(ctx: &RequestContext) -> Result<LogOptions, ApiError> {
     let query = &ctx.options;
     let mut errors = Vec::new();
     let mut at_least = |field: &str, least: i64| -> Result<Option<i64>, ApiError> {
@@ -69,7 +70,7 @@ fn options(ctx: &Context) -> Result<LogOptions, ApiError> {
         error.message = error.message.replacen("Pod ", "PodLogOptions ", 1);
         return Err(error);
     }
-    let ago = since_seconds.map(|seconds| Timestamp::now() - SignedDuration::from_secs(seconds));
+    let ago = since_seconds.map(|seconds| Timestamp::now() - bounded(seconds));
     Ok(LogOptions {
         follow: query.flag("follow"),
         previous: query.flag("previous"),
@@ -80,8 +81,8 @@ fn options(ctx: &Context) -> Result<LogOptions, ApiError> {
     })
 }
 
-/// Kubernetes' answer when there is no log to read yet, or no earlier one.
-fn check_state(ctx: &Context, pod: &Value, container: &str, previous: bool) -> Result<(), ApiError> {
+/// Returns Kubernetes' error when there is no log to read yet, or no earlier one.
+fn check_state(ctx: &RequestContext, pod: &Value, container: &str, previous: bool) -> Result<(), ApiError> {
     let status = ["containerStatuses", "initContainerStatuses"]
         .iter()
         .flat_map(|field| list(pod, &["status", field]))

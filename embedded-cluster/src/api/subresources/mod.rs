@@ -20,14 +20,14 @@ use axum::response::Response;
 use http::request::Parts;
 use http::{Method, StatusCode};
 
-use super::request::Context;
+use super::request::RequestContext;
 use super::server::{ApiServer, read_body, read_json};
 use super::status::ApiError;
 
 /// Answers a request for the subresource that `ctx` names.
 pub(crate) async fn dispatch(
     server: Arc<ApiServer>,
-    ctx: Context,
+    ctx: RequestContext,
     parts: Parts,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -50,7 +50,7 @@ pub(crate) async fn dispatch(
     }
 }
 
-/// A refusal of something that Kubernetes can do and this cluster cannot.
+/// Refuses an operation that Kubernetes supports and this cluster does not.
 fn not_supported(what: &str) -> ApiError {
     ApiError::new(
         StatusCode::NOT_IMPLEMENTED,

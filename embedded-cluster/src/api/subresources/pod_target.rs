@@ -1,4 +1,4 @@
-//! Which pod and which container a `log`, `exec` or `portforward` is about.
+//! The pod and the container that a `log`, `exec` or `portforward` request names.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::api::object::{self, list, text};
-use crate::api::request::Context;
+use crate::api::request::RequestContext;
 use crate::api::server::ApiServer;
 use crate::api::status::ApiError;
 use crate::api::store::Stored;
 use crate::api::verbs::read;
 use crate::runtime::{PodKey, RuntimeError};
 
-/// The pod that the request names, and its key at the node.
-pub(super) fn pod(server: &ApiServer, ctx: &Context) -> Result<(Arc<Stored>, PodKey), ApiError> {
+/// Returns the pod that the request names, and its key at the node.
+pub(super) fn pod(server: &ApiServer, ctx: &RequestContext) -> Result<(Arc<Stored>, PodKey), ApiError> {
     let stored = read::existing(&server.store, ctx)?;
     let key = PodKey {
         namespace: ctx.namespace.clone(),
@@ -24,8 +24,8 @@ pub(super) fn pod(server: &ApiServer, ctx: &Context) -> Result<(Arc<Stored>, Pod
     Ok((stored, key))
 }
 
-/// The container asked for, or the only one.
-pub(super) fn container(ctx: &Context, pod: &Value) -> Result<String, ApiError> {
+/// Returns the requested container, or the only one.
+pub(super) fn container(ctx: &RequestContext, pod: &Value) -> Result<String, ApiError> {
     let names = |field: &str| -> Vec<&str> {
         list(pod, &["spec", field])
             .iter()
@@ -57,7 +57,7 @@ pub(super) fn container(ctx: &Context, pod: &Value) -> Result<String, ApiError> 
     }
 }
 
-/// The node's refusal as a status.
+/// Converts the node's refusal to a status.
 pub(super) fn refusal(error: &RuntimeError) -> ApiError {
     match error {
         RuntimeError::NotFound { .. } => ApiError::new(StatusCode::NOT_FOUND, "NotFound", error.to_string()),
@@ -66,7 +66,7 @@ pub(super) fn refusal(error: &RuntimeError) -> ApiError {
     }
 }
 
-/// An error as the node reports one: the cause is given twice, as Kubernetes does.
+/// Builds an error as the node reports it. The cause appears twice, as in Kubernetes.
 pub(super) fn internal(text: &str) -> ApiError {
     ApiError {
         details: Some(json!({"causes": [{"message": text}]})),
@@ -74,7 +74,7 @@ pub(super) fn internal(text: &str) -> ApiError {
     }
 }
 
-/// An error with what caused it.
+/// Formats an error with its chain of causes.
 pub(super) fn with_cause(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", with_cause(source)),

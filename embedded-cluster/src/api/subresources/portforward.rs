@@ -1,6 +1,8 @@
-//! `pods/portforward` over a WebSocket, as kube-rs speaks it: two channels per port, for data and errors.
+//! `pods/portforward` over a WebSocket, as kube-rs speaks it: two channels per port, for data and
+//! errors.
 //!
-//! kubectl tunnels SPDY through its WebSocket instead; that is not spoken here and is refused by name.
+//! kubectl tunnels SPDY through its WebSocket instead. The server does not support SPDY and refuses
+//! it by name.
 
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ use tokio::sync::mpsc;
 use super::channels;
 use super::pod_target;
 use crate::api::object::text;
-use crate::api::request::Context;
+use crate::api::request::RequestContext;
 use crate::api::server::ApiServer;
 use crate::api::status::ApiError;
 use crate::runtime::{PodKey, PodRuntime};
@@ -30,11 +32,15 @@ const PROTOCOLS: &[&str] = &["v4.channel.k8s.io"];
 /// Bytes read at once.
 const BUFFER: usize = 32 * 1024;
 
-/// How many pieces may wait for a slow client before reading stops.
+/// Pieces that may wait for a slow client. Beyond them reading stops.
 const BACKLOG: usize = 16;
 
-/// `GET` or `POST …/pods/NAME/portforward?ports=…`.
-pub(super) async fn connect(server: &ApiServer, ctx: &Context, parts: Parts) -> Result<Response, ApiError> {
+/// Handles `GET` or `POST …/pods/NAME/portforward?ports=…`.
+pub(super) async fn connect(
+    server: &ApiServer,
+    ctx: &RequestContext,
+    parts: Parts,
+) -> Result<Response, ApiError> {
     let (pod, key) = pod_target::pod(server, ctx)?;
     if text(&pod.value, &["spec", "nodeName"]).is_empty() {
         return Err(ApiError::bad_request(format!(
@@ -53,7 +59,7 @@ pub(super) async fn connect(server: &ApiServer, ctx: &Context, parts: Parts) -> 
     Ok(upgrade.on_upgrade(move |socket| run(socket, runtime, key, ports)))
 }
 
-fn ports(ctx: &Context) -> Result<Vec<u16>, ApiError> {
+fn ports(ctx: &RequestContext) -> Result<Vec<u16>, ApiError> {
     let given = ctx.options.all("ports");
     let texts: Vec<&str> = given
         .iter()
@@ -100,14 +106,14 @@ async fn run(socket: WebSocket, runtime: Arc<dyn PodRuntime>, key: PodKey, ports
     };
     let from_pod = async { tokio::join!(join_all(readers.into_iter().flatten().map(pump)), forward) };
     tokio::select! {
-        // Every connection has been closed by the pod: there is nothing more to tell.
+        // The pod has closed every connection, so nothing is left to send.
         _ = from_pod => {}
         () = to_pod(source, writers) => {}
     }
     channels::close(&mut sink).await;
 }
 
-/// The channel of the port's data; that of its errors is the next.
+/// Returns the channel of the port's data. The next channel carries its errors.
 fn data_channel(index: usize) -> u8 {
     u8::try_from(index * 2).expect("at most 127 ports were accepted")
 }
@@ -166,7 +172,7 @@ async fn pump(mut reader: Reader) {
     }
 }
 
-/// Takes what the client sends; returns when the client is gone.
+/// Forwards the client's data to the pod. Returns when the client is gone.
 async fn to_pod(mut source: SplitStream<WebSocket>, mut writers: Vec<Option<OwnedWriteHalf>>) {
     while let Some(Ok(message)) = source.next().await {
         let bytes = match message {

@@ -6,32 +6,32 @@ use serde_json::{Value, json};
 
 use crate::api::content::{Accept, media_type, respond};
 use crate::api::object::{self, at, text};
-use crate::api::request::Context;
+use crate::api::request::RequestContext;
 use crate::api::server::ApiServer;
 use crate::api::status::{ApiError, FieldError};
 use crate::api::verbs::patch::Patch;
 use crate::api::verbs::{read, update::change};
 
-/// `GET …/scale`.
-pub(crate) fn get(server: &ApiServer, ctx: &Context) -> Result<Response, ApiError> {
+/// Handles `GET …/scale`.
+pub(crate) fn get(server: &ApiServer, ctx: &RequestContext) -> Result<Response, ApiError> {
     let stored = read::existing(&server.store, ctx)?;
     answer(ctx, &stored.value)
 }
 
-/// `PUT …/scale`.
-pub(crate) fn update(server: &ApiServer, ctx: &Context, body: &Value) -> Result<Response, ApiError> {
+/// Handles `PUT …/scale`.
+pub(crate) fn update(server: &ApiServer, ctx: &RequestContext, body: &Value) -> Result<Response, ApiError> {
     let stored = change(server, ctx, |old| scaled(ctx, old, body))?;
     answer(ctx, &stored.value)
 }
 
-/// `PATCH …/scale`.
-pub(crate) fn patch(server: &ApiServer, ctx: &Context, body: &[u8]) -> Result<Response, ApiError> {
+/// Handles `PATCH …/scale`.
+pub(crate) fn patch(server: &ApiServer, ctx: &RequestContext, body: &[u8]) -> Result<Response, ApiError> {
     let patch = Patch::parse(media_type(&ctx.headers), body)?;
     let stored = change(server, ctx, |old| scaled(ctx, old, &patch.onto(scale_of(old))?))?;
     answer(ctx, &stored.value)
 }
 
-fn answer(ctx: &Context, object: &Value) -> Result<Response, ApiError> {
+fn answer(ctx: &RequestContext, object: &Value) -> Result<Response, ApiError> {
     Ok(respond(
         StatusCode::OK,
         Accept::parse(&ctx.headers)?.yaml,
@@ -39,7 +39,7 @@ fn answer(ctx: &Context, object: &Value) -> Result<Response, ApiError> {
     ))
 }
 
-fn scaled(ctx: &Context, old: &Value, scale: &Value) -> Result<Value, ApiError> {
+fn scaled(ctx: &RequestContext, old: &Value, scale: &Value) -> Result<Value, ApiError> {
     if scale.get("kind").is_some_and(|kind| kind != "Scale") {
         return Err(ApiError::bad_request(
             "the object provided is unrecognized (must be of type Scale)",
@@ -88,7 +88,7 @@ fn scale_of(object: &Value) -> Value {
     })
 }
 
-/// A label selector in its query form.
+/// Formats a label selector as a query.
 pub(crate) fn selector_text(selector: &Value) -> String {
     let labels = selector.get("matchLabels").and_then(Value::as_object);
     let mut parts: Vec<String> = labels

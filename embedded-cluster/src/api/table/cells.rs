@@ -5,15 +5,15 @@ use serde_json::{Value, json};
 
 use crate::api::object::{at, text};
 
-/// What stands where there is nothing.
+/// The text of an empty cell.
 pub(super) const NONE: &str = "<none>";
 
-/// The object's age.
+/// Returns the object's age.
 pub(super) fn age(object: &Value) -> Value {
     json!(since(text(object, &["metadata", "creationTimestamp"])))
 }
 
-/// How long ago a moment was, as kubectl writes it.
+/// Returns the age of a moment, as kubectl writes it.
 pub(super) fn since(moment: &str) -> String {
     match moment.parse::<Timestamp>() {
         Ok(then) => duration(Timestamp::now().as_second() - then.as_second()),
@@ -21,7 +21,7 @@ pub(super) fn since(moment: &str) -> String {
     }
 }
 
-/// A number of seconds with one or two units, as `duration.HumanDuration` in apimachinery writes it.
+/// Formats seconds with one or two units, like `duration.HumanDuration` in apimachinery.
 pub(super) fn duration(seconds: i64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     let two = |major: i64, unit: &str, minor: i64, minor_unit: &str| match minor {
@@ -42,7 +42,7 @@ pub(super) fn duration(seconds: i64) -> String {
     }
 }
 
-/// The text at a path, or `<none>`.
+/// Returns the text at a path, or `<none>`.
 pub(super) fn or_none(object: &Value, path: &[&str]) -> Value {
     match text(object, path) {
         "" => json!(NONE),
@@ -50,12 +50,12 @@ pub(super) fn or_none(object: &Value, path: &[&str]) -> Value {
     }
 }
 
-/// The number at a path, or 0.
+/// Returns the number at a path, or 0.
 pub(super) fn number(object: &Value, path: &[&str]) -> i64 {
     at(object, path).and_then(Value::as_i64).unwrap_or(0)
 }
 
-/// Texts with commas between, or `<none>`.
+/// Joins texts with commas, or returns `<none>`.
 pub(super) fn joined<I: IntoIterator<Item = String>>(texts: I) -> Value {
     let all: Vec<String> = texts.into_iter().collect();
     if all.is_empty() {
@@ -65,7 +65,7 @@ pub(super) fn joined<I: IntoIterator<Item = String>>(texts: I) -> Value {
     }
 }
 
-/// Labels as `a=b,c=d`, or `<none>`.
+/// Formats labels as `a=b,c=d`, or returns `<none>`.
 pub(super) fn labels(labels: Option<&Value>) -> Value {
     let map = labels.and_then(Value::as_object);
     let mut texts: Vec<String> = map

@@ -7,7 +7,7 @@ use super::{Layout, columns};
 use crate::api::events::occurred_at;
 use crate::api::object::{self, at, list, text};
 
-pub(super) fn services() -> Layout {
+pub(crate) fn services() -> Layout {
     Layout {
         columns: columns("Name|Type|Cluster-IP|External-IP|Port(s)|Age|+Selector"),
         row: |service| {
@@ -27,7 +27,7 @@ pub(super) fn services() -> Layout {
     }
 }
 
-pub(super) fn endpoints() -> Layout {
+pub(crate) fn endpoints() -> Layout {
     Layout {
         columns: columns("Name|Endpoints|Age"),
         row: |endpoints| {
@@ -44,7 +44,7 @@ pub(super) fn endpoints() -> Layout {
     }
 }
 
-pub(super) fn endpoint_slices() -> Layout {
+pub(crate) fn endpoint_slices() -> Layout {
     Layout {
         columns: columns("Name|AddressType|Ports|Endpoints|Age"),
         row: |slice| {
@@ -74,7 +74,7 @@ pub(super) fn endpoint_slices() -> Layout {
     }
 }
 
-/// The first three, and how many more there are.
+/// Formats the first three texts and the number of the others.
 fn few(all: &[String]) -> Value {
     match all.len() {
         0 => json!(NONE),
@@ -83,7 +83,7 @@ fn few(all: &[String]) -> Value {
     }
 }
 
-pub(super) fn claims() -> Layout {
+pub(crate) fn claims() -> Layout {
     Layout {
         columns: columns(
             "Name|Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age|+VolumeMode",
@@ -109,7 +109,7 @@ pub(super) fn claims() -> Layout {
     }
 }
 
-pub(super) fn volumes() -> Layout {
+pub(crate) fn volumes() -> Layout {
     Layout {
         columns: columns(
             "Name|Capacity|Access Modes|Reclaim Policy|Status|Claim|StorageClass|VolumeAttributesClass|Reason|Age|+VolumeMode",
@@ -152,7 +152,7 @@ fn access_modes(modes: &[Value]) -> Value {
     json!(short.collect::<Vec<_>>().join(","))
 }
 
-pub(super) fn storage_classes() -> Layout {
+pub(crate) fn storage_classes() -> Layout {
     Layout {
         columns: columns("Name|Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion|Age"),
         row: |class| {
@@ -182,7 +182,7 @@ pub(super) fn storage_classes() -> Layout {
     }
 }
 
-pub(super) fn nodes() -> Layout {
+pub(crate) fn nodes() -> Layout {
     Layout {
         columns: columns(
             "Name|Status|Roles|Age|Version|+Internal-IP|+External-IP|+OS-Image|+Kernel-Version|+Container-Runtime",
@@ -225,7 +225,7 @@ pub(super) fn nodes() -> Layout {
     }
 }
 
-pub(super) fn namespaces() -> Layout {
+pub(crate) fn namespaces() -> Layout {
     Layout {
         columns: columns("Name|Status|Age"),
         row: |ns| {
@@ -238,7 +238,7 @@ pub(super) fn namespaces() -> Layout {
     }
 }
 
-pub(super) fn events() -> Layout {
+pub(crate) fn events() -> Layout {
     Layout {
         columns: columns("Last Seen|Type|Reason|Object|+Subobject|+Source|Message|+First Seen|+#Count|+Name"),
         row: |event| {
@@ -291,7 +291,7 @@ fn count_of(object: &Value, fields: &[&str]) -> usize {
         .sum()
 }
 
-pub(super) fn config_maps() -> Layout {
+pub(crate) fn config_maps() -> Layout {
     Layout {
         columns: columns("Name|#Data|Age"),
         row: |map| {
@@ -304,7 +304,7 @@ pub(super) fn config_maps() -> Layout {
     }
 }
 
-pub(super) fn secrets() -> Layout {
+pub(crate) fn secrets() -> Layout {
     Layout {
         columns: columns("Name|Type|#Data|Age"),
         row: |secret| {
@@ -319,7 +319,7 @@ pub(super) fn secrets() -> Layout {
     }
 }
 
-pub(super) fn service_accounts() -> Layout {
+pub(crate) fn service_accounts() -> Layout {
     Layout {
         columns: columns("Name|#Secrets|Age"),
         row: |account| {
@@ -332,7 +332,7 @@ pub(super) fn service_accounts() -> Layout {
     }
 }
 
-pub(super) fn leases() -> Layout {
+pub(crate) fn leases() -> Layout {
     Layout {
         columns: columns("Name|Holder|Age"),
         row: |lease| {

@@ -1,16 +1,17 @@
-//! `meta.k8s.io/v1 Table`: what `kubectl get` prints. The columns of each kind are Kubernetes' own.
+//! `meta.k8s.io/v1 Table`: the output of `kubectl get`. The columns of each kind are Kubernetes'
+//! own.
 
 mod cells;
-mod cluster;
-mod pods;
-mod workloads;
+pub(crate) mod cluster;
+pub(crate) mod pods;
+pub(crate) mod workloads;
 
 use serde_json::{Value, json};
 
 use super::content::metadata_only;
 use super::events;
 use super::object::{self, text};
-use super::request::Context;
+use super::request::RequestContext;
 
 /// One column: its name, type (`string` or `integer`), and 1 when it is for `-o wide` only.
 #[derive(Clone, Copy, Debug)]
@@ -20,16 +21,17 @@ struct Column {
     priority: u8,
 }
 
-/// How a kind is shown.
-struct Layout {
+/// The table layout of a kind.
+pub(crate) struct Layout {
     columns: Vec<Column>,
-    /// The cells of one object, as many as there are columns.
+    /// Returns the cells of one object, one per column.
     row: fn(&Value) -> Vec<Value>,
 }
 
-/// A table of objects; a row carries the object's metadata, or all of it or nothing (`includeObject`).
-pub(crate) fn of_objects(ctx: &Context, objects: &[&Value], revision: &str) -> Value {
-    let layout = layout(ctx.kind.kind);
+/// Returns a table of objects. A row carries the object's metadata, all of it or nothing
+/// (`includeObject`).
+pub(crate) fn of_objects(ctx: &RequestContext, objects: &[&Value], revision: &str) -> Value {
+    let layout = (ctx.kind.behaviour.layout)();
     let columns: Vec<Value> = layout
         .columns
         .iter()
@@ -47,14 +49,14 @@ pub(crate) fn of_objects(ctx: &Context, objects: &[&Value], revision: &str) -> V
         "columnDefinitions": columns, "rows": rows})
 }
 
-/// The table that a bookmark is wrapped in.
-pub(crate) fn bookmark(ctx: &Context, bookmark: &Value) -> Value {
+/// Returns the table that wraps a bookmark.
+pub(crate) fn bookmark(ctx: &RequestContext, bookmark: &Value) -> Value {
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": text(bookmark, &["metadata", "resourceVersion"])},
         "columnDefinitions": null, "rows": [{"cells": [], "object": row_object(ctx, bookmark)}]})
 }
 
-fn row_object(ctx: &Context, value: &Value) -> Value {
+fn row_object(ctx: &RequestContext, value: &Value) -> Value {
     match ctx.options.get("includeObject") {
         "None" => Value::Null,
         "Object" => events::to_served(ctx.kind, value.clone()),
@@ -62,35 +64,16 @@ fn row_object(ctx: &Context, value: &Value) -> Value {
     }
 }
 
-fn layout(kind: &str) -> Layout {
-    match kind {
-        "Pod" => pods::pods(),
-        "StatefulSet" => workloads::stateful_sets(),
-        "Job" => workloads::jobs(),
-        "PodDisruptionBudget" => workloads::disruption_budgets(),
-        "ControllerRevision" => workloads::controller_revisions(),
-        "Service" => cluster::services(),
-        "Endpoints" => cluster::endpoints(),
-        "EndpointSlice" => cluster::endpoint_slices(),
-        "PersistentVolumeClaim" => cluster::claims(),
-        "PersistentVolume" => cluster::volumes(),
-        "StorageClass" => cluster::storage_classes(),
-        "Node" => cluster::nodes(),
-        "Namespace" => cluster::namespaces(),
-        "Event" => cluster::events(),
-        "ConfigMap" => cluster::config_maps(),
-        "Secret" => cluster::secrets(),
-        "ServiceAccount" => cluster::service_accounts(),
-        "Lease" => cluster::leases(),
-        _ => Layout {
-            columns: columns("Name|Age"),
-            row: |o| vec![json!(object::name(o)), cells::age(o)],
-        },
+/// Returns the layout of a kind without special columns.
+pub(crate) fn plain() -> Layout {
+    Layout {
+        columns: columns("Name|Age"),
+        row: |o| vec![json!(object::name(o)), cells::age(o)],
     }
 }
 
-/// Columns from their names, separated by `|`; `#` before a name makes it a number, and `+` shows it with
-/// `-o wide` only.
+/// Parses columns from names separated by `|`. A `#` before a name makes it a number. A `+` shows
+/// the column with `-o wide` only.
 fn columns(names: &'static str) -> Vec<Column> {
     names
         .split('|')
@@ -112,7 +95,7 @@ mod tests {
     #[test]
     fn every_row_has_as_many_cells_as_columns() {
         for kind in KINDS {
-            let layout = layout(kind.kind);
+            let layout = (kind.behaviour.layout)();
             let empty = json!({"metadata": {"name": "a", "creationTimestamp": "2026-01-01T00:00:00Z"}});
             assert_eq!((layout.row)(&empty).len(), layout.columns.len(), "{}", kind.kind);
         }

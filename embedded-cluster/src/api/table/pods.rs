@@ -1,4 +1,4 @@
-//! The pod's row, whose status column tells what keeps a pod from running.
+//! The pod's row. Its status column says why a pod is not running.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::cells::{NONE, age, number, or_none, since};
 use super::{Layout, columns};
 use crate::api::object::{self, at, list, text};
 
-pub(super) fn pods() -> Layout {
+pub(crate) fn pods() -> Layout {
     Layout {
         columns: columns("Name|Ready|Status|Restarts|Age|+IP|+Node|+Nominated Node|+Readiness Gates"),
         row,
@@ -63,7 +63,7 @@ fn sidecar_statuses(pod: &Value) -> Vec<&Value> {
         .collect()
 }
 
-/// The rules of `printPod` in Kubernetes' `printers/internalversion`.
+/// Returns the status column, by the rules of `printPod` in Kubernetes' `printers/internalversion`.
 fn status(pod: &Value) -> String {
     let phase = text(pod, &["status", "phase"]).to_owned();
     let mut reason = match text(pod, &["status", "reason"]) {
@@ -116,7 +116,7 @@ fn container_reason(pod: &Value, phase: &str) -> Option<String> {
             running = true;
         }
     }
-    // A pod that still runs while one of its containers has completed.
+    // The pod still runs while one of its containers has completed.
     if running && (reason.as_deref() == Some("Completed") || phase == "Completed") {
         let ready = list(pod, &["status", "conditions"])
             .iter()

@@ -1,4 +1,4 @@
-//! Rows of StatefulSets, Jobs and what belongs to them.
+//! Rows of StatefulSets, Jobs and related kinds.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::{Layout, columns};
 use crate::api::object::{self, at, list, text};
 use crate::api::subresources::selector_text;
 
-pub(super) fn stateful_sets() -> Layout {
+pub(crate) fn stateful_sets() -> Layout {
     Layout {
         columns: columns("Name|Ready|Age|+Containers|+Images"),
         row: |set| {
@@ -27,7 +27,52 @@ pub(super) fn stateful_sets() -> Layout {
     }
 }
 
-pub(super) fn jobs() -> Layout {
+pub(crate) fn deployments() -> Layout {
+    Layout {
+        columns: columns("Name|Ready|#Up-to-date|#Available|Age|+Containers|+Images|+Selector"),
+        row: |deployment| {
+            let wanted = at(deployment, &["spec", "replicas"])
+                .and_then(Value::as_i64)
+                .unwrap_or(1);
+            let count = |field: &str| number(deployment, &["status", field]);
+            let mut row = vec![
+                json!(object::name(deployment)),
+                json!(format!("{}/{wanted}", count("readyReplicas"))),
+                json!(count("updatedReplicas")),
+                json!(count("availableReplicas")),
+                age(deployment),
+            ];
+            row.extend(containers(deployment));
+            row.push(selector(deployment));
+            row
+        },
+    }
+}
+
+pub(crate) fn replica_sets() -> Layout {
+    Layout {
+        columns: columns("Name|#Desired|#Current|#Ready|Age|+Containers|+Images|+Selector"),
+        row: |set| {
+            let count = |field: &str| json!(number(set, &["status", field]));
+            let mut row = vec![
+                json!(object::name(set)),
+                json!(
+                    at(set, &["spec", "replicas"])
+                        .and_then(Value::as_i64)
+                        .unwrap_or(1)
+                ),
+                count("replicas"),
+                count("readyReplicas"),
+                age(set),
+            ];
+            row.extend(containers(set));
+            row.push(selector(set));
+            row
+        },
+    }
+}
+
+pub(crate) fn jobs() -> Layout {
     Layout {
         columns: columns("Name|Status|Completions|Duration|Age|+Containers|+Images|+Selector"),
         row: |job| {
@@ -50,7 +95,7 @@ pub(super) fn jobs() -> Layout {
     }
 }
 
-pub(super) fn disruption_budgets() -> Layout {
+pub(crate) fn disruption_budgets() -> Layout {
     Layout {
         columns: columns("Name|Min Available|Max Unavailable|#Allowed Disruptions|Age"),
         row: |budget| {
@@ -71,7 +116,7 @@ pub(super) fn disruption_budgets() -> Layout {
     }
 }
 
-pub(super) fn controller_revisions() -> Layout {
+pub(crate) fn controller_revisions() -> Layout {
     Layout {
         columns: columns("Name|Controller|#Revision|Age"),
         row: |revision| {
@@ -90,7 +135,7 @@ pub(super) fn controller_revisions() -> Layout {
     }
 }
 
-/// `statefulset.apps/web`.
+/// Returns the controller as `statefulset.apps/web`.
 fn controller_name(owner: &Value) -> String {
     let kind = text(owner, &["kind"]).to_lowercase();
     match text(owner, &["apiVersion"]).split_once('/') {

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::form::{not_negative, one_of, port_number};
-use super::quantity::quantity;
 use super::{handlers, names};
 use crate::api::object::{at, list, text};
 use crate::api::status::FieldError;
+use crate::quantity::Amount;
 
-/// Errors in a container of the list `field`, which may mount these volumes.
+/// Returns errors in a container of the list `field`, which may mount these volumes.
 pub(super) fn container(
     container: &Value,
     path: &str,
@@ -127,7 +127,7 @@ fn mounts(container: &Value, path: &str, volumes: &BTreeSet<&str>, errors: &mut 
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
         } else if !volumes.contains(name) {
-            // Kubernetes reports this one as "Not found".
+            // Kubernetes reports this error as "Not found".
             errors.push(FieldError::not_found(format!("{path}.name"), name));
         }
         if target.is_empty() {
@@ -152,7 +152,7 @@ fn resources(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
         let amounts = at(container, &["resources", which]).and_then(Value::as_object);
         for (resource, amount) in amounts.into_iter().flatten() {
             let amount = amount.as_str().unwrap_or_default();
-            if quantity(amount).is_none_or(|number| number < 0.0) {
+            if Amount::parse(amount).is_none_or(|amount| amount < Amount::ZERO) {
                 let text = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$' and not be negative";
                 errors.push(FieldError::invalid(
                     format!("{path}.resources.{which}.{resource}"),
@@ -161,10 +161,10 @@ fn resources(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
                 ));
             }
         }
-        let limits = |name: &str| quantity(text(container, &["resources", "limits", name]));
+        let limits = |name: &str| Amount::parse(text(container, &["resources", "limits", name]));
         for (resource, amount) in amounts.into_iter().flatten().filter(|_| which == "requests") {
             let amount = amount.as_str().unwrap_or_default();
-            if let (Some(asked), Some(limit)) = (quantity(amount), limits(resource))
+            if let (Some(asked), Some(limit)) = (Amount::parse(amount), limits(resource))
                 && asked > limit
             {
                 let text = format!(

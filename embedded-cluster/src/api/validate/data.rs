@@ -2,20 +2,20 @@
 
 use serde_json::Value;
 
-use super::quantity::quantity;
 use super::{names, selector};
 use crate::api::object::{self, at, list, text};
 use crate::api::status::FieldError;
-use crate::api::support;
+use crate::api::unsupported;
+use crate::quantity::Amount;
 
 /// The most data an object may hold, in bytes.
 const MAX_DATA: usize = 1024 * 1024;
 
-/// What a key must look like, in Kubernetes' words.
+/// The form of a key, in Kubernetes' words.
 const KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
 
-/// Errors in the keys and the size of a ConfigMap or Secret.
-pub(super) fn keys(object: &Value) -> Vec<FieldError> {
+/// Returns errors in the keys and the size of a ConfigMap or Secret.
+pub(crate) fn keys(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut size = 0;
     for field in ["data", "binaryData"] {
@@ -32,8 +32,8 @@ pub(super) fn keys(object: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// Errors in a changed ConfigMap or Secret.
-pub(super) fn immutable(old: &Value, new: &Value) -> Vec<FieldError> {
+/// Returns errors in a changed ConfigMap or Secret.
+pub(crate) fn immutable(old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if object::text(old, &["type"]) != object::text(new, &["type"]) {
         errors.extend(super::immutable(old, new, &["type"]));
@@ -53,8 +53,8 @@ pub(super) fn immutable(old: &Value, new: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// Errors in a claim's spec at `path`.
-pub(super) fn claim(spec: &Value, path: &str) -> Vec<FieldError> {
+/// Returns errors in a claim's spec at `path`.
+pub(crate) fn claim(spec: &Value, path: &str) -> Vec<FieldError> {
     const MODES: [&str; 4] = [
         "ReadOnlyMany",
         "ReadWriteMany",
@@ -82,7 +82,7 @@ pub(super) fn claim(spec: &Value, path: &str) -> Vec<FieldError> {
     }
     match text(spec, &["resources", "requests", "storage"]) {
         "" => errors.push(FieldError::required(format!("{path}.resources[storage]"), "")),
-        amount if quantity(amount).is_none_or(|number| number <= 0.0) => {
+        amount if Amount::parse(amount).is_none_or(|amount| amount <= Amount::ZERO) => {
             let text = "must be greater than zero";
             errors.push(FieldError::invalid(
                 format!("{path}.resources[storage]"),
@@ -92,12 +92,13 @@ pub(super) fn claim(spec: &Value, path: &str) -> Vec<FieldError> {
         }
         _ => {}
     }
-    errors.extend(support::claim(spec, path));
+    errors.extend(unsupported::claim(spec, path));
     errors
 }
 
-/// Errors in a changed claim: only its size may grow, and only its volume be set.
-pub(super) fn claim_update(old: &Value, new: &Value) -> Vec<FieldError> {
+/// Returns errors in a changed claim. Its size may grow, and an unset volume or storage class may
+/// be set.
+pub(crate) fn claim_update(old: &Value, new: &Value) -> Vec<FieldError> {
     let fixed = |claim: &Value| {
         let mut spec = claim["spec"].clone();
         object::remove(&mut spec, "resources");
@@ -113,7 +114,7 @@ pub(super) fn claim_update(old: &Value, new: &Value) -> Vec<FieldError> {
     let size = |claim| {
         at(claim, &["spec", "resources", "requests", "storage"])
             .and_then(Value::as_str)
-            .and_then(quantity)
+            .and_then(Amount::parse)
     };
     if before != after {
         let text = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
@@ -126,8 +127,8 @@ pub(super) fn claim_update(old: &Value, new: &Value) -> Vec<FieldError> {
     Vec::new()
 }
 
-/// Errors in a disruption budget's spec.
-pub(super) fn disruption_budget(spec: &Value) -> Vec<FieldError> {
+/// Returns errors in a disruption budget's spec.
+pub(crate) fn disruption_budget(spec: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if spec.get("minAvailable").is_some() && spec.get("maxUnavailable").is_some() {
         let text = "minAvailable and maxUnavailable cannot be both set";

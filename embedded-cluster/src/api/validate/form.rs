@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::api::object::text;
 use crate::api::status::FieldError;
 
-/// A number that is not a port.
+/// Reports a number that is not a port.
 pub(super) fn port_number(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if value
         .as_i64()
@@ -19,7 +19,7 @@ pub(super) fn port_number(value: &Value, path: &str, errors: &mut Vec<FieldError
     }
 }
 
-/// The field is absent or one of these.
+/// Reports a field that is present but has none of the supported values.
 pub(super) fn one_of(
     object: &Value,
     path: &str,
@@ -37,7 +37,7 @@ pub(super) fn one_of(
     }
 }
 
-/// The field is absent or at least 0.
+/// Reports a negative field.
 pub(super) fn not_negative(object: &Value, path: &str, field: &str, errors: &mut Vec<FieldError>) {
     if object[field].as_i64().is_some_and(|number| number < 0) {
         let text = "must be greater than or equal to 0";

@@ -7,7 +7,7 @@ use super::names;
 use crate::api::object::list;
 use crate::api::status::FieldError;
 
-/// Errors in a probe, which is the container's `kind`.
+/// Reports errors in the container's probe of this `kind`.
 pub(super) fn probe(probe: &Value, path: &str, kind: &str, errors: &mut Vec<FieldError>) {
     handler(probe, path, errors);
     for field in [
@@ -29,7 +29,7 @@ pub(super) fn probe(probe: &Value, path: &str, kind: &str, errors: &mut Vec<Fiel
     }
 }
 
-/// Errors in what a probe or hook does.
+/// Reports errors in the handler of a probe or hook.
 pub(super) fn handler(handler: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let kinds = ["exec", "httpGet", "tcpSocket", "grpc", "sleep"];
     let given: Vec<&str> = kinds

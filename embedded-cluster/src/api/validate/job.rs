@@ -5,10 +5,10 @@ use serde_json::Value;
 use super::{immutable, metadata, pod, selector};
 use crate::api::object::text;
 use crate::api::status::FieldError;
-use crate::api::support;
+use crate::api::unsupported;
 
-/// Errors in a Job.
-pub(super) fn check(job: &Value) -> Vec<FieldError> {
+/// Returns errors in a Job.
+pub(crate) fn check(job: &Value) -> Vec<FieldError> {
     let spec = &job["spec"];
     let mut errors = Vec::new();
     for field in [
@@ -27,22 +27,7 @@ pub(super) fn check(job: &Value) -> Vec<FieldError> {
             ));
         }
     }
-    for field in [
-        "podFailurePolicy",
-        "successPolicy",
-        "backoffLimitPerIndex",
-        "managedBy",
-    ] {
-        if spec.get(field).is_some() {
-            let path = format!("spec.{field}");
-            let text = format!("not supported by the embedded cluster: {path}");
-            errors.push(FieldError::forbidden(path, text));
-        }
-    }
-    if text(spec, &["completionMode"]) == "Indexed" {
-        let text = "not supported by the embedded cluster: spec.completionMode Indexed";
-        errors.push(FieldError::forbidden("spec.completionMode", text));
-    }
+    errors.extend(unsupported::job(job));
     errors.extend(selector::of_template(spec));
     errors.extend(metadata::labels(
         &spec["template"]["metadata"],
@@ -51,7 +36,7 @@ pub(super) fn check(job: &Value) -> Vec<FieldError> {
     let path = "spec.template.spec";
     let pod_spec = &spec["template"]["spec"];
     errors.extend(pod::spec(pod_spec, path));
-    errors.extend(support::pod(pod_spec, path));
+    errors.extend(unsupported::pod(pod_spec, path));
     let policy = text(pod_spec, &["restartPolicy"]);
     if !matches!(policy, "OnFailure" | "Never") {
         let path = format!("{path}.restartPolicy");
@@ -67,8 +52,8 @@ pub(super) fn check(job: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// Errors in a changed Job: what its pods are made of stays.
-pub(super) fn update(old: &Value, new: &Value) -> Vec<FieldError> {
+/// Returns errors in a changed Job. Its completions, selector and pod template are immutable.
+pub(crate) fn update(old: &Value, new: &Value) -> Vec<FieldError> {
     [
         &["spec", "completions"][..],
         &["spec", "selector"],

@@ -1,17 +1,17 @@
-//! What every object's metadata must fulfil.
+//! Validation of every object's metadata.
 
 use serde_json::Value;
 
 use super::names;
-use crate::api::kinds::Kind;
+use crate::api::kinds::ResourceKind;
 use crate::api::object::{self, at, list, text};
 use crate::api::status::FieldError;
 
 /// Total size of annotations, in bytes.
 const ANNOTATIONS_SIZE: usize = 256 * 1024;
 
-/// Errors in the metadata of a new object.
-pub(super) fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
+/// Returns errors in the metadata of a new object.
+pub(super) fn create(kind: &ResourceKind, object: &Value) -> Vec<FieldError> {
     let name = object::name(object);
     if name.is_empty() {
         return vec![FieldError::required(
@@ -19,23 +19,16 @@ pub(super) fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
             "name or generateName is required",
         )];
     }
-    let (valid, form) = match (kind.group, kind.kind) {
-        ("" | "rbac.authorization.k8s.io", "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding") => {
-            (!name.contains(['/', '%']), "may not contain '/' or '%'")
-        }
-        ("", "Service") => (names::is_label_1035(name), names::LABEL_1035),
-        ("", "Namespace") => (names::is_label(name), names::LABEL),
-        _ => (names::is_subdomain(name), names::SUBDOMAIN),
-    };
+    let form = kind.behaviour.name;
     let mut errors = Vec::new();
-    if !valid {
-        errors.push(FieldError::invalid("metadata.name", name, form));
+    if !(form.is_valid)(name) {
+        errors.push(FieldError::invalid("metadata.name", name, form.description));
     }
     errors.extend(common(object));
     errors
 }
 
-/// Errors in the metadata of a changed object.
+/// Returns errors in the metadata of a changed object.
 pub(super) fn update(old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = common(new);
     if object::is_terminating(old) {
@@ -87,7 +80,7 @@ fn common(object: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// Errors in the labels of a metadata object.
+/// Returns errors in the labels of a metadata object.
 pub(super) fn labels(metadata: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (key, value) in metadata

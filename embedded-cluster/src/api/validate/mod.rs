@@ -1,81 +1,48 @@
-//! Validation: what Kubernetes refuses, in its words; and, from `support`, what this cluster cannot do.
+//! Validation of objects, with Kubernetes' words. [`crate::unsupported`] has the refusals of what
+//! this cluster cannot do.
 
 mod container;
-mod data;
+pub(crate) mod data;
+pub(crate) mod deployment;
 mod form;
 mod handlers;
-mod job;
+pub(crate) mod job;
 mod metadata;
-mod names;
-mod pod;
-mod pod_update;
-mod quantity;
+pub(crate) mod names;
+pub(crate) mod pod;
+pub(crate) mod pod_update;
 mod selector;
-mod service;
-mod stateful_set;
+pub(crate) mod service;
+pub(crate) mod stateful_set;
 
 use serde_json::Value;
 
 pub(crate) use selector::matches as selector_matches;
 
-use super::kinds::Kind;
+use super::kinds::ResourceKind;
 use super::status::FieldError;
-use super::support;
 
-/// Errors in a new object.
-pub(crate) fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
+/// Returns errors in a new object.
+pub(crate) fn create(kind: &ResourceKind, object: &Value) -> Vec<FieldError> {
     let mut errors = metadata::create(kind, object);
-    errors.extend(of_kind(kind, object));
+    errors.extend((kind.behaviour.check)(object));
     errors
 }
 
-/// Errors in a changed object.
-pub(crate) fn update(kind: &Kind, subresource: &str, old: &Value, new: &Value) -> Vec<FieldError> {
+/// Returns errors in a changed object.
+pub(crate) fn update(kind: &ResourceKind, subresource: &str, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = metadata::update(old, new);
-    if subresource == "status" {
+    if matches!(subresource, "status" | "binding") {
         return errors;
     }
-    match kind.kind {
-        "Pod" if subresource == "binding" => {}
-        // A pod keeps what it was admitted with: only what may change is looked at.
-        "Pod" => errors.extend(pod_update::check(old, new)),
-        _ => {
-            errors.extend(of_kind(kind, new));
-            errors.extend(against_old(kind, old, new));
-        }
+    if !kind.behaviour.admitted_once {
+        errors.extend((kind.behaviour.check)(new));
     }
+    errors.extend((kind.behaviour.check_update)(old, new));
     errors
 }
 
-fn of_kind(kind: &Kind, object: &Value) -> Vec<FieldError> {
-    match kind.kind {
-        "Pod" => {
-            let mut errors = pod::spec(&object["spec"], "spec");
-            errors.extend(support::pod(&object["spec"], "spec"));
-            errors
-        }
-        "Service" => service::check(object),
-        "StatefulSet" => stateful_set::check(object),
-        "Job" => job::check(object),
-        "PersistentVolumeClaim" => data::claim(&object["spec"], "spec"),
-        "PodDisruptionBudget" => data::disruption_budget(&object["spec"]),
-        "ConfigMap" | "Secret" => data::keys(object),
-        _ => Vec::new(),
-    }
-}
-
-fn against_old(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
-    match kind.kind {
-        "Service" => service::update(old, new),
-        "StatefulSet" => stateful_set::update(old, new),
-        "Job" => job::update(old, new),
-        "PersistentVolumeClaim" => data::claim_update(old, new),
-        "ConfigMap" | "Secret" => data::immutable(old, new),
-        _ => Vec::new(),
-    }
-}
-
-/// A field whose value may not change.
+/// Returns an error if an immutable field has changed.
 fn immutable(old: &Value, new: &Value, path: &[&str]) -> Option<FieldError> {
     let (old, new) = (super::object::at(old, path), super::object::at(new, path));
     (old != new).then(|| {

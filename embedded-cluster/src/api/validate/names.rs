@@ -1,36 +1,68 @@
 //! The forms of names: DNS labels and subdomains, label keys and values, environment variables.
 
-/// What a DNS-1123 subdomain must look like, in Kubernetes' words.
-pub(super) const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+/// The form of a DNS-1123 subdomain, in Kubernetes' words.
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
-/// What a DNS-1123 label must look like, in Kubernetes' words.
+/// The form of a DNS-1123 label, in Kubernetes' words.
 pub(super) const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 
-/// What a DNS-1035 label (a Service's name) must look like, in Kubernetes' words.
-pub(super) const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+/// The form of a DNS-1035 label (a Service's name), in Kubernetes' words.
+const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 
-/// What a label value must look like, in Kubernetes' words.
+/// The form of a label value, in Kubernetes' words.
 pub(super) const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
-/// What a label key must look like, in Kubernetes' words.
+/// The form of a label key, in Kubernetes' words.
 pub(super) const QUALIFIED_NAME: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
-/// Longest DNS label and label value.
+/// The form of a kind's object names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NameForm {
+    pub(crate) is_valid: fn(&str) -> bool,
+    /// The form in Kubernetes' words.
+    pub(crate) description: &'static str,
+}
+
+/// The form of most kinds' names.
+pub(crate) const SUBDOMAIN_FORM: NameForm = NameForm {
+    is_valid: is_subdomain,
+    description: SUBDOMAIN,
+};
+
+/// The form of a namespace's name.
+pub(crate) const LABEL_FORM: NameForm = NameForm {
+    is_valid: is_label,
+    description: LABEL,
+};
+
+/// The form of a Service's name.
+pub(crate) const LABEL_1035_FORM: NameForm = NameForm {
+    is_valid: is_label_1035,
+    description: LABEL_1035,
+};
+
+/// The form of a role's name.
+pub(crate) const PATH_SEGMENT_FORM: NameForm = NameForm {
+    is_valid: |name| !name.contains(['/', '%']),
+    description: "may not contain '/' or '%'",
+};
+
+/// Maximum length of a DNS label and of a label value.
 const LABEL_LENGTH: usize = 63;
 
-/// Longest DNS subdomain.
+/// Maximum length of a DNS subdomain.
 const SUBDOMAIN_LENGTH: usize = 253;
 
 pub(super) fn is_label(text: &str) -> bool {
     text.len() <= LABEL_LENGTH && is_subdomain_part(text)
 }
 
-pub(super) fn is_label_1035(text: &str) -> bool {
+fn is_label_1035(text: &str) -> bool {
     is_label(text) && text.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
-/// Each part is a label, except that parts of a subdomain have no length limit of their own.
-pub(super) fn is_subdomain(text: &str) -> bool {
+/// Returns true for a DNS subdomain. Its parts are labels without a length limit.
+fn is_subdomain(text: &str) -> bool {
     text.len() <= SUBDOMAIN_LENGTH && text.split('.').all(is_subdomain_part)
 }
 
@@ -43,7 +75,7 @@ pub(super) fn is_label_value(text: &str) -> bool {
     text.is_empty() || is_name_part(text)
 }
 
-/// `prefix/name` or `name`.
+/// Returns true for `prefix/name` or `name`.
 pub(super) fn is_qualified_name(text: &str) -> bool {
     match text.split_once('/') {
         Some((prefix, name)) => is_subdomain(prefix) && is_name_part(name),
@@ -61,7 +93,7 @@ fn is_name_part(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-/// Keys of ConfigMaps and Secrets.
+/// Returns true for a valid key of a ConfigMap or Secret.
 pub(super) fn is_data_key(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= SUBDOMAIN_LENGTH
@@ -71,7 +103,7 @@ pub(super) fn is_data_key(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-/// Names of ports: at most 15 of `a-z0-9-`, with a letter.
+/// Returns true for a valid port name: at most 15 of `a-z0-9-`, with a letter.
 pub(super) fn is_port_name(text: &str) -> bool {
     is_label(text) && text.len() <= 15 && text.bytes().any(|b| b.is_ascii_lowercase()) && !text.contains("--")
 }

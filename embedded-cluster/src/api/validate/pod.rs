@@ -10,8 +10,8 @@ use super::names;
 use crate::api::object::{at, list, text};
 use crate::api::status::FieldError;
 
-/// Errors in a pod's spec at `path`.
-pub(super) fn spec(spec: &Value, path: &str) -> Vec<FieldError> {
+/// Returns errors in a pod's spec at `path`.
+pub(crate) fn spec(spec: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if list(spec, &["containers"]).is_empty() {
         errors.push(FieldError::required(format!("{path}.containers"), ""));
@@ -33,7 +33,7 @@ pub(super) fn spec(spec: &Value, path: &str) -> Vec<FieldError> {
     not_negative(spec, path, "terminationGracePeriodSeconds", &mut errors);
     if at(spec, &["activeDeadlineSeconds"])
         .and_then(Value::as_i64)
-        .is_some_and(|seconds| seconds < 1)
+        .is_some_and(|seconds| !(1..=i64::from(i32::MAX)).contains(&seconds))
     {
         let text = "must be between 1 and 2147483647, inclusive";
         errors.push(FieldError::invalid(

@@ -1,4 +1,4 @@
-//! What of a pod may change after its creation: images, deadlines, tolerations.
+//! Changes that a pod allows after its creation: images, deadlines, tolerations.
 
 use serde_json::{Value, json};
 
@@ -8,8 +8,8 @@ use crate::api::status::FieldError;
 /// Kubernetes' words for a change that is not allowed.
 const FORBIDDEN: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
-/// Errors in a changed pod.
-pub(super) fn check(old: &Value, new: &Value) -> Vec<FieldError> {
+/// Returns errors in a changed pod.
+pub(crate) fn check(old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for field in ["containers", "initContainers"] {
         if list(old, &["spec", field]).len() != list(new, &["spec", field]).len() {

@@ -5,13 +5,13 @@ use serde_json::Value;
 use crate::api::object::{list, text};
 use crate::api::status::FieldError;
 
-/// The selector selects nothing because it says nothing.
+/// Returns true if the selector has no requirements and so selects nothing.
 pub(super) fn is_empty(selector: &Value) -> bool {
     let labels = selector.get("matchLabels").and_then(Value::as_object);
     labels.is_none_or(serde_json::Map::is_empty) && list(selector, &["matchExpressions"]).is_empty()
 }
 
-/// Errors in a selector's form.
+/// Returns errors in a selector's form.
 pub(super) fn check(selector: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (index, expression) in list(selector, &["matchExpressions"]).iter().enumerate() {
@@ -38,7 +38,7 @@ pub(super) fn check(selector: &Value, path: &str) -> Vec<FieldError> {
     errors
 }
 
-/// The selector selects these labels.
+/// Returns true if the selector selects these labels.
 pub(crate) fn matches(selector: &Value, labels: &Value) -> bool {
     let equal = selector
         .get("matchLabels")
@@ -60,7 +60,7 @@ pub(crate) fn matches(selector: &Value, labels: &Value) -> bool {
         })
 }
 
-/// Errors in a controller's selector and its template's labels.
+/// Returns errors in a controller's selector and its template's labels.
 pub(super) fn of_template(spec: &Value) -> Vec<FieldError> {
     let selector = &spec["selector"];
     if is_empty(selector) {

@@ -8,10 +8,10 @@ use super::form::port_number;
 use super::names;
 use crate::api::object::{at, list, text};
 use crate::api::status::FieldError;
-use crate::api::support;
+use crate::api::unsupported;
 
-/// Errors in a Service.
-pub(super) fn check(service: &Value) -> Vec<FieldError> {
+/// Returns errors in a Service.
+pub(crate) fn check(service: &Value) -> Vec<FieldError> {
     let ports = list(service, &["spec", "ports"]);
     let mut errors = Vec::new();
     let headless = text(service, &["spec", "clusterIP"]) == "None";
@@ -52,12 +52,12 @@ pub(super) fn check(service: &Value) -> Vec<FieldError> {
             errors.push(FieldError::duplicate(path, port.clone()));
         }
     }
-    errors.extend(support::service(service));
+    errors.extend(unsupported::service(service));
     errors
 }
 
-/// Errors in a changed Service: its address stays.
-pub(super) fn update(old: &Value, new: &Value) -> Vec<FieldError> {
+/// Returns errors in a changed Service. Its address is immutable.
+pub(crate) fn update(old: &Value, new: &Value) -> Vec<FieldError> {
     let had = text(old, &["spec", "clusterIP"]);
     let has = text(new, &["spec", "clusterIP"]);
     if had.is_empty() || had == has {

@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::{data, metadata, pod, selector};
 use crate::api::object::{self, at, list, text};
 use crate::api::status::FieldError;
-use crate::api::support;
+use crate::api::unsupported;
 
-/// What Kubernetes says to a change that is not allowed.
+/// Kubernetes' message for a change that is not allowed.
 const FORBIDDEN: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
 
 /// Fields of the spec that may change.
@@ -21,8 +21,8 @@ const MUTABLE: [&str; 7] = [
     "minReadySeconds",
 ];
 
-/// Errors in a StatefulSet.
-pub(super) fn check(object: &Value) -> Vec<FieldError> {
+/// Returns errors in a StatefulSet.
+pub(crate) fn check(object: &Value) -> Vec<FieldError> {
     let spec = &object["spec"];
     let mut errors = Vec::new();
     let policy = text(spec, &["podManagementPolicy"]);
@@ -53,6 +53,13 @@ pub(super) fn check(object: &Value) -> Vec<FieldError> {
             ));
         }
     }
+    if let Some(start) = at(spec, &["ordinals", "start"])
+        .and_then(Value::as_i64)
+        .filter(|start| *start < 0)
+    {
+        let text = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid("spec.ordinals.start", start, text));
+    }
     errors.extend(selector::of_template(spec));
     errors.extend(metadata::labels(
         &spec["template"]["metadata"],
@@ -68,7 +75,7 @@ pub(super) fn check(object: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// The template's spec, in which the claim templates' volumes exist too.
+/// Returns errors in the template's spec. The claim templates count as volumes.
 fn template_spec(spec: &Value) -> Vec<FieldError> {
     let path = "spec.template.spec";
     let mut pod_spec = spec["template"]["spec"].clone();
@@ -80,7 +87,7 @@ fn template_spec(spec: &Value) -> Vec<FieldError> {
     }
     pod_spec["volumes"] = Value::Array(volumes);
     let mut errors = pod::spec(&pod_spec, path);
-    errors.extend(support::pod(&spec["template"]["spec"], path));
+    errors.extend(unsupported::pod(&spec["template"]["spec"], path));
     let policy = text(&pod_spec, &["restartPolicy"]);
     if policy != "Always" {
         errors.push(FieldError::unsupported(
@@ -99,8 +106,8 @@ fn template_spec(spec: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// Errors in a changed StatefulSet.
-pub(super) fn update(old: &Value, new: &Value) -> Vec<FieldError> {
+/// Returns errors in a changed StatefulSet.
+pub(crate) fn update(old: &Value, new: &Value) -> Vec<FieldError> {
     let fixed = |object: &Value| {
         let mut spec = object["spec"].clone();
         for field in MUTABLE {

@@ -1,4 +1,4 @@
-//! `patch` of type apply: server-side apply, which creates the object when it is not there.
+//! `patch` of type apply: server-side apply, which creates the object when it does not exist.
 
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
@@ -12,15 +12,15 @@ use crate::api::events;
 use crate::api::intake::intake;
 use crate::api::object;
 use crate::api::patch::{Applier, ApplyConflict, apply as apply_onto};
-use crate::api::request::Context;
+use crate::api::request::RequestContext;
 use crate::api::server::ApiServer;
 use crate::api::status::{ApiError, FieldError, FieldProblem};
 
 /// The content type of an applied configuration, which is YAML or (as YAML is a superset) JSON.
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 
-/// `PATCH …/NAME` with an applied configuration.
-pub(crate) fn apply(server: &ApiServer, ctx: &Context, body: &[u8]) -> Result<Response, ApiError> {
+/// Handles `PATCH …/NAME` with an applied configuration.
+pub(crate) fn apply(server: &ApiServer, ctx: &RequestContext, body: &[u8]) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
     let config = configuration(ctx, body)?;
     let manager = ctx.options.get("fieldManager");
@@ -34,7 +34,8 @@ pub(crate) fn apply(server: &ApiServer, ctx: &Context, body: &[u8]) -> Result<Re
         subresource: &ctx.subresource,
         force: ctx.options.flag("force"),
     };
-    // Checked by itself, so that what is unknown in it is told whatever it is merged with.
+    // The configuration is checked alone, so that its unknown fields are reported whatever the
+    // object has.
     let warnings = intake(ctx, config.clone())?.warnings;
     let exists = server.store.get(ctx.kind, &ctx.namespace, &ctx.name).is_some();
     let (code, stored) = if exists || !ctx.subresource.is_empty() {
@@ -56,8 +57,9 @@ pub(crate) fn apply(server: &ApiServer, ctx: &Context, body: &[u8]) -> Result<Re
     Ok(response)
 }
 
-/// Who makes a plain change: the `fieldManager` parameter, or the client program's name.
-pub(crate) fn manager_of(ctx: &Context) -> String {
+/// Returns the author of a plain change: the `fieldManager` parameter, or the client program's
+/// name.
+pub(crate) fn manager_of(ctx: &RequestContext) -> String {
     let given = ctx.options.get("fieldManager");
     if given.is_empty() {
         user_agent(&ctx.headers)
@@ -77,7 +79,7 @@ fn user_agent(headers: &HeaderMap) -> String {
     }
 }
 
-fn configuration(ctx: &Context, body: &[u8]) -> Result<Value, ApiError> {
+fn configuration(ctx: &RequestContext, body: &[u8]) -> Result<Value, ApiError> {
     let config: Value = serde_yaml::from_slice(body)
         .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
     if object::at(&config, &["metadata", "managedFields"]).is_some_and(|fields| !fields.is_null()) {
@@ -93,7 +95,12 @@ fn configuration(ctx: &Context, body: &[u8]) -> Result<Value, ApiError> {
     Ok(config)
 }
 
-fn merged(ctx: &Context, live: &Value, config: &Value, applier: &Applier<'_>) -> Result<Value, ApiError> {
+fn merged(
+    ctx: &RequestContext,
+    live: &Value,
+    config: &Value,
+    applier: &Applier<'_>,
+) -> Result<Value, ApiError> {
     let served = if live.get("kind").is_some() {
         events::to_served(ctx.kind, live.clone())
     } else {
@@ -110,7 +117,7 @@ fn merged(ctx: &Context, live: &Value, config: &Value, applier: &Applier<'_>) ->
     Ok(intake(ctx, merged)?.object)
 }
 
-/// `null` in an applied configuration means nothing.
+/// Removes `null` values, which mean nothing in an applied configuration.
 fn without_nulls(value: &Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(

@@ -6,26 +6,37 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::apply::manager_of;
 use super::read::answer_stored;
 use crate::api::content::{Accept, warn};
 use crate::api::intake::intake;
-use crate::api::kinds::Kind;
-use crate::api::request::Context;
+use crate::api::kinds::ResourceKind;
+use crate::api::patch::track_create;
+use crate::api::request::RequestContext;
 use crate::api::server::ApiServer;
 use crate::api::status::ApiError;
 use crate::api::store::{CommitError, Stored};
 use crate::api::{kinds, object, strategy};
 
-/// Letters of generated name suffixes: no vowels and no digits that look like them, as in Kubernetes.
+/// Letters of generated name suffixes: no vowels and no digits that look like them, as in
+/// Kubernetes.
 const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// Length of a generated name's suffix.
 const SUFFIX_LENGTH: usize = 5;
 
-/// `POST …`.
-pub(crate) fn create(server: &ApiServer, ctx: &Context, body: Value) -> Result<Response, ApiError> {
+/// Handles `POST …`.
+pub(crate) fn create(server: &ApiServer, ctx: &RequestContext, body: Value) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
-    let taken = intake(ctx, body)?;
+    let mut taken = intake(ctx, body)?;
+    if !ctx.internal && object::list(&taken.object, &["metadata", "managedFields"]).is_empty() {
+        // The author also owns the fields that are filled in.
+        let mut filled = taken.object.clone();
+        (ctx.kind.behaviour.defaults)(&mut filled);
+        track_create(&mut filled, &manager_of(ctx));
+        let managers = filled["metadata"]["managedFields"].take();
+        taken.object["metadata"]["managedFields"] = managers;
+    }
     let stored = create_object(
         server,
         ctx.kind,
@@ -40,10 +51,10 @@ pub(crate) fn create(server: &ApiServer, ctx: &Context, body: Value) -> Result<R
     Ok(response)
 }
 
-/// Everything a creation does once the body has been understood: names, defaults, validation, storage.
+/// Creates an object from a parsed body: names, defaults, validation, storage.
 pub(crate) fn create_object(
     server: &ApiServer,
-    kind: &'static Kind,
+    kind: &'static ResourceKind,
     namespace: &str,
     mut object: Value,
     dry_run: bool,
@@ -58,6 +69,7 @@ pub(crate) fn create_object(
     }
     prepare_metadata(kind, namespace, &mut object)?;
     check_namespace(server, kind, &object)?;
+    let _allocation = server.allocation(kind);
     strategy::prepare_create(server, kind, &mut object)?;
     if dry_run {
         if server.store.get(kind, namespace, object::name(&object)).is_some() {
@@ -70,14 +82,13 @@ pub(crate) fn create_object(
         CommitError::Exists | CommitError::Missing | CommitError::Stale => {
             ApiError::already_exists(kind, &name)
         }
+        CommitError::Full => ApiError::store_full(),
     })?;
-    if kind.kind == "Namespace" {
-        create_default_service_account(server, &name);
-    }
+    (kind.behaviour.created)(server, &name);
     Ok(stored)
 }
 
-fn prepare_metadata(kind: &Kind, namespace: &str, object: &mut Value) -> Result<(), ApiError> {
+fn prepare_metadata(kind: &ResourceKind, namespace: &str, object: &mut Value) -> Result<(), ApiError> {
     let given = object::namespace(object).to_owned();
     if kind.namespaced && !given.is_empty() && given != namespace {
         return Err(ApiError::bad_request(
@@ -123,14 +134,14 @@ fn prepare_metadata(kind: &Kind, namespace: &str, object: &mut Value) -> Result<
     Ok(())
 }
 
-/// Five letters that no other object is likely to have.
+/// Returns five random letters, which no other object is likely to have.
 pub(crate) fn random_suffix() -> String {
     let random = uuid::Uuid::new_v4();
     let letter = |byte: &u8| char::from(SUFFIX_LETTERS[usize::from(*byte) % SUFFIX_LETTERS.len()]);
     random.as_bytes().iter().take(SUFFIX_LENGTH).map(letter).collect()
 }
 
-fn check_namespace(server: &ApiServer, kind: &Kind, object: &Value) -> Result<(), ApiError> {
+fn check_namespace(server: &ApiServer, kind: &ResourceKind, object: &Value) -> Result<(), ApiError> {
     if !kind.namespaced {
         return Ok(());
     }
@@ -155,9 +166,10 @@ fn check_namespace(server: &ApiServer, kind: &Kind, object: &Value) -> Result<()
     Err(error)
 }
 
-/// A controller does this in Kubernetes, some time later. Here a new namespace can be used at once, because
-/// pods are refused when their service account does not exist.
-fn create_default_service_account(server: &ApiServer, namespace: &str) {
+/// Creates the service account that every namespace has. In Kubernetes a controller does this some
+/// time later. Here a new namespace can be used at once, since pods without their service account
+/// are refused.
+pub(crate) fn create_default_service_account(server: &ApiServer, namespace: &str) {
     let accounts = kinds::find("", "v1", "serviceaccounts").expect("service accounts are in the table");
     let account = json!({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "default"}});
     if let Err(error) = create_object(server, accounts, namespace, account, false) {

@@ -1,25 +1,23 @@
-//! `delete` and `deletecollection`: at once, after a grace period, or after finalizers have been removed.
+//! `delete` and `deletecollection`: at once, after a grace period, or after finalizers are removed.
 
 use axum::response::Response;
 use http::StatusCode;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::read::{answer, existing, selector};
 use crate::api::content::{Accept, respond};
-use crate::api::request::Context;
+use crate::api::request::RequestContext;
 use crate::api::server::ApiServer;
 use crate::api::status::ApiError;
 use crate::api::store::{CommitError, Stored};
 use crate::api::{events, object};
+use crate::seconds::bounded;
 
 /// A pod's grace period when neither it nor the request names one.
 pub(crate) const DEFAULT_GRACE_SECONDS: i64 = 30;
 
-/// Namespaces that cannot be deleted.
-const PERMANENT_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
-
-/// Kinds whose deletion answers with the object instead of a `Status`.
+/// Kinds that answer a deletion with the object instead of a `Status`.
 const RETURNED: [&str; 5] = [
     "pods",
     "services",
@@ -28,8 +26,8 @@ const RETURNED: [&str; 5] = [
     "serviceaccounts",
 ];
 
-/// `DELETE …/NAME`.
-pub(crate) fn delete(server: &ApiServer, ctx: &Context, body: &Value) -> Result<Response, ApiError> {
+/// Handles `DELETE …/NAME`.
+pub(crate) fn delete(server: &ApiServer, ctx: &RequestContext, body: &Value) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
     let options = DeleteOptions::parse(ctx, body)?;
     match delete_object(server, ctx, &options)? {
@@ -47,10 +45,10 @@ pub(crate) fn delete(server: &ApiServer, ctx: &Context, body: &Value) -> Result<
     }
 }
 
-/// `DELETE …` of a collection.
+/// Handles `DELETE …` of a collection.
 pub(crate) fn delete_collection(
     server: &ApiServer,
-    mut ctx: Context,
+    mut ctx: RequestContext,
     body: &Value,
 ) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
@@ -79,16 +77,16 @@ pub(crate) fn delete_collection(
     Ok(respond(StatusCode::OK, accept.yaml, &list))
 }
 
-/// What became of the object.
+/// The result of a deletion.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// It is gone; this was its last state.
+    /// The object is gone; this was its last state.
     Gone(Value),
-    /// It stays until its grace period is over or its finalizers are removed.
+    /// The object stays until its grace period is over or its finalizers are removed.
     Pending(Value),
 }
 
-/// How to delete.
+/// Options of a deletion.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DeleteOptions {
     pub(crate) grace_seconds: Option<i64>,
@@ -99,8 +97,8 @@ pub(crate) struct DeleteOptions {
 }
 
 impl DeleteOptions {
-    /// From the query, or from a `DeleteOptions` body, which wins.
-    pub(crate) fn parse(ctx: &Context, body: &Value) -> Result<Self, ApiError> {
+    /// Parses the query and the `DeleteOptions` body. The body wins.
+    pub(crate) fn parse(ctx: &RequestContext, body: &Value) -> Result<Self, ApiError> {
         if !body.is_null() && !body.is_object() {
             return Err(ApiError::bad_request(
                 "the body of a delete must be DeleteOptions",
@@ -137,13 +135,13 @@ impl DeleteOptions {
     }
 }
 
-/// Deletes the object that the request names, or starts to.
+/// Deletes the object that the request names, or starts its deletion.
 pub(crate) fn delete_object(
     server: &ApiServer,
-    ctx: &Context,
+    ctx: &RequestContext,
     options: &DeleteOptions,
 ) -> Result<Outcome, ApiError> {
-    if ctx.kind.kind == "Namespace" && PERMANENT_NAMESPACES.contains(&ctx.name.as_str()) {
+    if ctx.kind.behaviour.permanent.contains(&ctx.name.as_str()) {
         return Err(ApiError::forbidden(
             ctx.kind,
             &ctx.name,
@@ -178,19 +176,22 @@ pub(crate) fn delete_object(
         match result {
             Ok(outcome) => return Ok(outcome),
             Err(CommitError::Stale) => {}
-            Err(_) => return Err(ApiError::not_found(ctx.kind, &ctx.name)),
+            Err(CommitError::Full) => return Err(ApiError::store_full()),
+            Err(CommitError::Exists | CommitError::Missing) => {
+                return Err(ApiError::not_found(ctx.kind, &ctx.name));
+            }
         }
     }
 }
 
-/// An update has removed the last thing that kept a deleted object.
+/// Returns true if an update has removed the last thing that kept a deleted object.
 pub(crate) fn is_due(old: &Value, new: &Value) -> bool {
     let was_held =
         !object::finalizers(old).is_empty() || !object::list(old, &["spec", "finalizers"]).is_empty();
     object::is_terminating(new) && was_held && may_go(new)
 }
 
-fn check_preconditions(ctx: &Context, options: &DeleteOptions, old: &Stored) -> Result<(), ApiError> {
+fn check_preconditions(ctx: &RequestContext, options: &DeleteOptions, old: &Stored) -> Result<(), ApiError> {
     let uid = object::uid(&old.value);
     if !options.uid.is_empty() && options.uid != uid {
         let why = format!(
@@ -209,8 +210,8 @@ fn check_preconditions(ctx: &Context, options: &DeleteOptions, old: &Stored) -> 
     Ok(())
 }
 
-/// The object as it is while it is being deleted.
-fn mark(ctx: &Context, options: &DeleteOptions, old: &Value) -> Value {
+/// Returns the object marked as being deleted.
+fn mark(ctx: &RequestContext, options: &DeleteOptions, old: &Value) -> Value {
     let mut new = old.clone();
     let grace = grace_seconds(ctx, options, old);
     let already = object::is_terminating(old);
@@ -219,31 +220,32 @@ fn mark(ctx: &Context, options: &DeleteOptions, old: &Value) -> Value {
     let meta = object::meta_mut(&mut new);
     // A second deletion can only shorten the grace period.
     if !already || had_grace.is_some_and(|had| grace < had) {
-        let when = Timestamp::now() + SignedDuration::from_secs(grace);
+        let when = Timestamp::now() + bounded(grace);
         meta.insert("deletionTimestamp".to_owned(), json!(object::timestamp(when)));
         meta.insert("deletionGracePeriodSeconds".to_owned(), json!(grace));
     }
     if !already && let Some(generation) = meta.get("generation").and_then(Value::as_i64) {
-        meta.insert("generation".to_owned(), json!(generation + 1));
+        meta.insert("generation".to_owned(), json!(generation.saturating_add(1)));
     }
-    if ctx.kind.kind == "Namespace" {
-        new["status"]["phase"] = json!("Terminating");
-    }
+    (ctx.kind.behaviour.deletion_begins)(&mut new);
     new
 }
 
-/// Only pods are deleted gracefully, and of those only the ones that a node may be running.
-fn grace_seconds(ctx: &Context, options: &DeleteOptions, old: &Value) -> i64 {
+/// Returns the grace period. Only pods that a node may be running are deleted gracefully.
+fn grace_seconds(ctx: &RequestContext, options: &DeleteOptions, old: &Value) -> i64 {
     let finished = matches!(object::text(old, &["status", "phase"]), "Succeeded" | "Failed");
-    if ctx.kind.kind != "Pod" || object::text(old, &["spec", "nodeName"]).is_empty() || finished {
+    if !ctx.kind.behaviour.graceful_deletion
+        || object::text(old, &["spec", "nodeName"]).is_empty()
+        || finished
+    {
         return 0;
     }
     let own = object::at(old, &["spec", "terminationGracePeriodSeconds"]).and_then(Value::as_i64);
-    options
-        .grace_seconds
-        .or(own)
-        .unwrap_or(DEFAULT_GRACE_SECONDS)
-        .max(0)
+    // A negative period means one second, as in Kubernetes.
+    match options.grace_seconds.or(own).unwrap_or(DEFAULT_GRACE_SECONDS) {
+        ..0 => 1,
+        seconds => seconds,
+    }
 }
 
 fn set_propagation(new: &mut Value, propagation: &str) {
@@ -269,7 +271,6 @@ fn set_propagation(new: &mut Value, propagation: &str) {
 
 fn may_go(new: &Value) -> bool {
     let grace = object::at(new, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64);
-    let namespace_content =
-        new["kind"] == "Namespace" && !object::list(new, &["spec", "finalizers"]).is_empty();
-    object::finalizers(new).is_empty() && grace.unwrap_or(0) == 0 && !namespace_content
+    let content_gone = object::list(new, &["spec", "finalizers"]).is_empty();
+    object::finalizers(new).is_empty() && grace.unwrap_or(0) == 0 && content_gone
 }

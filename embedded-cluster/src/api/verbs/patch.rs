@@ -1,4 +1,4 @@
-//! `patch`: finds out which kind of patch it is, applies it, and writes the result as an update.
+//! `patch`: parses the patch, applies it, and writes the result as an update.
 
 use axum::response::Response;
 use http::StatusCode;
@@ -11,12 +11,12 @@ use crate::api::content::{Accept, media_type, unsupported_media_type, warn};
 use crate::api::events;
 use crate::api::intake::intake;
 use crate::api::patch::{json_patch_onto, merge_patch_onto, strategic_patch_onto};
-use crate::api::request::Context;
+use crate::api::request::RequestContext;
 use crate::api::server::ApiServer;
 use crate::api::status::ApiError;
 
-/// `PATCH …/NAME` and of its `status`.
-pub(crate) fn patch(server: &ApiServer, ctx: &Context, body: &[u8]) -> Result<Response, ApiError> {
+/// Handles `PATCH …/NAME` and `PATCH …/NAME/status`.
+pub(crate) fn patch(server: &ApiServer, ctx: &RequestContext, body: &[u8]) -> Result<Response, ApiError> {
     if media_type(&ctx.headers) == APPLY {
         return apply(server, ctx, body);
     }
@@ -53,8 +53,8 @@ impl Patch {
         }
     }
 
-    /// The patched object. A patch that names a resourceVersion is only for that version; one that does not
-    /// is for whichever is current, which is why the old version is removed first.
+    /// Returns the patched object. A patch with a resourceVersion applies only to that version. Any
+    /// other patch applies to the current version, so the old resourceVersion is removed first.
     pub(crate) fn onto(&self, mut base: Value) -> Result<Value, ApiError> {
         let version = crate::api::object::meta_mut(&mut base).shift_remove("resourceVersion");
         match self {

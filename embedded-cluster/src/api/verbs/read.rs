@@ -10,28 +10,34 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::api::content::{Accept, Form, metadata_only, respond, respond_bytes};
-use crate::api::request::{Context, Options};
+use crate::api::request::{Options, RequestContext};
 use crate::api::selector::Selector;
 use crate::api::status::ApiError;
 use crate::api::store::{Store, Stored, TooOld};
 use crate::api::{events, object, table};
 
-/// `GET …/NAME`.
-pub(crate) fn get(store: &Store, ctx: &Context) -> Result<Response, ApiError> {
+/// Handles `GET …/NAME`.
+pub(crate) fn get(store: &Store, ctx: &RequestContext) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
     let stored = existing(store, ctx)?;
     Ok(answer_stored(StatusCode::OK, ctx, accept, &stored))
 }
 
-/// The object that the request names.
-pub(crate) fn existing(store: &Store, ctx: &Context) -> Result<Arc<Stored>, ApiError> {
+/// Returns the object that the request names.
+pub(crate) fn existing(store: &Store, ctx: &RequestContext) -> Result<Arc<Stored>, ApiError> {
     store
         .get(ctx.kind, &ctx.namespace, &ctx.name)
         .ok_or_else(|| ApiError::not_found(ctx.kind, &ctx.name))
 }
 
-/// One version of an object in the form that the client accepts. As JSON it is made once, for all who see it.
-pub(crate) fn answer_stored(code: StatusCode, ctx: &Context, accept: Accept, stored: &Stored) -> Response {
+/// Answers with one version of an object in the form that the client accepts. The JSON is built
+/// once and shared by all clients.
+pub(crate) fn answer_stored(
+    code: StatusCode,
+    ctx: &RequestContext,
+    accept: Accept,
+    stored: &Stored,
+) -> Response {
     let as_json = Accept {
         form: Form::Object,
         yaml: false,
@@ -42,8 +48,8 @@ pub(crate) fn answer_stored(code: StatusCode, ctx: &Context, accept: Accept, sto
     answer(code, ctx, accept, &stored.value)
 }
 
-/// One object in the form that the client accepts.
-pub(crate) fn answer(code: StatusCode, ctx: &Context, accept: Accept, stored: &Value) -> Response {
+/// Answers with one object in the form that the client accepts.
+pub(crate) fn answer(code: StatusCode, ctx: &RequestContext, accept: Accept, stored: &Value) -> Response {
     let value = match accept.form {
         Form::Object => events::to_served(ctx.kind, stored.clone()),
         Form::Metadata => metadata_only(stored),
@@ -56,8 +62,8 @@ pub(crate) fn answer(code: StatusCode, ctx: &Context, accept: Accept, stored: &V
     respond(code, accept.yaml, &value)
 }
 
-/// The selectors of a request; a name in the path of a watch counts as one.
-pub(crate) fn selector(ctx: &Context) -> Result<Selector, ApiError> {
+/// Returns the selectors of a request. A name in the path of a watch counts as a selector.
+pub(crate) fn selector(ctx: &RequestContext) -> Result<Selector, ApiError> {
     let mut fields = ctx.options.get("fieldSelector").to_owned();
     if !ctx.name.is_empty() {
         let by_name = format!("metadata.name={}", ctx.name);
@@ -70,8 +76,8 @@ pub(crate) fn selector(ctx: &Context) -> Result<Selector, ApiError> {
     Selector::parse(ctx.kind, ctx.options.get("labelSelector"), &fields)
 }
 
-/// `GET …` of a collection.
-pub(crate) fn list(store: &Store, ctx: &Context) -> Result<Response, ApiError> {
+/// Handles `GET …` of a collection.
+pub(crate) fn list(store: &Store, ctx: &RequestContext) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
     let page = page(store, ctx)?;
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
@@ -99,7 +105,7 @@ pub(crate) fn list(store: &Store, ctx: &Context) -> Result<Response, ApiError> {
     ))
 }
 
-fn list_value(ctx: &Context, form: Form, metadata: &Value, values: &[&Value]) -> Value {
+fn list_value(ctx: &RequestContext, form: Form, metadata: &Value, values: &[&Value]) -> Value {
     match form {
         Form::Table => {
             let mut table = table::of_objects(ctx, values, "");
@@ -121,7 +127,7 @@ fn list_value(ctx: &Context, form: Form, metadata: &Value, values: &[&Value]) ->
     }
 }
 
-fn list_bytes(ctx: &Context, metadata: &Value, items: &[Arc<Stored>]) -> Bytes {
+fn list_bytes(ctx: &RequestContext, metadata: &Value, items: &[Arc<Stored>]) -> Bytes {
     let mut out =
         BytesMut::with_capacity(256 + items.iter().map(|item| item.json().len() + 1).sum::<usize>());
     let (kind, version) = (ctx.kind.list_kind(), ctx.kind.api_version());
@@ -146,7 +152,7 @@ struct Page {
     remaining: usize,
 }
 
-fn page(store: &Store, ctx: &Context) -> Result<Page, ApiError> {
+fn page(store: &Store, ctx: &RequestContext) -> Result<Page, ApiError> {
     let selector = selector(ctx)?;
     let limit: usize = ctx.options.number("limit")?.unwrap_or(0);
     let token = ctx.options.get("continue");
@@ -181,8 +187,9 @@ fn page(store: &Store, ctx: &Context) -> Result<Page, ApiError> {
     })
 }
 
-/// The collection as the request's `resourceVersion` and `resourceVersionMatch` ask for it.
-fn snapshot(store: &Store, ctx: &Context) -> Result<(u64, Vec<Arc<Stored>>), ApiError> {
+/// Returns the collection at the revision that `resourceVersion` and `resourceVersionMatch` ask
+/// for.
+fn snapshot(store: &Store, ctx: &RequestContext) -> Result<(u64, Vec<Arc<Stored>>), ApiError> {
     let wanted = requested_revision(&ctx.options)?;
     let exact = ctx.options.get("resourceVersionMatch") == "Exact";
     let (revision, items) = store.list(ctx.kind, &ctx.namespace);
@@ -196,7 +203,7 @@ fn snapshot(store: &Store, ctx: &Context) -> Result<(u64, Vec<Arc<Stored>>), Api
     }
 }
 
-/// The `resourceVersion` parameter.
+/// Parses the `resourceVersion` parameter.
 pub(crate) fn requested_revision(options: &Options) -> Result<Option<u64>, ApiError> {
     let text = options.get("resourceVersion");
     match text {
@@ -209,7 +216,7 @@ pub(crate) fn requested_revision(options: &Options) -> Result<Option<u64>, ApiEr
     }
 }
 
-/// A revision that this server has not reached: the client comes from another cluster.
+/// Refuses a revision that this server has not reached: the client comes from another cluster.
 pub(crate) fn too_large(wanted: u64, revision: u64) -> ApiError {
     ApiError {
         details: Some(json!({
@@ -224,7 +231,7 @@ pub(crate) fn too_large(wanted: u64, revision: u64) -> ApiError {
     }
 }
 
-fn at_revision(store: &Store, ctx: &Context, revision: u64) -> Result<Vec<Arc<Stored>>, ApiError> {
+fn at_revision(store: &Store, ctx: &RequestContext, revision: u64) -> Result<Vec<Arc<Stored>>, ApiError> {
     store.list_at(ctx.kind, &ctx.namespace, revision).map_err(|TooOld { oldest }| {
         ApiError::expired(format!(
             "The provided continue parameter or resource version is too old ({revision}, oldest is {oldest}): \

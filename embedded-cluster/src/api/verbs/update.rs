@@ -12,14 +12,14 @@ use super::read::{answer_stored, existing};
 use crate::api::content::{Accept, media_type, warn};
 use crate::api::intake::intake;
 use crate::api::patch::track_update;
-use crate::api::request::Context;
+use crate::api::request::RequestContext;
 use crate::api::server::ApiServer;
 use crate::api::status::ApiError;
 use crate::api::store::{CommitError, Stored};
 use crate::api::{object, strategy};
 
-/// `PUT …/NAME` and `PUT …/NAME/status`.
-pub(crate) fn update(server: &ApiServer, ctx: &Context, body: Value) -> Result<Response, ApiError> {
+/// Handles `PUT …/NAME` and `PUT …/NAME/status`.
+pub(crate) fn update(server: &ApiServer, ctx: &RequestContext, body: Value) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
     let taken = intake(ctx, body)?;
     let given = object::name(&taken.object);
@@ -37,11 +37,11 @@ pub(crate) fn update(server: &ApiServer, ctx: &Context, body: Value) -> Result<R
     Ok(response)
 }
 
-/// Replaces the object that the request names by what `edit` makes of it, unless somebody was faster: then
-/// `edit` is asked again, except when its answer names the resourceVersion it was made for.
+/// Replaces the object that the request names with the result of `edit`. If another writer was
+/// faster, `edit` runs again, unless its result names a resourceVersion.
 pub(crate) fn change(
     server: &ApiServer,
-    ctx: &Context,
+    ctx: &RequestContext,
     mut edit: impl FnMut(&Value) -> Result<Value, ApiError>,
 ) -> Result<Arc<Stored>, ApiError> {
     let dry_run = ctx.options.dry_run()?;
@@ -50,14 +50,21 @@ pub(crate) fn change(
         let mut new = edit(&old.value)?;
         check_version(ctx, &old, &new)?;
         prepare_metadata(ctx, &old.value, &mut new)?;
+        let _allocation = server.allocation(ctx.kind);
         strategy::prepare_update(server, ctx, &old.value, &mut new)?;
         if media_type(&ctx.headers) != APPLY {
-            track_update(&old.value, &mut new, &manager_of(ctx), &ctx.subresource);
+            track_update(
+                &old.value,
+                &mut new,
+                &manager_of(ctx),
+                &ctx.subresource,
+                !ctx.internal,
+            );
         }
         if dry_run {
             return Ok(Arc::new(Stored::unsaved(new)));
         }
-        // Nothing a client could see has changed, so that nothing is written and nobody is woken.
+        // No visible change: nothing is written and no watcher is woken.
         if old.value == new {
             return Ok(old);
         }
@@ -70,6 +77,7 @@ pub(crate) fn change(
         match written {
             Ok(stored) => return Ok(stored),
             Err(CommitError::Stale) => {}
+            Err(CommitError::Full) => return Err(ApiError::store_full()),
             Err(CommitError::Missing | CommitError::Exists) => {
                 return Err(ApiError::not_found(ctx.kind, &ctx.name));
             }
@@ -77,7 +85,7 @@ pub(crate) fn change(
     }
 }
 
-fn check_version(ctx: &Context, old: &Stored, new: &Value) -> Result<(), ApiError> {
+fn check_version(ctx: &RequestContext, old: &Stored, new: &Value) -> Result<(), ApiError> {
     let revision = object::text(new, &["metadata", "resourceVersion"]);
     if !revision.is_empty() && revision != old.revision.to_string() {
         return Err(ApiError::stale(ctx.kind, &ctx.name));
@@ -93,8 +101,8 @@ fn check_version(ctx: &Context, old: &Stored, new: &Value) -> Result<(), ApiErro
     Ok(())
 }
 
-/// What a client cannot change: identity and the course of a deletion.
-fn prepare_metadata(ctx: &Context, old: &Value, new: &mut Value) -> Result<(), ApiError> {
+/// Restores metadata that a client cannot change: identity and the progress of a deletion.
+fn prepare_metadata(ctx: &RequestContext, old: &Value, new: &mut Value) -> Result<(), ApiError> {
     if object::name(new) != ctx.name && !object::name(new).is_empty() {
         return Err(ApiError::bad_request(format!(
             "the name of the object ({}) does not match the name on the URL ({})",

@@ -11,28 +11,34 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
 use super::read;
 use crate::api::content::{Accept, Form, metadata_only};
-use crate::api::request::Context;
+use crate::api::request::RequestContext;
 use crate::api::selector::Selector;
+use crate::api::server::ApiServer;
 use crate::api::status::ApiError;
-use crate::api::store::{Change, Store, TooOld, frame};
+use crate::api::store::{Change, Store, Stored, TooOld, frame, framed};
 use crate::api::{events, object, table};
+use crate::seconds::bounded;
 
-/// How long a watch lasts unless the client says; the real server picks 30 to 60 minutes.
+/// Duration of a watch when the client sets none; the real server picks 30 to 60 minutes.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// How often an idle watcher that allows bookmarks gets one; the real server's period is about a minute.
+/// The most watches at once. Each watch costs little, but not nothing.
+pub(crate) const MAX_WATCHES: usize = 10_000;
+
+/// Interval of bookmarks for an idle watcher that allows them; the real server's is about a minute.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(15);
 
-/// `GET …?watch=1`.
-pub(crate) fn watch(store: &Arc<Store>, ctx: Context) -> Result<Response, ApiError> {
+/// Handles `GET …?watch=1`.
+pub(crate) fn watch(server: &ApiServer, ctx: RequestContext) -> Result<Response, ApiError> {
     let accept = Accept::parse(&ctx.headers)?;
-    // Boxed, since the stream moves its state in and out again for every event.
-    let watcher = Box::new(Watcher::start(store, ctx, accept.form)?);
+    let place = place(server, &ctx)?;
+    // Boxed, because the stream moves its state in and out again for every event.
+    let watcher = Box::new(Watcher::start(&server.store, ctx, accept.form, place)?);
     let stream = futures::stream::unfold(watcher, |mut watcher| async {
         watcher
             .next()
@@ -47,9 +53,27 @@ pub(crate) fn watch(store: &Arc<Store>, ctx: Context) -> Result<Response, ApiErr
     Ok(response)
 }
 
+/// Acquires one of the limited watch permits. The cluster's own components need none.
+fn place(server: &ApiServer, ctx: &RequestContext) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
+    if ctx.internal {
+        return Ok(None);
+    }
+    let place = Arc::clone(&server.watches).try_acquire_owned();
+    place
+        .map(Some)
+        .map_err(|_| ApiError::too_many_requests("watches"))
+}
+
 struct Watcher {
+    /// Held until the watch ends.
+    _place: Option<OwnedSemaphorePermit>,
+    /// Objects still to be sent as ADDED, before any change. They are serialised one at a time: a
+    /// slow client must not cost a copy of the collection.
+    initial: VecDeque<Arc<Stored>>,
+    /// True when a bookmark follows the initial objects.
+    mark_initial_end: bool,
     store: Arc<Store>,
-    ctx: Context,
+    ctx: RequestContext,
     form: Form,
     selector: Selector,
     /// Everything up to this revision has been sent.
@@ -58,23 +82,32 @@ struct Watcher {
     queue: VecDeque<Bytes>,
     changed: watch::Receiver<u64>,
     bookmarks: Option<Interval>,
-    /// One timer for the whole watch: making one for every pause costs more than the pause does.
+    /// One timer for the whole watch: a new timer for every pause costs more than the pause.
     deadline: Pin<Box<Sleep>>,
     ended: bool,
-    /// A table's columns are only sent once.
+    /// True once a table's columns have been sent. They are sent only once.
     columns_sent: bool,
 }
 
 impl Watcher {
-    fn start(store: &Arc<Store>, ctx: Context, form: Form) -> Result<Self, ApiError> {
+    fn start(
+        store: &Arc<Store>,
+        ctx: RequestContext,
+        form: Form,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Result<Self, ApiError> {
         let selector = read::selector(&ctx)?;
         let timeout = ctx
             .options
-            .number("timeoutSeconds")?
-            .map_or(DEFAULT_TIMEOUT, Duration::from_secs);
+            .number::<i64>("timeoutSeconds")?
+            .filter(|seconds| *seconds > 0)
+            .map_or(DEFAULT_TIMEOUT, bounded);
         let initial = initial_events(&ctx)?;
         let bookmarks = ctx.options.flag("allowWatchBookmarks").then(bookmark_interval);
         let mut watcher = Self {
+            _place: place,
+            initial: VecDeque::new(),
+            mark_initial_end: false,
             changed: store.subscribe(ctx.kind),
             store: Arc::clone(store),
             form,
@@ -107,18 +140,31 @@ impl Watcher {
     fn start_with_all(&mut self, and_bookmark: bool) {
         let (revision, objects) = self.store.list(self.ctx.kind, &self.ctx.namespace);
         self.cursor = revision;
-        for stored in objects {
-            if self.selector.matches(&stored.value) {
-                let shown = self.shown(&stored.value);
-                self.queue.push_back(frame("ADDED", &shown));
+        let selected = objects
+            .into_iter()
+            .filter(|stored| self.selector.matches(&stored.value));
+        self.initial = selected.collect();
+        self.mark_initial_end = and_bookmark;
+    }
+
+    fn next_initial(&mut self) -> Option<Bytes> {
+        if let Some(stored) = self.initial.pop_front() {
+            if self.form == Form::Object && !self.ctx.kind.is_events_v1() {
+                return Some(framed("ADDED", stored.json()));
             }
+            let shown = self.shown(&stored.value);
+            return Some(frame("ADDED", &shown));
         }
-        if and_bookmark {
+        if std::mem::take(&mut self.mark_initial_end) {
             self.bookmark(json!({"k8s.io/initial-events-end": "true"}));
         }
+        None
     }
 
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(bytes) = self.next_initial() {
+            return Some(bytes);
+        }
         loop {
             if let Some(bytes) = self.queue.pop_front() {
                 return Some(bytes);
@@ -134,7 +180,7 @@ impl Watcher {
         }
     }
 
-    /// Queues what has happened since the cursor.
+    /// Queues the changes since the cursor.
     fn collect(&mut self) {
         match self.store.changes_since(self.ctx.kind, self.cursor) {
             Ok((revision, changes)) => {
@@ -179,7 +225,7 @@ impl Watcher {
         }
     }
 
-    /// Waits for a change, the next bookmark or the end, whichever is first.
+    /// Waits for a change, the next bookmark or the end of the watch, whichever comes first.
     async fn pause(&mut self) {
         let ticked = tokio::select! {
             changed = self.changed.changed() => {
@@ -228,7 +274,7 @@ enum Initial {
     All { and_bookmark: bool },
 }
 
-fn initial_events(ctx: &Context) -> Result<Initial, ApiError> {
+fn initial_events(ctx: &RequestContext) -> Result<Initial, ApiError> {
     let revision = read::requested_revision(&ctx.options)?;
     if ctx.options.get("sendInitialEvents") == "true" {
         if ctx.options.get("resourceVersionMatch") != "NotOlderThan" {

@@ -1,4 +1,4 @@
-//! What a claim needs next.
+//! Decisions about the next step of a claim.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -7,35 +7,36 @@ use kube::ResourceExt;
 use super::{PROVISIONER, SELECTED_NODE};
 use crate::controllers::pods::{claim_names, is_finished};
 
-/// Keeps a claim from vanishing under a pod that uses it.
+/// The finalizer that prevents deletion of a claim while a pod uses it.
 pub(crate) const PROTECTION: &str = "kubernetes.io/pvc-protection";
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
-/// What a claim needs next.
+/// The next step of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Nothing, until something changes.
+    /// No step until something changes.
     Nothing,
-    /// It has no class: it gets the default one.
+    /// Setting the default class: the claim has none.
     UseClass(String),
-    /// It waits, and an event says for what: (reason, message). A warning unless it waits for its first consumer.
+    /// Waiting, with an event that names the reason: (reason, message). The event is a warning
+    /// unless the claim waits for its first consumer.
     Wait {
         warning: bool,
         reason: &'static str,
         message: String,
     },
-    /// A volume is made for it on this node.
+    /// Creation of a volume for the claim on this node.
     Provision { node: String },
-    /// It is bound to the volume it names.
+    /// Binding to the volume that the claim names.
     Bind { volume: String },
 }
 
-/// The claim is bound to its volume.
+/// Returns true if the claim is bound to its volume.
 pub(crate) fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound")
 }
 
-/// Whether a pod that has not ended uses the claim.
+/// Returns true if a pod that has not ended uses the claim.
 pub(crate) fn is_used<'a>(claim: &PersistentVolumeClaim, mut pods: impl Iterator<Item = &'a Pod>) -> bool {
     let name = claim.name_any();
     pods.any(|pod| {
@@ -45,7 +46,8 @@ pub(crate) fn is_used<'a>(claim: &PersistentVolumeClaim, mut pods: impl Iterator
     })
 }
 
-/// Decides, for a claim that is not being deleted. `node` is where a claim goes that waits for nobody.
+/// Decides the next step of a claim that is not being deleted. `node` is the node for a claim that
+/// does not wait for a consumer.
 pub(crate) fn next(
     claim: &PersistentVolumeClaim,
     classes: &[impl AsRef<StorageClass>],
@@ -100,8 +102,9 @@ pub(crate) fn next(
     }
 }
 
-/// Whether a claim gets its volume once a pod that uses it has a node, so that the pod need not wait for it. One that has
-/// no class yet will get the default one.
+/// Returns true if a claim gets its volume only after a pod that uses it has a node. The pod then
+/// need not wait for the claim. A claim without a class counts as one of the default class, which
+/// it will get.
 pub(crate) fn waits_for_consumer(
     claim: &PersistentVolumeClaim,
     classes: &[impl AsRef<StorageClass>],

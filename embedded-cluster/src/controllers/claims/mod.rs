@@ -2,14 +2,15 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | `decide` | what a claim needs next; pure |
+//! | `decide` | the next step of a claim; pure |
 //! | `volume` | the PersistentVolume made for a claim; pure |
 //! | `reconcile` | acts on claims |
 //! | `reclaim` | acts on volumes whose claim is gone |
 //!
-//! A volume is a directory on the node, as with kind's local-path provisioner, and like there the capacity asked
-//! for is recorded and not enforced. Only claims of the default provisioner and claims that name a volume are
-//! bound; searching for a matching volume is not done, and a claim that would need it says so in an event.
+//! A volume is a directory on the node, as with kind's local-path provisioner. As there, the
+//! requested capacity is recorded and not enforced. Only claims of the default provisioner and
+//! claims that name a volume are bound. The controller does not search for a matching volume; a
+//! claim that needs a search gets an event.
 
 mod decide;
 mod reclaim;
@@ -31,7 +32,7 @@ pub(crate) use decide::{is_bound, waits_for_consumer};
 
 /// The provisioner of the default StorageClass.
 pub(crate) const PROVISIONER: &str = "embedded.cluster/local";
-/// The scheduler's word that a claim's first consumer goes to this node.
+/// The annotation in which the scheduler names the node of a claim's first consumer.
 pub(crate) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
 /// Runs both controllers.
@@ -51,7 +52,7 @@ pub(crate) async fn run(hub: Arc<Hub>) {
 fn concerned_claims(change: &Change, hub: &Hub) -> Vec<ObjectRef<PersistentVolumeClaim>> {
     match &change.object {
         Object::PersistentVolumeClaim(claim) if !change.deleted => vec![ObjectRef::from_obj(claim.as_ref())],
-        // A pod that comes or goes decides whether a claim may be deleted.
+        // A claim may become deletable when a pod is created or deleted.
         Object::Pod(pod) => {
             let namespace = pod.namespace().unwrap_or_default();
             pods::claim_names(pod)

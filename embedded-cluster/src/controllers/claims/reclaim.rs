@@ -1,4 +1,4 @@
-//! Acts on volumes whose claim is gone: deleted with their data, or kept as Released.
+//! Reconciliation of volumes whose claim is gone: deleted with their data, or kept as Released.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::controllers::drive::Reconciled;
 use crate::controllers::error::{ControllerError, During};
 use crate::controllers::hub::Hub;
 
-/// Puts one volume right.
+/// Reconciles one volume.
 pub(crate) async fn reconcile(volume: Arc<PersistentVolume>, hub: Arc<Hub>) -> Reconciled {
     let name = volume.name_any();
     let volumes = Api::<PersistentVolume>::all(hub.client.clone());
@@ -39,7 +39,8 @@ pub(crate) async fn reconcile(volume: Arc<PersistentVolume>, hub: Arc<Hub>) -> R
         .get(PROVISIONED_BY)
         .is_some_and(|by| by == PROVISIONER);
     if !unclaimed && ours && reclaim == Some("Delete") {
-        // The name is ours and has no separator, so this stays within the volumes' directory.
+        // The name is generated here and has no separator, so this stays within the volumes'
+        // directory.
         remove_directory(&hub.config.volumes_dir.join(&name)).await?;
         let deleted = volumes.delete(&name, &DeleteParams::default()).await;
         deleted.unless_gone().during(|| format!("delete volume {name}"))?;
@@ -47,7 +48,8 @@ pub(crate) async fn reconcile(volume: Arc<PersistentVolume>, hub: Arc<Hub>) -> R
     Ok(Action::await_change())
 }
 
-/// Whether the claim that the volume is for still exists: the same one, not a successor of its name.
+/// Returns true if the claim of the volume still exists. A successor with the claim's name does not
+/// count.
 async fn has_claim(volume: &PersistentVolume, hub: &Hub) -> Result<bool, ControllerError> {
     let Some(reference) = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()) else {
         return Ok(false);

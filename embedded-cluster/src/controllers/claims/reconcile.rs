@@ -1,4 +1,4 @@
-//! Acts on claims: protection, default class, provisioning, binding.
+//! Reconciliation of claims: protection, default class, provisioning, binding.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::controllers::events::EventRecorder;
 use crate::controllers::hub::Hub;
 
 const COMPONENT: &str = "persistentvolume-controller";
-/// Anyone may write into a fresh volume, as with local-path: the pod's user is not known here, and fsGroup is the
-/// node's business.
+/// The mode of a fresh volume: everyone may write, as with local-path. The pod's user is not known
+/// here, and the node applies fsGroup.
 const VOLUME_MODE: u32 = 0o777;
 
-/// Puts one claim right.
+/// Reconciles one claim.
 pub(crate) async fn reconcile(claim: Arc<PersistentVolumeClaim>, hub: Arc<Hub>) -> Reconciled {
     let work = Work {
         events: hub.events(COMPONENT),
@@ -75,8 +75,8 @@ impl Work {
         }
     }
 
-    /// A claim that is being deleted goes when no pod uses it. Read through the API: a pod that was just created
-    /// must not lose its claim to a stale store.
+    /// Releases a claim that is being deleted when no pod uses it. Reads through the API: a stale
+    /// store must not cost a pod that was just created its claim.
     async fn release(&self) -> Result<(), ControllerError> {
         if !self
             .claim

@@ -12,15 +12,15 @@ use kube::{Resource, ResourceExt};
 
 use super::PROVISIONER;
 
-/// Who made a volume: only ours are unmade.
+/// The annotation with the provisioner of a volume. Only volumes of this provisioner are deleted.
 pub(crate) const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 
-/// The name of the volume made for a claim.
+/// Returns the name of the volume made for a claim.
 pub(crate) fn name(claim: &PersistentVolumeClaim) -> String {
     format!("pvc-{}", claim.uid().unwrap_or_default())
 }
 
-/// The volume made for a claim.
+/// Builds the volume for a claim.
 pub(crate) fn volume(
     claim: &PersistentVolumeClaim,
     volumes_dir: &Path,

@@ -1,4 +1,5 @@
-//! How many disruptions a budget allows. Follows the disruption controller of kube-controller-manager.
+//! Number of disruptions that a budget allows. Follows the disruption controller of
+//! kube-controller-manager.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use kube::ResourceExt;
 use crate::controllers::owners::controller_of;
 use crate::controllers::pods::{is_ready, is_terminating};
 
-/// An evicted pod counts as gone for this long, should its deletion never be seen.
+/// The time for which an evicted pod counts as gone if its deletion is never observed.
 const EVICTION_REMEMBERED: SignedDuration = SignedDuration::from_secs(120);
 
 /// The counts of a budget.
@@ -22,8 +23,9 @@ pub(crate) struct Counts {
     pub(crate) desired: i32,
 }
 
-/// The expected and desired numbers of pods, or why they cannot be known. `scale` is the number of replicas a
-/// pod's controller wants, or the reason why that kind has none.
+/// Returns the expected and desired numbers of pods, or the reason why they cannot be known.
+/// `scale` returns the number of replicas that a pod's controller wants, or the reason why its kind
+/// has none.
 pub(crate) fn counts(
     spec: &PodDisruptionBudgetSpec,
     pods: &[&Pod],
@@ -33,7 +35,7 @@ pub(crate) fn counts(
         let expected = expected(pods, scale)?;
         return Ok(Counts {
             expected,
-            desired: (expected - share(most, expected)?).max(0),
+            desired: expected.saturating_sub(share(most, expected)?).max(0),
         });
     }
     match &spec.min_available {
@@ -56,7 +58,7 @@ pub(crate) fn counts(
     }
 }
 
-/// The sum of what the pods' controllers want.
+/// Returns the sum of the replicas that the pods' controllers want.
 fn expected(pods: &[&Pod], scale: impl Fn(&OwnerReference) -> Result<i32, String>) -> Result<i32, String> {
     let mut scales = BTreeMap::new();
     for pod in pods {
@@ -66,10 +68,10 @@ fn expected(pods: &[&Pod], scale: impl Fn(&OwnerReference) -> Result<i32, String
             scales.insert(controller.uid.clone(), scale(controller)?);
         }
     }
-    Ok(scales.values().sum())
+    Ok(scales.values().copied().fold(0, i32::saturating_add))
 }
 
-/// A number, or a percentage of `total`, rounded up.
+/// Resolves a number or a percentage of `total`, rounded up.
 fn share(value: &IntOrString, total: i32) -> Result<i32, String> {
     match value {
         IntOrString::Int(number) => Ok(*number),
@@ -80,13 +82,16 @@ fn share(value: &IntOrString, total: i32) -> Result<i32, String> {
                 .ok_or_else(|| {
                     format!("invalid value for IntOrString: invalid type: string is not a percentage: {text}")
                 })?;
-            let share = (i64::from(total) * percent + 99).div_euclid(100);
+            let share = i64::from(total)
+                .saturating_mul(percent)
+                .saturating_add(99)
+                .div_euclid(100);
             i32::try_from(share).map_err(|_| format!("{text} of {total} is out of range"))
         }
     }
 }
 
-/// The status for these counts.
+/// Computes the status for these counts.
 pub(crate) fn status(
     known: &PodDisruptionBudgetStatus,
     pods: &[&Pod],
@@ -105,7 +110,7 @@ pub(crate) fn status(
         Ok(counts) => {
             let current = i32::try_from(pods.iter().filter(healthy).count()).unwrap_or(i32::MAX);
             let allowed = if counts.expected > 0 {
-                (current - counts.desired).max(0)
+                current.saturating_sub(counts.desired).max(0)
             } else {
                 0
             };
@@ -123,7 +128,7 @@ pub(crate) fn status(
                 String::new(),
             )
         }
-        // Fail safe: what cannot be counted must not be disrupted.
+        // Fail safe: pods that cannot be counted must not be disrupted.
         Err(why) => (0, "SyncFailed", why.clone()),
     };
     status.disruptions_allowed = Some(allowed);

@@ -1,9 +1,9 @@
-//! The status of PodDisruptionBudgets. Evictions themselves are the API server's.
+//! The status of PodDisruptionBudgets. The API server handles the evictions themselves.
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | `budget` | how many disruptions are allowed; pure |
-//! | `reconcile` | writes it |
+//! | `budget` | number of disruptions allowed; pure |
+//! | `reconcile` | writes the status |
 
 mod budget;
 mod reconcile;

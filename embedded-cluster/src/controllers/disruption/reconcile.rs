@@ -1,8 +1,8 @@
-//! Writes a budget's status when it changes.
+//! Reconciliation of a budget: writes its status when it changes.
 
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
@@ -16,11 +16,12 @@ use super::budget::{counts, status};
 use crate::controllers::drive::Reconciled;
 use crate::controllers::error::During;
 use crate::controllers::hub::Hub;
+use crate::controllers::owners::controller_of;
 use crate::controllers::pods;
 
 const COMPONENT: &str = "controllermanager";
 
-/// Puts one budget's status right.
+/// Reconciles the status of one budget.
 pub(crate) async fn reconcile(budget: Arc<PodDisruptionBudget>, hub: Arc<Hub>) -> Reconciled {
     let (namespace, name) = (budget.namespace().unwrap_or_default(), budget.name_any());
     let Some(spec) = &budget.spec else {
@@ -29,7 +30,7 @@ pub(crate) async fn reconcile(budget: Arc<PodDisruptionBudget>, hub: Arc<Hub>) -
     let all = hub
         .pods
         .state_filter(|pod| pod.namespace().as_ref() == Some(&namespace));
-    // Without a selector a budget is about no pod at all; with an empty one, about every pod.
+    // A budget without a selector covers no pod; a budget with an empty selector covers every pod.
     let selector = spec.selector.as_ref();
     let selector = selector
         .map(|s| pods::selector(&format!("PodDisruptionBudget {name}"), s))
@@ -58,7 +59,8 @@ pub(crate) async fn reconcile(budget: Arc<PodDisruptionBudget>, hub: Arc<Hub>) -
     );
     if known != wanted {
         let mut status = json!(wanted);
-        // A merge patch keeps the map's entries that it does not name; the map as a whole is ours to shrink.
+        // A merge patch keeps the entries of the map that it does not name. Entries to remove must
+        // be named.
         let gone = known.disrupted_pods.iter().flatten().map(|(name, _)| name);
         for name in gone.filter(|name| {
             !wanted
@@ -79,7 +81,7 @@ pub(crate) async fn reconcile(budget: Arc<PodDisruptionBudget>, hub: Arc<Hub>) -
     Ok(Action::await_change())
 }
 
-/// The replicas a pod's controller wants.
+/// Returns the number of replicas that a pod's controller wants.
 fn scale(hub: &Hub, namespace: &str, owner: &OwnerReference) -> Result<i32, String> {
     match owner.kind.as_str() {
         "StatefulSet" => {
@@ -88,6 +90,23 @@ fn scale(hub: &Hub, namespace: &str, owner: &OwnerReference) -> Result<i32, Stri
                 .get(&ObjectRef::<StatefulSet>::new(&owner.name).within(namespace));
             let replicas = set.map(|set| set.spec.replicas.unwrap_or(1));
             replicas.ok_or_else(|| format!("statefulsets.apps \"{}\" not found", owner.name))
+        }
+        "ReplicaSet" => {
+            let set = hub
+                .replica_sets
+                .get(&ObjectRef::<ReplicaSet>::new(&owner.name).within(namespace));
+            let set = set.ok_or_else(|| format!("replicasets.apps \"{}\" not found", owner.name))?;
+            match controller_of(&set.metadata).filter(|owner| owner.kind == "Deployment") {
+                Some(owner) => {
+                    let deployment = hub
+                        .deployments
+                        .get(&ObjectRef::<Deployment>::new(&owner.name).within(namespace));
+                    let spec = deployment.map(|deployment| deployment.spec.clone());
+                    let replicas = spec.map(|spec| spec.replicas.unwrap_or(1));
+                    replicas.ok_or_else(|| format!("deployments.apps \"{}\" not found", owner.name))
+                }
+                None => Ok(set.spec.replicas.unwrap_or(1)),
+            }
         }
         kind => {
             let group = owner

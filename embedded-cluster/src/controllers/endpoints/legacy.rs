@@ -1,4 +1,5 @@
-//! The Endpoints object of a Service: the older form of its EndpointSlices, which `kubectl get endpoints` shows.
+//! The Endpoints object of a Service: the older form of its EndpointSlices, which `kubectl get
+//! endpoints` shows.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +11,8 @@ use super::members::{Member, MemberPort};
 use super::slices::HEADLESS;
 use crate::controllers::owners::controller_reference;
 
-/// The Endpoints object the Service should have. Terminating pods are left out unless not-ready addresses are
-/// published, since this form cannot say that they terminate.
+/// Builds the Endpoints object that the Service should have. Leaves out terminating pods unless
+/// not-ready addresses are published, since this form cannot mark them as terminating.
 pub(crate) fn endpoints(service: &Service, members: &[Member]) -> Endpoints {
     let spec = service.spec.as_ref();
     let publish = spec.and_then(|spec| spec.publish_not_ready_addresses) == Some(true);
@@ -45,7 +46,8 @@ pub(crate) fn endpoints(service: &Service, members: &[Member]) -> Endpoints {
             name: Some(service.name_any()),
             namespace: service.namespace(),
             labels: Some(labels),
-            // The real controller deletes it with its Service; here garbage collection does.
+            // The real controller deletes this object with its Service; here garbage collection
+            // does.
             owner_references: Some(vec![controller_reference(service)]),
             ..ObjectMeta::default()
         },

@@ -1,4 +1,4 @@
-//! Which pods are a Service's endpoints, with which ports, in what condition.
+//! Endpoints of a Service: its pods, their ports and conditions.
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -14,14 +14,14 @@ pub(crate) struct Member {
     pub(crate) hostname: Option<String>,
     pub(crate) node: Option<String>,
     pub(crate) pod: ObjectReference,
-    /// What the slice says: always true with `publishNotReadyAddresses`.
+    /// The condition `ready` in the slice: always true with `publishNotReadyAddresses`.
     pub(crate) ready: bool,
-    /// The pod's own readiness, also while it terminates.
+    /// The readiness of the pod itself, also while it terminates.
     pub(crate) serving: bool,
     pub(crate) terminating: bool,
 }
 
-/// A port of the Service as this pod has it. Pods may give one port name different numbers.
+/// A port of the Service as this pod has it. Pods may use different numbers for one port name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MemberPort {
     pub(crate) name: Option<String>,
@@ -30,8 +30,8 @@ pub(crate) struct MemberPort {
     pub(crate) app_protocol: Option<String>,
 }
 
-/// The Service's endpoints among these pods (of its namespace), in the order of their names. `None` without a
-/// selector: such a Service's endpoints are the user's.
+/// Returns the Service's endpoints among `pods` (the pods of its namespace), ordered by name.
+/// Returns `None` without a selector: the user manages such a Service's endpoints.
 pub(crate) fn members<'a>(service: &Service, pods: impl Iterator<Item = &'a Pod>) -> Option<Vec<Member>> {
     let spec = service.spec.as_ref()?;
     let selector = spec.selector.as_ref().filter(|selector| !selector.is_empty())?;
@@ -48,7 +48,7 @@ pub(crate) fn members<'a>(service: &Service, pods: impl Iterator<Item = &'a Pod>
     Some(members)
 }
 
-/// A pod becomes an endpoint when it has an address, and stays one until it has ended.
+/// Returns the pod as an endpoint: from when it has an address until it has ended.
 fn member(service: &Service, pod: &Pod) -> Option<Member> {
     if is_finished(pod) {
         return None;
@@ -82,7 +82,7 @@ fn member(service: &Service, pod: &Pod) -> Option<Member> {
     })
 }
 
-/// The port's number in this pod; `None` when the pod has no port of the name asked for.
+/// Returns the port with its number in this pod; `None` when the pod has no port of that name.
 fn member_port(port: &ServicePort, pod: &Pod) -> Option<MemberPort> {
     let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
     let number = match &port.target_port {
@@ -137,7 +137,7 @@ pub(crate) mod tests {
     const GOING: &str = ", deletionTimestamp: '2026-01-01T00:00:00Z'";
 
     #[test]
-    fn readiness_is_the_pods_own_unless_not_ready_addresses_are_published() {
+    fn publish_not_ready_addresses_overrides_the_pods_readiness() {
         let (plain, published) = (service(""), service("publishNotReadyAddresses: true,"));
         assert_eq!(
             conditions(&plain, &pod("a", "False", "")),

@@ -2,9 +2,9 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | `members` | which pods are a Service's endpoints, and in what condition; pure |
+//! | `members` | the pods that are a Service's endpoints, with their conditions; pure |
 //! | `slices`, `legacy` | the EndpointSlices and the Endpoints object made of them; pure |
-//! | `reconcile` | writes them |
+//! | `reconcile` | writes both |
 
 mod legacy;
 mod members;
@@ -33,10 +33,11 @@ pub(crate) async fn run(hub: Arc<Hub>) {
 fn concerns(change: &Change, hub: &Hub) -> Vec<ObjectRef<Service>> {
     match &change.object {
         Object::Service(service) if !change.deleted => vec![ObjectRef::from_obj(service.as_ref())],
-        // Every Service of the pod's namespace, not only those that select it now: it may just have lost a label.
+        // Includes all Services of the pod's namespace: a pod that just lost a label may have left
+        // one.
         Object::Pod(pod) => in_namespace(hub, &pod.namespace().unwrap_or_default()),
-        // Someone took them away or changed them, or it was ourselves: what is written is compared with what the store
-        // has by now.
+        // A user or this controller changed or deleted the object. The reconciler compares the
+        // wanted object with the store's current one.
         Object::EndpointSlice(_) | Object::Endpoints(_) => {
             in_namespace(hub, change.object.meta().namespace.as_deref().unwrap_or_default())
         }

@@ -1,5 +1,6 @@
-//! Writes a Service's EndpointSlices and Endpoints when they differ from what they should be. What is there is read from the
-//! shared stores: a change of pods comes many times a second, and a write against what is stale is refused and done again.
+//! Reconciliation of a Service's EndpointSlices and Endpoints: writes them when they differ from
+//! the wanted ones. Reads the current objects from the shared stores, since pods change many times
+//! a second. A write that is based on a stale object is refused and repeated.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::controllers::drive::Reconciled;
 use crate::controllers::error::{ControllerError, During};
 use crate::controllers::hub::Hub;
 
-/// Puts the endpoints of one Service right.
+/// Reconciles the endpoints of one Service.
 pub(crate) async fn reconcile(service: Arc<Service>, hub: Arc<Hub>) -> Reconciled {
     if service.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
@@ -79,7 +80,7 @@ async fn write_slices(
     Ok(())
 }
 
-/// An absent list and an empty one are the same.
+/// Returns true if both slices have equal content. An absent list equals an empty one.
 fn same(found: &EndpointSlice, wanted: &EndpointSlice) -> bool {
     found.metadata.labels == wanted.metadata.labels
         && found

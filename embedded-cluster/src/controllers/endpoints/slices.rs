@@ -1,4 +1,4 @@
-//! The EndpointSlices of a Service: one per set of ports its pods have.
+//! The EndpointSlices of a Service: one per distinct set of ports of its pods.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,19 @@ use kube::api::ObjectMeta;
 use super::members::{Member, MemberPort};
 use crate::controllers::owners::controller_reference;
 
-/// Whose slices are ours to change.
+/// The label and value that mark the slices managed by this controller.
 pub(crate) const MANAGED_BY: (&str, &str) = (
     "endpointslice.kubernetes.io/managed-by",
     "endpointslice-controller.k8s.io",
 );
 /// The label that ties a slice to its Service.
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// Marks objects that belong to a headless Service.
+/// The label that marks objects of a headless Service.
 pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
 
-/// The slices the Service should have: at least one, and another for pods that lack a named port. Names are made
-/// from the ports, so that a set of ports keeps its slice. One slice takes any number of endpoints: real slices
-/// are split at 100, beyond what one machine runs.
+/// Builds the slices that the Service should have: at least one, and another for pods that lack a
+/// named port. Names are derived from the ports, so that a set of ports keeps its slice. One slice
+/// takes any number of endpoints. Real slices are split at 100, more than one machine runs.
 pub(crate) fn slices(service: &Service, members: &[Member]) -> Vec<EndpointSlice> {
     let mut groups: BTreeMap<&[MemberPort], Vec<&Member>> = BTreeMap::new();
     for member in members {
@@ -83,7 +83,7 @@ fn port(port: &MemberPort) -> EndpointPort {
     }
 }
 
-/// Five characters that stand for the ports.
+/// Returns five characters that stand for the ports.
 fn suffix(ports: &[MemberPort]) -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let text = format!("{ports:?}");

@@ -1,4 +1,4 @@
-//! Carries out what the graph says, after asking the API server whether it is still so.
+//! Execution of the graph's tasks, after the API server has confirmed each of them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::graph::{Graph, Node, Task};
 use crate::controllers::error::{ControllerError, During};
 use crate::controllers::hub::{Change, Hub, Object};
 
-/// A task that failed is tried again after this long.
+/// The delay before a failed task is retried.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Runs the collector.
@@ -31,7 +31,7 @@ pub(crate) async fn run(hub: Arc<Hub>) {
     loop {
         let retry = tokio::time::timeout(RETRY, changes.recv());
         let change = if collector.failed.is_empty() {
-            // Nothing to try again: only a change matters.
+            // An empty retry queue: only a change can bring new work.
             drop(retry);
             changes.recv().await
         } else if let Ok(change) = retry.await {
@@ -59,7 +59,7 @@ impl Collector {
     async fn look_at_everything(&mut self) {
         self.graph = Graph::default();
         let everything = self.hub.everything();
-        // Twice: in the first round owners may come after their dependents, and look unknown.
+        // Two rounds: in the first one owners may come after their dependents and look unknown.
         for object in &everything {
             self.graph.observe(object.meta(), object.resource(), false);
         }
@@ -106,8 +106,8 @@ impl Collector {
         }
     }
 
-    /// Deletes an object when none of its owners exists any more. When some do, the others are taken out of its
-    /// references.
+    /// Deletes an object when none of its owners exists any more. When some owners exist, removes
+    /// the others from the object's references.
     async fn collect(&self, uid: &str) -> Result<(), ControllerError> {
         let Some(node) = self.graph.get(uid).filter(|node| !node.terminating) else {
             return Ok(());
@@ -130,8 +130,8 @@ impl Collector {
         Ok(())
     }
 
-    /// Whether this very owner exists, and not a successor of its name. An owner of a kind the API server does
-    /// not know is left in doubt, and its dependents alone.
+    /// Returns true if this owner exists. A successor with its name does not count. An owner of a
+    /// kind unknown to the API server counts as undecided, and its dependents are kept.
     async fn exists(&self, owner: &OwnerReference, namespace: Option<&str>) -> Result<bool, ControllerError> {
         if self.graph.get(&owner.uid).is_some() {
             return Ok(true);
@@ -200,7 +200,7 @@ impl Collector {
             .map(drop)
     }
 
-    /// Pods of a node that is gone can never end by themselves.
+    /// Deletes the pods of a node that is gone, since they can never end by themselves.
     async fn delete_pods_of(&self, node: &str) {
         let of_node = |pod: &k8s_openapi::api::core::v1::Pod| {
             pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node)
@@ -213,7 +213,7 @@ impl Collector {
                 .delete(&pod.name_any(), &DeleteParams::default().grace_period(0))
                 .await;
             if let Err(error) = deleted.unless_gone() {
-                tracing::warn!(%error, pod = pod.name_any(), "a pod of a node that is gone stays");
+                tracing::warn!(%error, pod = pod.name_any(), "failed to delete a pod of a node that is gone");
             }
         }
     }

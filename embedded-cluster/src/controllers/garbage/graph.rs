@@ -1,16 +1,17 @@
-//! Who owns whom, by UID.
+//! The graph of owners and dependents, by UID.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::ApiResource;
 
-/// `DELETE` with propagation policy Foreground: the owner stays until its blocking dependents are gone.
+/// The finalizer of `DELETE` with propagation policy Foreground: the owner stays until its blocking
+/// dependents are gone.
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
-/// `DELETE` with propagation policy Orphan: dependents are let go first.
+/// The finalizer of `DELETE` with propagation policy Orphan: dependents lose their owner first.
 pub(crate) const ORPHAN: &str = "orphan";
 
-/// What is known of one object.
+/// The facts about one object.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) resource: ApiResource,
@@ -21,20 +22,20 @@ pub(crate) struct Node {
     pub(crate) terminating: bool,
 }
 
-/// Something to do about an object, by UID.
+/// A task for one object, by UID.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Task {
-    /// Delete it, if its owners turn out to be gone.
+    /// Deletion, if the object's owners turn out to be gone.
     Collect(String),
-    /// Delete it although its owner is still there: the owner waits for it.
+    /// Deletion although the owner still exists: the owner waits for this deletion.
     DeleteForOwner(String),
-    /// Take this owner out of its references.
+    /// Removal of this owner from the object's references.
     Disown { uid: String, owner: String },
-    /// Take this finalizer off it.
+    /// Removal of this finalizer from the object.
     Unblock { uid: String, finalizer: &'static str },
 }
 
-/// Every watched object.
+/// The graph of every watched object.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     nodes: BTreeMap<String, Node>,
@@ -42,12 +43,12 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// What is known of an object.
+    /// Returns the facts about an object.
     pub(crate) fn get(&self, uid: &str) -> Option<&Node> {
         self.nodes.get(uid)
     }
 
-    /// Takes a change in; says what follows from it.
+    /// Records a change and returns the tasks that follow from it.
     pub(crate) fn observe(&mut self, meta: &ObjectMeta, resource: ApiResource, deleted: bool) -> Vec<Task> {
         let Some(uid) = meta.uid.clone() else {
             return Vec::new();
@@ -95,7 +96,7 @@ impl Graph {
         tasks
     }
 
-    /// The next step of a foreground or orphan deletion.
+    /// Returns the next step of a foreground or orphan deletion.
     fn finish(&self, uid: &str) -> Vec<Task> {
         let Some(node) = self.nodes.get(uid).filter(|node| node.terminating) else {
             return Vec::new();

@@ -2,10 +2,10 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | `graph` | who owns whom, by UID, and what follows from a change; pure |
-//! | `collect` | carries it out |
+//! | `graph` | owners and dependents by UID, and the tasks that follow from a change; pure |
+//! | `collect` | executes the tasks |
 //!
-//! Covers the kinds the hub watches, which is every kind that has owners here.
+//! Covers the kinds that the hub watches: every kind that has owners here.
 
 mod collect;
 mod graph;

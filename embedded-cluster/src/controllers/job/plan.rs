@@ -1,14 +1,16 @@
-//! What a Job needs now. Follows `syncJob` of kube-controller-manager.
+//! Decisions about the next step of a Job. Follows `syncJob` of kube-controller-manager.
 
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::controllers::pods::{is_finished, is_ready, is_terminating, phase};
+use super::ledger::{Ledger, TOLD_WITHIN};
+use crate::controllers::pods::{is_finished, is_ready, is_terminating};
+use crate::seconds::bounded;
 
 /// The API server's default for `backoffLimit`.
 const DEFAULT_BACKOFF_LIMIT: i32 = 6;
@@ -17,10 +19,14 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(10);
 /// The longest such delay.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
 
-/// What to do now, and the status after it.
+/// Maximum number of pods created in one pass, as in kube-controller-manager. A Job may ask for two
+/// billion at once.
+const MAX_CREATED: usize = 500;
+
+/// Actions to take now, and the status after them.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// How many pods to make.
+    /// Number of pods to create.
     pub(crate) create: usize,
     /// Pods to delete.
     pub(crate) delete: Vec<String>,
@@ -28,11 +34,11 @@ pub(crate) struct Plan {
     pub(crate) status: JobStatus,
     /// Events to publish once the status is written: (warning, reason, message).
     pub(crate) events: Vec<(bool, &'static str, String)>,
-    /// When to look again although nothing changed.
+    /// Time until the next check if nothing changes.
     pub(crate) recheck: Option<Duration>,
 }
 
-/// A condition of the Job, when it is true.
+/// Returns a condition of the Job if it is true.
 pub(crate) fn condition<'a>(status: &'a JobStatus, kind: &str) -> Option<&'a JobCondition> {
     status
         .conditions
@@ -41,17 +47,17 @@ pub(crate) fn condition<'a>(status: &'a JobStatus, kind: &str) -> Option<&'a Job
         .find(|found| found.type_ == kind && found.status == "True")
 }
 
-/// When the Job ended, if it has.
+/// Returns the time when the Job ended, if it has.
 pub(crate) fn finished_at(status: &JobStatus) -> Option<Timestamp> {
     let ended = condition(status, "Complete").or_else(|| condition(status, "Failed"))?;
     ended.last_transition_time.as_ref().map(|time| time.0)
 }
 
-/// Decides. The Job must not have ended.
-pub(crate) fn plan(job: &Job, pods: &[Pod], now: Timestamp) -> Plan {
-    let mut planner = Planner::new(job, pods, now);
+/// Decides the next step. The Job must not have ended.
+pub(crate) fn plan(job: &Job, pods: &[Pod], ledger: &Ledger, now: Timestamp) -> Plan {
+    let mut planner = Planner::new(job, pods, ledger, now);
     planner.decide();
-    planner.plan.status.active = Some(to_i32(planner.active.len() - planner.plan.delete.len()));
+    planner.plan.status.active = unless_zero(planner.active.len() - planner.plan.delete.len());
     planner.plan
 }
 
@@ -59,20 +65,20 @@ struct Planner<'a> {
     job: &'a Job,
     pods: &'a [Pod],
     active: Vec<&'a Pod>,
+    ledger: &'a Ledger,
     now: Timestamp,
     plan: Plan,
 }
 
 impl<'a> Planner<'a> {
-    fn new(job: &'a Job, pods: &'a [Pod], now: Timestamp) -> Self {
+    fn new(job: &'a Job, pods: &'a [Pod], ledger: &'a Ledger, now: Timestamp) -> Self {
         let active: Vec<&Pod> = pods
             .iter()
             .filter(|pod| !is_finished(pod) && !is_terminating(pod))
             .collect();
         let mut status = job.status.clone().unwrap_or_default();
-        let ended = |wanted: &str| to_i32(pods.iter().filter(|pod| phase(pod) == wanted).count());
-        status.succeeded = grown(status.succeeded, ended("Succeeded"));
-        status.failed = grown(status.failed, ended("Failed"));
+        status.succeeded = grown(status.succeeded, ledger.succeeded());
+        status.failed = grown(status.failed, ledger.failed());
         status.ready = Some(to_i32(active.iter().filter(|pod| is_ready(pod)).count()));
         let terminating = pods
             .iter()
@@ -83,6 +89,7 @@ impl<'a> Planner<'a> {
             job,
             pods,
             active,
+            ledger,
             now,
             plan: Plan {
                 status,
@@ -135,7 +142,7 @@ impl<'a> Planner<'a> {
         self.plan.status.start_time.get_or_insert(Time(self.now));
     }
 
-    /// Whether the Job has failed or succeeded by now: sets `FailureTarget` or `SuccessCriteriaMet`.
+    /// Checks for the end of the Job: sets `FailureTarget` or `SuccessCriteriaMet`.
     fn look_for_an_end(&mut self) {
         let deadline_passed = self.deadline_passed();
         if self.backoff_limit_exceeded() {
@@ -150,8 +157,11 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// `Never`: more failed pods than the limit. `OnFailure`: the restarts have reached the limit and a container
-    /// has ended once more (with a limit of 0: at the first restart).
+    /// Returns true if the Job has exceeded its back-off limit.
+    ///
+    /// - `Never`: more failed pods than the limit.
+    /// - `OnFailure`: the restarts have reached the limit and a container has ended once more. With
+    ///   a limit of 0, the first restart exceeds it.
     fn backoff_limit_exceeded(&self) -> bool {
         let spec = self.job.spec.as_ref();
         let limit = spec
@@ -165,7 +175,9 @@ impl<'a> Planner<'a> {
             return false;
         }
         let containers = || self.active.iter().flat_map(|pod| container_statuses(pod));
-        let restarts: i32 = containers().map(|status| status.restart_count).sum();
+        let restarts = containers()
+            .map(|status| status.restart_count)
+            .fold(0, i32::saturating_add);
         if limit == 0 {
             restarts > 0
         } else {
@@ -173,7 +185,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Asks to be looked at when the deadline comes.
+    /// Returns true if the deadline has passed, and otherwise schedules a check at the deadline.
     fn deadline_passed(&mut self) -> bool {
         let deadline = self
             .job
@@ -183,8 +195,8 @@ impl<'a> Planner<'a> {
         let (Some(deadline), Some(start)) = (deadline, &self.plan.status.start_time) else {
             return false;
         };
-        let left = SignedDuration::from_secs(deadline) - self.now.duration_since(start.0);
-        let left = Duration::try_from(left).unwrap_or_default();
+        let elapsed = Duration::try_from(self.now.duration_since(start.0)).unwrap_or_default();
+        let left = bounded(deadline).saturating_sub(elapsed);
         if !left.is_zero() {
             self.look_again_in(left);
         }
@@ -195,12 +207,13 @@ impl<'a> Planner<'a> {
         let succeeded = self.plan.status.succeeded.unwrap_or(0);
         match self.completions() {
             Some(completions) => succeeded >= completions,
-            // A work queue: done when one has succeeded and the others have ended by themselves.
+            // A work queue: done when one pod has succeeded and the others have ended by
+            // themselves.
             None => succeeded > 0 && self.active.is_empty(),
         }
     }
 
-    /// The end has come: the pods still there go first, then the Job says so.
+    /// Deletes the remaining pods of a Job that has reached its end, then sets the condition.
     fn finish(&mut self, end: &'static str) {
         self.plan.delete = names(&self.active);
         let going = self.pods.iter().any(|pod| !is_finished(pod));
@@ -233,23 +246,30 @@ impl<'a> Planner<'a> {
         self.plan.recheck = None;
     }
 
-    /// As many active pods as the Job wants, no sooner after a failure than its back-off.
+    /// Creates pods up to the number that the Job wants, but after a failure only when its back-off
+    /// is over.
     fn keep_running(&mut self) {
         let spec = self.job.spec.as_ref();
         let parallelism = spec.and_then(|spec| spec.parallelism).unwrap_or(1);
         let succeeded = self.plan.status.succeeded.unwrap_or(0);
         let wanted = match self.completions() {
-            Some(completions) => parallelism.min(completions - succeeded),
+            Some(completions) => parallelism.min(completions.saturating_sub(succeeded)),
             None if succeeded > 0 => parallelism.min(to_i32(self.active.len())),
             None => parallelism,
         };
         let wanted = usize::try_from(wanted).unwrap_or(0);
+        // The watch will soon report the end of a pod that is no longer in the list.
+        let unaccounted = self.ledger.unaccounted(self.pods);
+        if unaccounted > 0 {
+            self.look_again_in(TOLD_WITHIN);
+        }
+        let taken = self.active.len() + unaccounted;
         if self.active.len() > wanted {
             self.plan.delete = names(&self.active[wanted..]);
-        } else if self.active.len() < wanted {
+        } else if taken < wanted {
             match self.backoff_left() {
                 Some(left) => self.look_again_in(left),
-                None => self.plan.create = wanted - self.active.len(),
+                None => self.plan.create = (wanted - taken).min(MAX_CREATED),
             }
         }
     }
@@ -264,11 +284,10 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// How long until the failed pods allow another one.
+    /// Returns the time until the failed pods allow another one.
     fn backoff_left(&self) -> Option<Duration> {
-        let failed: Vec<_> = self.pods.iter().filter(|pod| phase(pod) == "Failed").collect();
-        let latest = failed.iter().filter_map(|pod| ended_at(pod)).max()?;
-        let doublings = u32::try_from(failed.len() - 1).unwrap_or(u32::MAX).min(16);
+        let (failed, latest) = self.ledger.recent_failures()?;
+        let doublings = u32::try_from(failed - 1).unwrap_or(u32::MAX).min(16);
         let delay = (FIRST_BACKOFF * 2_u32.pow(doublings)).min(LONGEST_BACKOFF);
         let elapsed = Duration::try_from(self.now.duration_since(latest)).unwrap_or_default();
         delay.checked_sub(elapsed).filter(|left| !left.is_zero())
@@ -303,7 +322,7 @@ fn container_statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     })
 }
 
-/// The container has ended with an error and is not running now.
+/// Returns true if the container has ended with an error and is not running now.
 fn has_failed_again(status: &ContainerStatus) -> bool {
     let Some(state) = &status.state else { return false };
     match (&state.terminated, &state.waiting) {
@@ -319,7 +338,8 @@ fn has_failed_again(status: &ContainerStatus) -> bool {
     }
 }
 
-fn ended_at(pod: &Pod) -> Option<Timestamp> {
+/// Returns the time when the pod's last container ended, or its creation time if no end is known.
+pub(super) fn ended_at(pod: &Pod) -> Option<Timestamp> {
     let ends = container_statuses(pod)
         .filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref())
         .map(|time| time.0);
@@ -331,9 +351,14 @@ fn names(pods: &[&Pod]) -> Vec<String> {
     pods.iter().map(|pod| pod.name_any()).collect()
 }
 
-/// Counts never go down: a finished pod that was deleted still counts.
-fn grown(known: Option<i32>, seen: i32) -> Option<i32> {
-    Some(known.unwrap_or(0).max(seen))
+/// Returns the larger count. Counts never decrease: a finished pod that was deleted still counts.
+fn grown(known: Option<i32>, seen: usize) -> Option<i32> {
+    Some(known.unwrap_or(0).max(to_i32(seen))).filter(|count| *count != 0)
+}
+
+/// Returns a count as Kubernetes writes it: zero is left out.
+fn unless_zero(count: usize) -> Option<i32> {
+    Some(to_i32(count)).filter(|count| *count != 0)
 }
 
 fn to_i32(count: usize) -> i32 {
@@ -356,14 +381,17 @@ mod tests {
 
     fn pod(name: &str, phase: &str, restarts: i32, state: &str) -> Pod {
         serde_yaml::from_str(&format!(
-            "{{metadata: {{name: {name}}}, status: {{phase: {phase}, containerStatuses: [{{name: c, image: i, imageID: '', \
+            "{{metadata: {{name: {name}, uid: {name}}}, status: {{phase: {phase}, containerStatuses: [{{name: c, image: i, imageID: '', \
              ready: false, restartCount: {restarts}, state: {state}, lastState: {{terminated: {{exitCode: 1}}}}}}]}}}}"
         ))
         .expect("a Pod")
     }
 
     fn decided(job: &Job, pods: &[Pod]) -> Plan {
-        plan(job, pods, NOW.parse().expect("a time"))
+        let now = NOW.parse().expect("a time");
+        let mut ledger = Ledger::default();
+        pods.iter().for_each(|pod| ledger.observe(pod, false, now));
+        plan(job, pods, &ledger, now)
     }
 
     fn ends(plan: &Plan) -> Vec<String> {
@@ -379,7 +407,7 @@ mod tests {
     #[test]
     fn a_new_job_starts_as_many_pods_as_it_may() {
         let plan = decided(&job("completions: 5, parallelism: 2"), &[]);
-        assert_eq!((plan.create, plan.status.active), (2, Some(0)));
+        assert_eq!((plan.create, plan.status.active), (2, None));
         let last = decided(&job("completions: 1, parallelism: 3"), &[]);
         assert_eq!(last.create, 1);
     }
@@ -402,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn on_failure_fails_when_the_container_ends_again_after_the_last_restart() {
+    fn on_failure_fails_when_it_ends_again_after_the_last_restart() {
         let job = job("completions: 1, backoffLimit: 2");
         assert!(ends(&decided(&job, &[pod("a", "Running", 1, WAITING)])).is_empty());
         assert!(
@@ -476,7 +504,43 @@ mod tests {
             &[pod("a", "Running", 0, RUNNING)],
         );
         assert_eq!((plan.delete, plan.create), (vec!["a".to_owned()], 0));
-        assert_eq!(plan.status.active, Some(0));
+        assert_eq!(plan.status.active, None);
         assert!(plan.status.start_time.is_none());
+    }
+
+    #[test]
+    fn a_pod_deleted_by_hand_failed_and_returns_after_the_back_off() {
+        let (job, now) = (
+            job("completions: 1, backoffLimit: 6"),
+            NOW.parse().expect("a time"),
+        );
+        let mut ledger = Ledger::default();
+        let is_terminal = pod("a", "Running", 0, RUNNING);
+        ledger.made(&is_terminal);
+        // The pod left the list before the watch reported it: neither failed nor replaced yet.
+        assert_eq!(plan(&job, &[], &ledger, now).create, 0);
+        ledger.observe(&is_terminal, true, now);
+        let waiting = plan(&job, &[], &ledger, now);
+        assert_eq!((waiting.create, waiting.status.failed), (0, Some(1)));
+        assert_eq!(waiting.recheck, Some(Duration::from_secs(10)));
+        let later = now.checked_add(Duration::from_secs(10)).expect("in range");
+        assert_eq!(plan(&job, &[], &ledger, later).create, 1);
+        let mut strict = job;
+        strict.spec.as_mut().expect("spec").backoff_limit = Some(0);
+        assert_eq!(
+            ends(&plan(&strict, &[], &ledger, now))[0],
+            "FailureTarget=True BackoffLimitExceeded"
+        );
+    }
+
+    #[test]
+    fn a_pod_that_succeeded_and_was_deleted_is_not_run_again() {
+        let (job, now) = (job("completions: 1"), NOW.parse().expect("a time"));
+        let mut ledger = Ledger::default();
+        let quick = pod("a", "Succeeded", 0, "{terminated: {exitCode: 0}}");
+        ledger.observe(&quick, true, now);
+        let done = plan(&job, &[], &ledger, now);
+        assert_eq!((done.create, done.status.succeeded), (0, Some(1)));
+        assert!(condition(&done.status, "Complete").is_some());
     }
 }

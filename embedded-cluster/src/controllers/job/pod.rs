@@ -1,4 +1,4 @@
-//! The pods a Job makes, and which part of the Job's specification is not supported.
+//! The pods that a Job creates, and the unsupported parts of a Job's specification.
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -10,7 +10,7 @@ use crate::controllers::owners::controller_reference;
 /// The label that ties pods to one Job and not to its successor of the same name.
 pub(crate) const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
 
-/// A new pod of the Job.
+/// Builds a new pod of the Job.
 pub(crate) fn pod(job: &Job) -> Pod {
     let template = job
         .spec
@@ -41,7 +41,7 @@ pub(crate) fn pod(job: &Job) -> Pod {
     }
 }
 
-/// Five characters of Kubernetes' vowel-free alphabet, as `generateName` makes them.
+/// Returns five characters of Kubernetes' vowel-free alphabet, as `generateName` does.
 fn suffix() -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let random = uuid::Uuid::new_v4().into_bytes();
@@ -50,30 +50,6 @@ fn suffix() -> String {
         .take(5)
         .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]))
         .collect()
-}
-
-/// What the Job asks for that this controller does not do.
-pub(crate) fn unsupported(job: &Job) -> Option<&'static str> {
-    let spec = job.spec.as_ref()?;
-    if spec.completion_mode.as_deref() == Some("Indexed") {
-        return Some("completionMode Indexed");
-    }
-    let fields = [
-        (spec.backoff_limit_per_index.is_some(), "backoffLimitPerIndex"),
-        (spec.max_failed_indexes.is_some(), "maxFailedIndexes"),
-        (spec.pod_failure_policy.is_some(), "podFailurePolicy"),
-        (spec.success_policy.is_some(), "successPolicy"),
-        (
-            spec.managed_by
-                .as_deref()
-                .is_some_and(|by| by != "kubernetes.io/job-controller"),
-            "managedBy",
-        ),
-        (spec.manual_selector == Some(true), "manualSelector"),
-    ];
-    fields
-        .into_iter()
-        .find_map(|(given, field)| given.then_some(field))
 }
 
 #[cfg(test)]
@@ -92,12 +68,5 @@ mod tests {
             assert_eq!(pod.labels().get(key).map(String::as_str), Some(value), "{key}");
         }
         assert!(crate::controllers::owners::is_controlled_by(&pod.metadata, &job));
-    }
-
-    #[test]
-    fn indexed_jobs_are_refused_by_name() {
-        let job: Job =
-            serde_yaml::from_str("{spec: {completionMode: Indexed, template: {}}}").expect("a Job");
-        assert_eq!(unsupported(&job), Some("completionMode Indexed"));
     }
 }

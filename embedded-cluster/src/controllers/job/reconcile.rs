@@ -1,6 +1,6 @@
-//! Reads a Job and its pods, decides, acts, and writes the status.
+//! Reconciliation of a Job: reads it and its pods, decides, acts, and writes the status.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
@@ -11,6 +11,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::controller::Action;
 use serde_json::json;
 
+use super::ledger::Ledger;
 use super::plan::{self, Plan};
 use super::pod;
 use crate::controllers::drive::Reconciled;
@@ -18,10 +19,11 @@ use crate::controllers::error::{ControllerError, During};
 use crate::controllers::events::EventRecorder;
 use crate::controllers::hub::Hub;
 use crate::controllers::owners::is_controlled_by;
+use crate::seconds::bounded;
 
 const COMPONENT: &str = "job-controller";
 
-/// Puts one Job right, as far as can be done now.
+/// Reconciles one Job, as far as possible now.
 pub(crate) async fn reconcile(known: Arc<Job>, hub: Arc<Hub>) -> Reconciled {
     let namespace = known.namespace().unwrap_or_default();
     let name = known.name_any();
@@ -43,7 +45,7 @@ pub(crate) async fn reconcile(known: Arc<Job>, hub: Arc<Hub>) -> Reconciled {
     };
     match job.status.as_ref().and_then(plan::finished_at) {
         Some(finished) => work.expire(&job, finished).await,
-        None => work.run(job).await,
+        None => Box::pin(work.run(job)).await,
     }
 }
 
@@ -56,15 +58,8 @@ struct Work {
 
 impl Work {
     async fn run(&self, mut job: Job) -> Reconciled {
-        if let Some(what) = pod::unsupported(&job) {
-            let message = format!("{what} is not supported by the embedded cluster; no pod is created");
-            self.events
-                .warning(&job, "UnsupportedByEmbeddedCluster", &message)
-                .await;
-            return Ok(Action::await_change());
-        }
         let pods = self.owned_pods(&job).await?;
-        let decided = plan::plan(&job, &pods, Timestamp::now());
+        let decided = self.decide(&job, &pods);
         self.write_status(&mut job, &decided.status).await?;
         self.act(&job, &decided).await?;
         for (warning, reason, message) in &decided.events {
@@ -74,6 +69,28 @@ impl Work {
             }
         }
         Ok(decided.recheck.map_or_else(Action::await_change, Action::requeue))
+    }
+
+    fn decide(&self, job: &Job, pods: &[Pod]) -> Plan {
+        let now = Timestamp::now();
+        self.with_ledger(job, |ledger| {
+            pods.iter().for_each(|pod| ledger.observe(pod, false, now));
+            ledger.settle(pods, now);
+            let decided = plan::plan(job, pods, ledger, now);
+            for pod in pods.iter().filter(|pod| decided.delete.contains(&pod.name_any())) {
+                ledger.give_up(pod);
+            }
+            decided
+        })
+    }
+
+    fn with_ledger<T>(&self, job: &Job, act: impl FnOnce(&mut Ledger) -> T) -> T {
+        let mut ledgers = self
+            .hub
+            .job_ledgers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        act(ledgers.entry(job.uid().unwrap_or_default()).or_default())
     }
 
     async fn owned_pods(&self, job: &Job) -> Result<Vec<Pod>, ControllerError> {
@@ -101,7 +118,8 @@ impl Work {
             let wanted = pod::pod(job);
             let pod = wanted.name_any();
             match api.create(&PostParams::default(), &wanted).await {
-                Ok(_) => {
+                Ok(made) => {
+                    self.with_ledger(job, |ledger| ledger.made(&made));
                     self.events
                         .normal(job, "SuccessfulCreate", &format!("Created pod: {pod}"))
                         .await;
@@ -117,7 +135,7 @@ impl Work {
         Ok(())
     }
 
-    /// Writes the status, in two steps when the Job has come to its end: watchers see `SuccessCriteriaMet` or
+    /// Writes the status, in two steps when the Job has ended. Watchers see `SuccessCriteriaMet` or
     /// `FailureTarget` before `Complete` or `Failed`, as in Kubernetes.
     async fn write_status(&self, job: &mut Job, wanted: &JobStatus) -> Result<(), ControllerError> {
         if plan::finished_at(wanted).is_some() && !had_target(job) {
@@ -136,9 +154,12 @@ impl Work {
             return Ok(());
         }
         let mut status = json!(wanted);
-        // A merge patch leaves what it does not name: a suspended Job's start time must be named to go.
-        if wanted.start_time.is_none() {
-            status["startTime"] = serde_json::Value::Null;
+        // A merge patch keeps the fields that it does not name. A suspended Job's start time and
+        // counts that returned to zero must be named to be removed.
+        for field in ["startTime", "active", "succeeded", "failed"] {
+            if status.get(field).is_none() {
+                status[field] = serde_json::Value::Null;
+            }
         }
         let patch = Patch::Merge(json!({ "status": status }));
         let api = self.hub.api::<Job>(&self.namespace);
@@ -154,12 +175,12 @@ impl Work {
         Ok(())
     }
 
-    /// `ttlSecondsAfterFinished`.
+    /// Deletes a finished Job after its `ttlSecondsAfterFinished`.
     async fn expire(&self, job: &Job, finished: Timestamp) -> Reconciled {
         let Some(ttl) = job.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished) else {
             return Ok(Action::await_change());
         };
-        let ttl = Duration::from_secs(u64::try_from(ttl).unwrap_or(0));
+        let ttl = bounded(ttl);
         let elapsed = Duration::try_from(Timestamp::now().duration_since(finished)).unwrap_or_default();
         if elapsed < ttl {
             return Ok(Action::requeue(ttl - elapsed));

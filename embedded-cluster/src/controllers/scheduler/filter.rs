@@ -1,22 +1,18 @@
-//! Whether a node fits a pod, with kube-scheduler's words when it does not.
+//! Node filters for a pod, with kube-scheduler's messages when a node does not fit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
-    Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodAffinityTerm, Taint, Toleration,
+    Container, Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, Toleration,
 };
 use kube::ResourceExt;
-use kube::core::{Selector, SelectorExt};
 
-use super::quantity::thousandths;
+use super::topology::{self, View};
 use crate::controllers::pods::is_finished;
+use crate::quantity::Amount;
 
-/// kube-scheduler's reason why this node does not fit the pod; `None` when it does. `others` are all pods.
-pub(crate) fn misfit<'a>(
-    pod: &Pod,
-    node: &Node,
-    others: impl Iterator<Item = &'a Pod> + Clone,
-) -> Option<String> {
+/// Returns kube-scheduler's reason why this node does not fit the pod; `None` when it fits.
+pub(crate) fn misfit(pod: &Pod, node: &Node, view: View<'_>) -> Option<String> {
     if node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true) {
         return Some("node(s) were unschedulable".to_owned());
     }
@@ -28,22 +24,17 @@ pub(crate) fn misfit<'a>(
         return Some(format!("node(s) had untolerated taint {{{key}: {value}}}"));
     }
     let name = node.name_any();
-    let here = others.filter(move |other| {
+    let here = view.pods.iter().map(AsRef::as_ref).filter(move |other: &&Pod| {
         other.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&name) && !is_finished(other)
     });
     if let Some(resource) = lacking(pod, node, &here) {
         return Some(resource);
     }
-    if here.clone().any(|other| repels(pod, other)) {
-        return Some("node(s) didn't match pod anti-affinity rules".to_owned());
-    }
-    if here.clone().any(|other| repels(other, pod)) {
-        return Some("node(s) didn't satisfy existing pods anti-affinity rules".to_owned());
-    }
-    None
+    topology::misfit(pod, node, view)
 }
 
-fn matches_node(pod: &Pod, node: &Node) -> bool {
+/// Returns true if the pod's node selector and required node affinity match this node.
+pub(super) fn matches_node(pod: &Pod, node: &Node) -> bool {
     let Some(spec) = &pod.spec else { return true };
     let labels = node.labels();
     if spec
@@ -67,7 +58,7 @@ fn matches_node(pod: &Pod, node: &Node) -> bool {
     })
 }
 
-/// A term matches when all its expressions do; one without any matches nothing.
+/// Returns true if all expressions of the term match. A term without expressions matches nothing.
 fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
     let fields: BTreeMap<String, String> = [("metadata.name".to_owned(), node.name_any())].into();
     let expressions = term
@@ -109,7 +100,8 @@ fn untolerated<'a>(pod: &Pod, node: &'a Node) -> Option<&'a Taint> {
         .find(|taint| !tolerations().any(|toleration| tolerates(toleration, taint)))
 }
 
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+/// Returns true if the toleration applies to this taint.
+pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let exists = toleration.operator.as_deref() == Some("Exists");
     given(&toleration.effect).is_none_or(|effect| effect == taint.effect)
@@ -124,31 +116,56 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
         }
 }
 
-/// The first resource of which the node has too little left, in kube-scheduler's words.
+/// Returns the first resource that the node lacks, in kube-scheduler's words. A resource that the
+/// node does not declare (an extended one, such as a GPU) counts as zero.
 fn lacking<'a>(pod: &Pod, node: &Node, here: &(impl Iterator<Item = &'a Pod> + Clone)) -> Option<String> {
     let allocatable = node
         .status
         .as_ref()
         .and_then(|status| status.allocatable.as_ref())?;
+    let room = |resource: &str| {
+        allocatable
+            .get(resource)
+            .and_then(|quantity| Amount::parse(&quantity.0))
+    };
     let pods = i128::try_from(here.clone().count() + 1).unwrap_or(i128::MAX);
-    if allocatable
-        .get("pods")
-        .and_then(thousandths)
-        .is_some_and(|most| pods.saturating_mul(1000) > most)
-    {
+    if room("pods").is_some_and(|most| Amount::of_units(pods) > most) {
         return Some("Too many pods".to_owned());
     }
-    ["cpu", "memory"].into_iter().find_map(|resource| {
-        let room = allocatable.get(resource).and_then(thousandths)?;
+    requested_resources(pod).into_iter().find_map(|resource| {
         let wanted = requested(pod, resource);
-        let taken: i128 = here.clone().map(|other| requested(other, resource)).sum();
-        (wanted > 0 && taken + wanted > room).then(|| format!("Insufficient {resource}"))
+        let room = match (room(resource), resource) {
+            (Some(room), _) => room,
+            // A node that does not declare these has not been measured.
+            (None, "cpu" | "memory" | "ephemeral-storage") => return None,
+            (None, _) => Amount::ZERO,
+        };
+        let taken = here
+            .clone()
+            .map(|other| requested(other, resource))
+            .fold(Amount::ZERO, Amount::plus);
+        (wanted > Amount::ZERO && taken.plus(wanted) > room).then(|| format!("Insufficient {resource}"))
     })
 }
 
-/// The pod's effective request: its containers' sum, or its largest init container's.
-fn requested(pod: &Pod, resource: &str) -> i128 {
-    let of = |container: &k8s_openapi::api::core::v1::Container| {
+/// Returns the resources that any container of the pod requests, cpu and memory first.
+fn requested_resources(pod: &Pod) -> Vec<&str> {
+    let spec = pod.spec.iter();
+    let containers = spec.flat_map(|spec| {
+        spec.containers
+            .iter()
+            .chain(spec.init_containers.iter().flatten())
+    });
+    let resources = containers.filter_map(|container| container.resources.as_ref());
+    let named = resources.flat_map(|r| r.requests.iter().flatten().chain(r.limits.iter().flatten()));
+    let names: BTreeSet<&str> = named.map(|(name, _)| name.as_str()).collect();
+    names.into_iter().collect()
+}
+
+/// Returns the pod's effective request. This is the sum of its containers and sidecars. If larger,
+/// it is an init container plus the sidecars before it.
+fn requested(pod: &Pod, resource: &str) -> Amount {
+    let of = |container: &Container| {
         let resources = container.resources.as_ref();
         let quantity = resources.and_then(|r| {
             r.requests
@@ -156,45 +173,29 @@ fn requested(pod: &Pod, resource: &str) -> i128 {
                 .and_then(|m| m.get(resource))
                 .or_else(|| r.limits.as_ref()?.get(resource))
         });
-        quantity.and_then(thousandths).unwrap_or(0)
+        quantity
+            .and_then(|quantity| Amount::parse(&quantity.0))
+            .unwrap_or(Amount::ZERO)
     };
-    let Some(spec) = &pod.spec else { return 0 };
-    let running: i128 = spec.containers.iter().map(of).sum();
-    let initial = spec.init_containers.iter().flatten().map(of).max().unwrap_or(0);
-    running.max(initial)
-}
-
-/// Whether `pod` does not want to be where `other` is. Any topology is the same on one node.
-fn repels(pod: &Pod, other: &Pod) -> bool {
-    if pod.metadata.uid == other.metadata.uid {
-        return false;
+    let Some(spec) = &pod.spec else {
+        return Amount::ZERO;
+    };
+    let (mut sidecars, mut initial) = (Amount::ZERO, Amount::ZERO);
+    for container in spec.init_containers.iter().flatten() {
+        let needed = sidecars.plus(of(container));
+        initial = initial.max(needed);
+        if container.restart_policy.as_deref() == Some("Always") {
+            sidecars = needed;
+        }
     }
-    let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
-    let anti = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
-    let terms = anti.and_then(|anti| anti.required_during_scheduling_ignored_during_execution.as_ref());
-    terms
-        .into_iter()
-        .flatten()
-        .any(|term| term_selects(term, pod, other))
-}
-
-fn term_selects(term: &PodAffinityTerm, pod: &Pod, other: &Pod) -> bool {
-    let everywhere = term.namespace_selector.is_some();
-    let named = term
-        .namespaces
-        .as_ref()
-        .is_some_and(|namespaces| namespaces.contains(&other.namespace().unwrap_or_default()));
-    let own = term.namespaces.as_ref().is_none_or(Vec::is_empty)
-        && pod.metadata.namespace == other.metadata.namespace;
-    let Some(selector) = term.label_selector.clone() else {
-        return false;
-    };
-    let selects = Selector::try_from(selector).is_ok_and(|selector| selector.matches(other.labels()));
-    selects && (everywhere || named || own)
+    let running = spec.containers.iter().map(of).fold(sidecars, Amount::plus);
+    running.max(initial)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn pod(name: &str, spec: &str) -> Pod {
@@ -213,7 +214,14 @@ mod tests {
     }
 
     fn verdict(pod: &Pod, node: &Node, others: &[Pod]) -> String {
-        misfit(pod, node, others.iter()).unwrap_or_else(|| "fits".to_owned())
+        let nodes = [Arc::new(node.clone())];
+        let pods: Vec<_> = others.iter().cloned().map(Arc::new).collect();
+        let view = View {
+            nodes: &nodes,
+            pods: &pods,
+            namespaces: &[],
+        };
+        misfit(pod, node, view).unwrap_or_else(|| "fits".to_owned())
     }
 
     const ANTI: &str = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: \
@@ -285,5 +293,17 @@ mod tests {
             "Insufficient cpu"
         );
         assert_eq!(verdict(&of("a", "500m", ""), &node(""), &[there]), "fits");
+    }
+
+    #[test]
+    fn extended_resources_and_sidecars_count() {
+        let of = |spec: &str| pod("a", spec);
+        let gpu = "initContainers: [{name: i, resources: {limits: {example.com/gpu: 1}}}]";
+        assert_eq!(verdict(&of(gpu), &node(""), &[]), "Insufficient example.com/gpu");
+        let sidecar = "initContainers: [{name: s, restartPolicy: Always, resources: {requests: {cpu: '1'}}}, \
+            {name: i, resources: {requests: {cpu: 1500m}}}]";
+        assert_eq!(verdict(&of(sidecar), &node(""), &[]), "Insufficient cpu");
+        let alone = sidecar.replace("restartPolicy: Always, ", "");
+        assert_eq!(verdict(&of(&alone), &node(""), &[]), "fits");
     }
 }

@@ -1,18 +1,20 @@
-//! The scheduler: binds pods to the node when the pod's own rules allow it, and says why when they do not.
+//! The scheduler: binds pods to a node when the pod's rules allow it, and otherwise reports why
+//! not.
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | `filter` | whether a node fits a pod; pure |
-//! | `quantity` | cpu and memory amounts; pure |
+//! | `filter` | test of a node for a pod; pure |
+//! | `topology` | affinity, anti-affinity and spread; pure |
 //! | `reconcile` | reads, decides, binds |
 //!
-//! Filters, no scores: there is one node. Not looked at, because nothing can follow from it on one node:
-//! preferred affinities, topology spread with `ScheduleAnyway`, pod affinity. A topology spread constraint with
-//! `DoNotSchedule` is met by any single node.
+//! Of the nodes that fit, the one with the fewest pods is chosen. Preferences (preferred
+//! affinities, `ScheduleAnyway`) are ignored, and no pod is preempted.
 
 mod filter;
-mod quantity;
 mod reconcile;
+mod topology;
+
+pub(crate) use filter::tolerates;
 
 use std::sync::Arc;
 
@@ -37,7 +39,7 @@ pub(crate) async fn run(hub: Arc<Hub>) {
 fn concerns(change: &Change, hub: &Hub) -> Vec<ObjectRef<Pod>> {
     match &change.object {
         Object::Pod(pod) if !change.deleted && waits(pod) => vec![ObjectRef::from_obj(pod.as_ref())],
-        // A pod that ended made room; a node or a claim changed: whoever waits may fit now.
+        // A pod that ended frees resources, or a node or a claim changed: waiting pods may fit now.
         Object::Pod(pod) if change.deleted || pods::is_finished(pod) => waiting(hub),
         Object::Node(_) | Object::PersistentVolumeClaim(_) => waiting(hub),
         _ => Vec::new(),
@@ -52,7 +54,7 @@ fn waiting(hub: &Hub) -> Vec<ObjectRef<Pod>> {
         .collect()
 }
 
-/// The pod has no node yet, and this scheduler is to find it one.
+/// Returns true if the pod has no node yet and this scheduler is responsible for it.
 fn waits(pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else { return false };
     spec.node_name.is_none()

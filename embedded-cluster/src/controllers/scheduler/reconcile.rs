@@ -1,4 +1,5 @@
-//! Finds a waiting pod its node: claims first, then the binding; or says why there is none.
+//! Assignment of a node to a waiting pod: claims first, then the binding. Reports the reason when
+//! no node fits.
 
 use std::sync::Arc;
 
@@ -12,17 +13,22 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use serde_json::json;
 
 use super::filter::misfit;
+use super::topology::View;
 use super::waits;
 use crate::controllers::claims::{self, SELECTED_NODE};
 use crate::controllers::drive::Reconciled;
 use crate::controllers::error::{ControllerError, During};
 use crate::controllers::events::EventRecorder;
 use crate::controllers::hub::Hub;
-use crate::controllers::pods::{claim_names, condition};
+use crate::controllers::pods::{claim_names, condition, is_finished};
 
 const COMPONENT: &str = "default-scheduler";
 
-/// Binds one pod, if it can be.
+/// kube-scheduler's message for a claim that only one pod may use.
+const EXCLUSIVE: &str =
+    "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode";
+
+/// Binds one pod, if possible.
 pub(crate) async fn reconcile(known: Arc<Pod>, hub: Arc<Hub>) -> Reconciled {
     if !waits(&known) {
         return Ok(Action::await_change());
@@ -54,14 +60,24 @@ impl Work {
     async fn run(&self, assumed: &mut Vec<Arc<Pod>>) -> Result<(), ControllerError> {
         let nodes = self.hub.nodes.state();
         let pods = with_assumed(&self.hub.pods, assumed);
+        let exclusive = self.exclusive_claim_in_use(&pods).await?;
+        let view = View {
+            nodes: &nodes,
+            pods: &pods,
+            namespaces: &self.hub.namespaces.state(),
+        };
         let misfits: Vec<_> = nodes
             .iter()
-            .map(|node| misfit(&self.pod, node, pods.iter().map(AsRef::as_ref)))
+            .map(|node| {
+                exclusive
+                    .then(|| EXCLUSIVE.to_owned())
+                    .or_else(|| misfit(&self.pod, node, view))
+            })
             .collect();
-        let Some(index) = misfits.iter().position(Option::is_none) else {
+        let fitting = nodes.iter().zip(&misfits).filter(|(_, misfit)| misfit.is_none());
+        let Some((node, _)) = fitting.min_by_key(|(node, _)| pods_on(node, &pods)) else {
             return self.unschedulable(&no_node(&misfits)).await;
         };
-        let node = &nodes[index];
         match self.claims(node).await? {
             Claims::Bound => {
                 self.bind(&node.name_any()).await?;
@@ -79,8 +95,34 @@ impl Work {
         }
     }
 
-    /// Names the node on the pod's unbound claims, which has their volumes made there. A claim that gets bound is
-    /// a change that brings the pod back here.
+    /// Returns true if another pod uses one of the pod's claims and the claim allows only one pod
+    /// (`ReadWriteOncePod`).
+    async fn exclusive_claim_in_use(&self, pods: &[Arc<Pod>]) -> Result<bool, ControllerError> {
+        let api = self.hub.api::<PersistentVolumeClaim>(&self.namespace);
+        for name in claim_names(&self.pod) {
+            let shared = pods.iter().any(|other| {
+                other.metadata.uid != self.pod.metadata.uid
+                    && other.metadata.namespace == self.pod.metadata.namespace
+                    && !waits(other)
+                    && !is_finished(other)
+                    && claim_names(other).any(|used| used == name)
+            });
+            if !shared {
+                continue;
+            }
+            let claim = api.get_opt(name).await.during(|| format!("read claim {name}"))?;
+            let modes = claim
+                .and_then(|claim| claim.spec?.access_modes)
+                .unwrap_or_default();
+            if modes.iter().any(|mode| mode == "ReadWriteOncePod") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Names the node on the pod's unbound claims, so that their volumes are created there. The
+    /// later binding of a claim is a change that triggers this pod's reconciliation again.
     async fn claims(&self, node: &Node) -> Result<Claims, ControllerError> {
         let api = self.hub.api::<PersistentVolumeClaim>(&self.namespace);
         let mut waiting = false;
@@ -167,8 +209,18 @@ impl Work {
     }
 }
 
-/// Every pod there is, with those that were bound a moment ago as they are now, whatever the store still shows. Forgets those
-/// that it shows bound, or no more.
+/// Returns the number of pods that are on the node.
+fn pods_on(node: &Node, pods: &[Arc<Pod>]) -> usize {
+    let name = node.metadata.name.as_deref();
+    pods.iter()
+        .filter(|pod| {
+            pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == name && !is_finished(pod)
+        })
+        .count()
+}
+
+/// Returns every pod. Pods that were just bound have their new node, even if the store is stale.
+/// Forgets assumed pods that the store shows as bound or no longer has.
 fn with_assumed(store: &Store<Pod>, assumed: &mut Vec<Arc<Pod>>) -> Vec<Arc<Pod>> {
     assumed.retain(|pod| {
         let shown = store.get(&ObjectRef::from_obj(pod.as_ref()));
@@ -185,7 +237,7 @@ enum Claims {
     Impossible(String),
 }
 
-/// kube-scheduler's summary: each reason with the number of nodes it holds for.
+/// Returns kube-scheduler's summary: each reason with the number of nodes to which it applies.
 fn no_node(misfits: &[Option<String>]) -> String {
     let count = misfits.len();
     if count == 0 {
@@ -237,7 +289,7 @@ mod tests {
         assert_eq!(with_assumed(&store, &mut assumed).len(), 1);
         assert!(assumed.is_empty());
 
-        // Another pod of that name is not bound.
+        // A different pod with that name is not bound.
         assumed.push(Arc::new(pod("1", Some("node"))));
         writer.apply_watcher_event(&Event::Apply(pod("2", None)));
         assert!(!with_assumed(&store, &mut assumed).iter().any(is_bound));

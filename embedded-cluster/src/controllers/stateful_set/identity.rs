@@ -1,4 +1,4 @@
-//! What an ordinal stands for: its pod's name, the pod itself, and its claims.
+//! The identity of an ordinal: its pod's name, the pod itself, and its claims.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{
@@ -9,36 +9,38 @@ use kube::api::ObjectMeta;
 
 use crate::controllers::owners::controller_reference;
 
-/// Which ControllerRevision a pod was made from.
+/// The label with the ControllerRevision from which a pod was made.
 pub(crate) const REVISION_LABEL: &str = "controller-revision-hash";
 const POD_NAME_LABEL: &str = "statefulset.kubernetes.io/pod-name";
 const POD_INDEX_LABEL: &str = "apps.kubernetes.io/pod-index";
 
-/// The ordinals the set should have pods for.
-pub(crate) fn ordinals(set: &StatefulSet) -> std::ops::Range<i32> {
+/// Returns the ordinals for which the set should have pods. Start and number are each an `i32`;
+/// their sum may exceed that type.
+pub(crate) fn ordinals(set: &StatefulSet) -> std::ops::Range<i64> {
     let start = set
         .spec
         .ordinals
         .as_ref()
         .and_then(|ordinals| ordinals.start)
         .unwrap_or(0);
-    start..start + set.spec.replicas.unwrap_or(1)
+    let start = i64::from(start);
+    start..start + i64::from(set.spec.replicas.unwrap_or(1))
 }
 
-/// The ordinal in a pod's name, when the name is one of the set's.
-pub(crate) fn ordinal_of(set: &StatefulSet, pod: &str) -> Option<i32> {
+/// Returns the ordinal in a pod's name if the name is one of the set's.
+pub(crate) fn ordinal_of(set: &StatefulSet, pod: &str) -> Option<i64> {
     let digits = pod.strip_prefix(&set.name_any())?.strip_prefix('-')?;
-    let ordinal = digits.parse::<i32>().ok()?;
+    let ordinal = digits.parse::<i64>().ok()?;
     (ordinal >= 0 && ordinal.to_string() == digits).then_some(ordinal)
 }
 
-/// The revision label of a pod.
+/// Returns the revision label of a pod.
 pub(crate) fn revision_of(pod: &Pod) -> Option<&str> {
     pod.labels().get(REVISION_LABEL).map(String::as_str)
 }
 
-/// The pod of an ordinal.
-pub(crate) fn pod(set: &StatefulSet, ordinal: i32, template: PodTemplateSpec, revision: &str) -> Pod {
+/// Builds the pod of an ordinal.
+pub(crate) fn pod(set: &StatefulSet, ordinal: i64, template: PodTemplateSpec, revision: &str) -> Pod {
     let name = format!("{}-{ordinal}", set.name_any());
     let meta = template.metadata.unwrap_or_default();
     let mut labels = meta.labels.unwrap_or_default();
@@ -76,14 +78,15 @@ pub(crate) fn pod(set: &StatefulSet, ordinal: i32, template: PodTemplateSpec, re
     }
 }
 
-/// A claim of one ordinal, and the template it comes from.
+/// A claim of one ordinal, and the template from which it is made.
 pub(crate) struct Claim {
     pub(crate) template: String,
     pub(crate) object: PersistentVolumeClaim,
 }
 
-/// The claims of an ordinal: `<template>-<set>-<ordinal>`, labelled with the set's selector.
-pub(crate) fn claims(set: &StatefulSet, ordinal: i32) -> Vec<Claim> {
+/// Returns the claims of an ordinal: `<template>-<set>-<ordinal>`, labelled with the set's
+/// selector.
+pub(crate) fn claims(set: &StatefulSet, ordinal: i64) -> Vec<Claim> {
     let selector = set.spec.selector.match_labels.clone().unwrap_or_default();
     let templates = set.spec.volume_claim_templates.iter().flatten();
     templates
@@ -168,6 +171,9 @@ mod tests {
     fn ordinals_start_where_the_set_says_and_names_are_exact() {
         assert_eq!(ordinals(&set()), 3..5);
         assert_eq!(ordinal_of(&set(), "valkey-12"), Some(12));
+        let mut last = set();
+        last.spec.ordinals.get_or_insert_default().start = Some(i32::MAX);
+        assert_eq!(ordinals(&last), i64::from(i32::MAX)..i64::from(i32::MAX) + 2);
         for foreign in ["valkey-012", "valkey-x-1", "other-1", "valkey-", "valkey--1"] {
             assert_eq!(ordinal_of(&set(), foreign), None, "{foreign}");
         }

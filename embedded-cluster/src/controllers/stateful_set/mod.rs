@@ -1,21 +1,23 @@
-//! The StatefulSet controller, step for step the one of kube-controller-manager.
+//! The StatefulSet controller. It follows the steps of the one in kube-controller-manager.
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | `identity` | names, ordinals, and the pod and claims that belong to an ordinal; pure |
-//! | `plan` | which pods to create and delete now; pure |
-//! | `status` | what the status says of the pods; pure |
-//! | `revisions` | ControllerRevisions: the templates that pods are made from |
+//! | `plan` | pods to create and delete now; pure |
+//! | `status` | computation of the status from the pods; pure |
+//! | `revisions` | ControllerRevisions: the templates from which pods are made |
 //! | `reconcile` | reads, decides, acts |
 //!
-//! As in Kubernetes, an OrderedReady set whose pod never becomes ready does not move on when its template is
-//! mended: the broken pod must be deleted by hand.
+//! As in Kubernetes, an OrderedReady set whose pod never becomes ready is blocked even after its
+//! template is fixed. The broken pod must be deleted by hand.
 
 mod identity;
 mod plan;
 mod reconcile;
 mod revisions;
 mod status;
+
+pub(super) use revisions::hash;
 
 use std::sync::Arc;
 
@@ -44,7 +46,7 @@ fn concerns(change: &Change, hub: &Hub) -> Vec<ObjectRef<StatefulSet>> {
             let namespace = pod.namespace().unwrap_or_default();
             match controller_of_kind::<StatefulSet>(&pod.metadata) {
                 Some(owner) => vec![ObjectRef::new(&owner.name).within(&namespace)],
-                // An orphan: its name says whose it could be.
+                // An orphan: its name determines the set that may adopt it.
                 None => orphans_set(&pod.name_any(), &namespace, hub)
                     .into_iter()
                     .collect(),

@@ -1,8 +1,13 @@
-//! Which pods of a StatefulSet to create and delete now.
+//! Decisions about the pods of a StatefulSet to create and delete now.
 //!
-//! Follows `defaultStatefulSetControl` of kube-controller-manager: replicas in ordinal order, then the condemned
-//! from the highest ordinal down, then the rolling update from the highest ordinal down. `OrderedReady` does one
-//! thing at a time and waits for each pod; `Parallel` waits for none, except during a rolling update.
+//! Follows `defaultStatefulSetControl` of kube-controller-manager, in this order:
+//!
+//! - replicas in ordinal order
+//! - condemned pods from the highest ordinal down
+//! - the rolling update from the highest ordinal down
+//!
+//! `OrderedReady` does one thing at a time and waits for each pod. `Parallel` does not wait, except
+//! during a rolling update.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +21,11 @@ use kube::ResourceExt;
 use super::identity::{ordinal_of, ordinals, revision_of};
 use crate::controllers::pods::{available_in, is_finished, is_terminating, phase};
 
-/// What the decision is made from.
+/// Maximum number of pods created in one pass, as in kube-controller-manager. A set may ask for two
+/// billion.
+const MAX_STEPS: usize = 500;
+
+/// The facts that the decision uses.
 pub(crate) struct Situation<'a> {
     pub(crate) set: &'a StatefulSet,
     pub(crate) pods: &'a [Arc<Pod>],
@@ -25,36 +34,36 @@ pub(crate) struct Situation<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// What to do now, all of it at once; and when to look again although nothing changed.
+/// Actions to take now, all at once, and the time of the next check if nothing changes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
     pub(crate) recheck: Option<Duration>,
 }
 
-/// One thing to do.
+/// One action.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Make the pod of this ordinal, and its claims, from this revision.
-    Create { ordinal: i32, revision: String },
-    /// Delete this pod.
+    /// Creation of the pod of this ordinal, and its claims, from this revision.
+    Create { ordinal: i64, revision: String },
+    /// Deletion of this pod.
     Delete { pod: String, why: Why },
 }
 
-/// Why a pod is deleted.
+/// The reason for deleting a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// It failed; its ordinal gets a new one.
+    /// The pod failed; its ordinal gets a new one.
     Failed,
-    /// It ended successfully, which a StatefulSet's pod must not; its ordinal gets a new one.
+    /// The pod ended successfully, which a StatefulSet's pod must not; its ordinal gets a new one.
     Succeeded,
-    /// Its ordinal is surplus.
+    /// The pod's ordinal is surplus.
     ScaleDown,
-    /// It is of an old revision.
+    /// The pod has an old revision.
     Update,
 }
 
-/// Decides.
+/// Decides the actions to take now.
 pub(crate) fn plan(situation: &Situation<'_>) -> Plan {
     let mut planner = Planner::new(situation);
     if planner.replicas() == Flow::Done || planner.condemned() == Flow::Done {
@@ -72,7 +81,7 @@ enum Flow {
 
 struct Planner<'a> {
     situation: &'a Situation<'a>,
-    pods: BTreeMap<i32, &'a Pod>,
+    pods: BTreeMap<i64, &'a Pod>,
     ordered: bool,
     min_ready_seconds: i32,
     plan: Plan,
@@ -100,6 +109,10 @@ impl<'a> Planner<'a> {
                 None => {
                     let revision = self.revision_for(ordinal).to_owned();
                     self.plan.steps.push(Step::Create { ordinal, revision });
+                    // The rest is created after these.
+                    if self.plan.steps.len() >= MAX_STEPS {
+                        return Flow::Done;
+                    }
                     true
                 }
                 Some(pod) if is_finished(pod) => {
@@ -131,7 +144,8 @@ impl<'a> Planner<'a> {
             .filter(|(ordinal, _)| !wanted.contains(ordinal))
             .map(|(_, pod)| *pod)
             .collect();
-        // The unhealthy pod of the lowest ordinal may go although it is not ready: nothing waits for it.
+        // The unhealthy pod of the lowest ordinal may be deleted although it is not ready: nothing
+        // waits for it.
         let first_unhealthy = condemned
             .iter()
             .rev()
@@ -155,7 +169,8 @@ impl<'a> Planner<'a> {
         Flow::Continue
     }
 
-    /// One pod at a time, from the highest ordinal down to the partition, each after the one before is available.
+    /// Updates one pod at a time, from the highest ordinal down to the partition. Each pod waits
+    /// until the one before is available.
     fn rolling_update(&mut self) {
         let Some(partition) = self.partition() else { return };
         for ordinal in ordinals(self.situation.set).rev() {
@@ -177,26 +192,28 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The first ordinal the rolling update covers; `None` with `OnDelete`.
-    fn partition(&self) -> Option<i32> {
+    /// Returns the first ordinal that the rolling update covers; `None` with `OnDelete`.
+    fn partition(&self) -> Option<i64> {
         let strategy = self.situation.set.spec.update_strategy.as_ref();
         if strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("OnDelete") {
             return None;
         }
         let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
         let partition = rolling.and_then(|rolling| rolling.partition).unwrap_or(0);
-        Some(ordinals(self.situation.set).start + partition)
+        Some(ordinals(self.situation.set).start + i64::from(partition))
     }
 
-    /// Below the partition, a missing pod comes back as it was.
-    fn revision_for(&self, ordinal: i32) -> &'a str {
+    /// Returns the revision for a missing pod. Below the partition, the pod returns with its old
+    /// revision.
+    fn revision_for(&self, ordinal: i64) -> &'a str {
         match self.partition() {
             Some(partition) if ordinal < partition => self.situation.current_revision,
             _ => self.situation.update_revision,
         }
     }
 
-    /// Running, ready, and for long enough. Asks for another look when only time is missing.
+    /// Returns true if the pod is running and has been ready for long enough. Schedules another
+    /// check when only time is missing.
     fn is_available(&mut self, pod: &Pod) -> bool {
         if phase(pod) != "Running" {
             return false;
@@ -232,7 +249,8 @@ mod tests {
         .expect("a StatefulSet")
     }
 
-    /// `state`: ready, pending, failed, or terminating, then optionally `@revision`.
+    /// Builds a pod from `state`: ready, pending, failed, or terminating, then optionally
+    /// `@revision`.
     fn pod(ordinal: i32, state: &str) -> Pod {
         let (state, revision) = state.split_once('@').unwrap_or((state, "new"));
         let phase = match state {
@@ -340,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_pod_of_an_ordered_set_is_not_replaced_when_the_template_changes() {
+    fn a_new_template_does_not_replace_a_broken_pod_of_ordered_sets() {
         let set = set(2, "OrderedReady", ROLLING);
         assert!(
             steps(&set, &["pending@old"]).is_empty(),
@@ -370,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn min_ready_seconds_holds_the_next_step_until_the_time_has_come() {
+    fn min_ready_seconds_delays_the_next_step() {
         let mut set = set(2, "OrderedReady", ROLLING);
         set.spec.min_ready_seconds = Some(30);
         let early = planned(&set, &["ready"], "2026-01-01T00:00:10Z");
@@ -382,5 +400,12 @@ mod tests {
             }
         );
         assert_eq!(planned(&set, &["ready"], "2026-01-01T00:00:30Z").steps.len(), 1);
+    }
+
+    #[test]
+    fn a_pass_is_bounded_however_many_replicas_are_asked_for() {
+        let mut set = set(i32::MAX, "Parallel", "{}");
+        set.spec.ordinals.get_or_insert_default().start = Some(i32::MAX);
+        assert_eq!(steps(&set, &[]).len(), MAX_STEPS);
     }
 }

@@ -1,4 +1,4 @@
-//! Reads a StatefulSet and its pods, decides, acts, and writes the status.
+//! Reconciliation of a StatefulSet: reads it and its pods, decides, acts, and writes the status.
 
 use std::sync::Arc;
 
@@ -23,7 +23,10 @@ use crate::controllers::pods;
 
 const COMPONENT: &str = "statefulset-controller";
 
-/// Puts one StatefulSet right, as far as can be done now.
+/// Number of steps in the first batch. Kubernetes starts with 1; the difference only affects speed.
+const FIRST_BATCH: usize = 16;
+
+/// Reconciles one StatefulSet, as far as possible now.
 pub(crate) async fn reconcile(known: Arc<StatefulSet>, hub: Arc<Hub>) -> Reconciled {
     if let Some(rest) = at_rest(&known, &hub) {
         return Ok(rest);
@@ -46,8 +49,9 @@ pub(crate) async fn reconcile(known: Arc<StatefulSet>, hub: Arc<Hub>) -> Reconci
     work.run().await
 }
 
-/// Most changes of a pod ask nothing of its set. Whether this one does is told from the shared stores, without a request:
-/// what they do not show yet is a change that brings the set back here, and what is done is done to what is read anew.
+/// Returns an action if the set needs no work. Most changes of a pod need none. This check reads
+/// the shared stores and makes no request. A change that the stores do not show yet triggers
+/// another reconciliation, and all actions read the objects again.
 fn at_rest(set: &StatefulSet, hub: &Hub) -> Option<Action> {
     let known = set.status.as_ref()?;
     let is_seen = set.metadata.generation.is_some() && known.observed_generation == set.metadata.generation;
@@ -93,7 +97,7 @@ fn at_rest(set: &StatefulSet, hub: &Hub) -> Option<Action> {
     Some(decided.recheck.map_or_else(Action::await_change, Action::requeue))
 }
 
-/// Whether the set's claims go with the set, and with the pods that it gives up.
+/// Returns true if the set's claims are deleted with the set, and with the pods that it gives up.
 fn claims_follow(set: &StatefulSet) -> (bool, bool) {
     let policy = set.spec.persistent_volume_claim_retention_policy.clone();
     let policy = policy.unwrap_or_default();
@@ -127,16 +131,16 @@ impl Work {
                 now,
             });
             recheck = decided.recheck;
-            let steps = decided.steps.iter().map(|step| self.act(step, &history));
-            acted = futures::future::join_all(steps).await.into_iter().collect();
+            acted = self.act_in_batches(&decided.steps, &history).await;
         }
-        // What was just done shows in the next look, which its own changes ask for.
+        // The next reconciliation, which these actions trigger, sees their result.
         self.write_status(&pods, &history, now).await?;
         history.truncate(&self.hub, &self.set, &pods).await?;
         acted.map(|()| recheck.map_or_else(Action::await_change, Action::requeue))
     }
 
-    /// The set's pods, after adopting those that match its selector and name and have no controller.
+    /// Returns the set's pods. First adopts pods without a controller that match its selector and
+    /// name.
     async fn owned_pods(&self) -> Result<Vec<Arc<Pod>>, ControllerError> {
         let name = self.set.name_any();
         let selector = pods::selector(&format!("StatefulSet {name}"), &self.set.spec.selector)?;
@@ -168,6 +172,21 @@ impl Work {
         patched.during(|| format!("adopt pod {}", pod.name_any()))
     }
 
+    /// Executes the steps in ever larger batches and stops after a batch with a failure. A refusal
+    /// (by a quota, for example) need not be repeated five hundred times. This is the slow start of
+    /// kube-controller-manager.
+    async fn act_in_batches(&self, steps: &[Step], history: &History) -> Result<(), ControllerError> {
+        let (mut rest, mut size) = (steps, FIRST_BATCH);
+        while !rest.is_empty() {
+            let (batch, later) = rest.split_at(size.min(rest.len()));
+            let acts = batch.iter().map(|step| self.act(step, history));
+            let done: Vec<_> = futures::future::join_all(acts).await;
+            done.into_iter().collect::<Result<(), _>>()?;
+            (rest, size) = (later, size * 2);
+        }
+        Ok(())
+    }
+
     async fn act(&self, step: &Step, history: &History) -> Result<(), ControllerError> {
         match step {
             Step::Create { ordinal, revision } => {
@@ -184,7 +203,7 @@ impl Work {
         }
     }
 
-    async fn create_claims(&self, ordinal: i32) -> Result<(), ControllerError> {
+    async fn create_claims(&self, ordinal: i64) -> Result<(), ControllerError> {
         let api = self.hub.api::<PersistentVolumeClaim>(&self.namespace);
         let set = self.set.name_any();
         for claim in identity::claims(&self.set, ordinal) {
@@ -261,8 +280,9 @@ impl Work {
         Ok(())
     }
 
-    /// `persistentVolumeClaimRetentionPolicy`: a claim to be deleted with its set or its condemned pod is owned by
-    /// it, and garbage collection does the rest. Nothing to do with the default, Retain.
+    /// Sets the claims' owners according to `persistentVolumeClaimRetentionPolicy`. A claim to be
+    /// deleted with its set or condemned pod gets that object as owner. Garbage collection then
+    /// deletes the claim. Does nothing with the default, Retain.
     async fn keep_claim_owners(&self, pods: &[Arc<Pod>]) -> Result<(), ControllerError> {
         let (with_set, with_pod) = claims_follow(&self.set);
         if !with_set && !with_pod {
@@ -310,7 +330,15 @@ impl Work {
         }
         let name = self.set.name_any();
         let api = self.hub.api::<StatefulSet>(&self.namespace);
-        let patch = Patch::Merge(json!({ "status": wanted }));
+        let mut status = json!(wanted);
+        // A merge patch keeps the fields that it does not name. A count that returned to zero must
+        // be named to be removed.
+        for field in ["readyReplicas", "currentReplicas", "updatedReplicas"] {
+            if status.get(field).is_none() {
+                status[field] = serde_json::Value::Null;
+            }
+        }
+        let patch = Patch::Merge(json!({ "status": status }));
         let written = api.patch_status(&name, &PatchParams::default(), &patch).await;
         written
             .unless_gone()

@@ -1,4 +1,5 @@
-//! ControllerRevisions: every pod template a StatefulSet has had, and which of them is wanted now.
+//! ControllerRevisions: every pod template that a StatefulSet has had, and the one that is wanted
+//! now.
 
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use crate::controllers::owners::{controller_reference, is_controlled_by};
 
 /// The API server's default for `revisionHistoryLimit`.
 pub(super) const DEFAULT_HISTORY: i32 = 10;
-/// Distinct hashes tried before giving up; a second collision in a row is already a wonder.
+/// Number of distinct hashes tried before giving up; even a second collision in a row is very
+/// unlikely.
 const COLLISIONS_TRIED: i32 = 16;
 
 /// The set's revisions, oldest first.
@@ -27,7 +29,7 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Reads the set's revisions, and makes the one of its present template if there is none yet.
+    /// Reads the set's revisions. Creates the one of the current template if it does not exist yet.
     pub(crate) async fn observe(hub: &Hub, set: &StatefulSet) -> Result<Self, ControllerError> {
         let api = hub.api::<ControllerRevision>(&set.namespace().unwrap_or_default());
         let name = set.name_any();
@@ -44,7 +46,11 @@ impl History {
         let status = set.status.clone().unwrap_or_default();
         let mut collision_count = status.collision_count.unwrap_or(0);
         let data = data_of(set)?;
-        let next = all.last().and_then(|revision| revision.revision).unwrap_or(0) + 1;
+        let next = all
+            .last()
+            .and_then(|revision| revision.revision)
+            .unwrap_or(0)
+            .saturating_add(1);
         let update = match all.iter().rposition(|revision| revision.data.0 == data) {
             Some(index) if index + 1 == all.len() => all[index].name_any(),
             Some(index) => {
@@ -81,7 +87,7 @@ impl History {
         })
     }
 
-    /// The pod template of a revision.
+    /// Returns the pod template of a revision.
     pub(crate) fn template(&self, name: &str) -> Result<PodTemplateSpec, ControllerError> {
         let found = self.all.iter().find(|revision| revision.name_any() == name);
         let mut template = found
@@ -94,7 +100,8 @@ impl History {
             .map_err(|source| ControllerError::malformed(format!("revision {name}"), source))
     }
 
-    /// Deletes the oldest revisions beyond the limit that no pod and no status field refers to.
+    /// Deletes the oldest revisions beyond the limit, except those that a pod or a status field
+    /// refers to.
     pub(crate) async fn truncate(
         &self,
         hub: &Hub,
@@ -125,7 +132,8 @@ impl History {
     }
 }
 
-/// Makes a revision. A name that is taken by other data is a hash collision and counted, as in Kubernetes.
+/// Creates a revision. If other data already uses the name, counts a hash collision, as Kubernetes
+/// does.
 async fn create(
     hub: &Hub,
     set: &StatefulSet,
@@ -148,11 +156,11 @@ async fn create(
         if found.data.0 == *data && is_controlled_by(&found.metadata, set) {
             return Ok(found);
         }
-        *collision_count += 1;
+        *collision_count = collision_count.saturating_add(1);
     }
     Err(ControllerError::malformed(
         format!("the revisions of {}", set.name_any()),
-        "every name tried is taken by other data",
+        "hash collision: every name that was tried has other data",
     ))
 }
 
@@ -175,8 +183,9 @@ fn object(set: &StatefulSet, data: &Value, revision: i64, collision_count: i32) 
     }
 }
 
-/// The patch that a revision stores: the pod template, to be replaced as a whole. Empty maps in its metadata are
-/// left out, as Go's `omitempty` does: taking the last annotation away is then a roll-back and not a new template.
+/// Returns the patch that a revision stores: the pod template, to be replaced as a whole. Empty
+/// maps in its metadata are left out, as Go's `omitempty` does. Removing the last annotation is
+/// then a roll-back and not a new template.
 fn data_of(set: &StatefulSet) -> Result<Value, ControllerError> {
     let mut template = set.spec.template.clone();
     if let Some(meta) = &mut template.metadata {
@@ -192,7 +201,7 @@ fn data_of(set: &StatefulSet) -> Result<Value, ControllerError> {
     Ok(json!({ "spec": { "template": template } }))
 }
 
-/// FNV-1a written in Kubernetes' vowel-free alphabet, so that names look as they do there.
+/// Returns the FNV-1a hash in Kubernetes' vowel-free alphabet, so that names look like real ones.
 pub(crate) fn hash(data: &Value, collision_count: i32) -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let text = data.to_string();

@@ -1,4 +1,4 @@
-//! What a StatefulSet's status says of its pods.
+//! The status of a StatefulSet, computed from its pods.
 
 use std::sync::Arc;
 
@@ -9,14 +9,15 @@ use k8s_openapi::jiff::Timestamp;
 use super::identity::revision_of;
 use crate::controllers::pods::{available_in, is_ready, is_terminating, phase};
 
-/// The revisions in play.
+/// The revisions in use.
 pub(crate) struct Revisions {
     pub(crate) current: String,
     pub(crate) update: String,
     pub(crate) collision_count: i32,
 }
 
-/// Counts the pods and, when the last of them is at the update revision and ready, makes that the current one.
+/// Counts the pods. When the last pod has the update revision and is ready, makes that revision the
+/// current one.
 pub(crate) fn status(
     set: &StatefulSet,
     pods: &[Arc<Pod>],
@@ -34,24 +35,31 @@ pub(crate) fn status(
     let updated = count(&|pod| at(pod, &revisions.update));
     let mut current = count(&|pod| at(pod, &revisions.current));
     let mut current_revision = revisions.current.clone();
-    if !is_on_delete(set) && updated == replicas && ready == replicas {
+    let wanted = set.spec.replicas.unwrap_or(1);
+    if !is_on_delete(set) && updated == wanted && ready == wanted {
         current = updated;
         current_revision.clone_from(&revisions.update);
     }
     StatefulSetStatus {
         observed_generation: set.metadata.generation,
         replicas,
-        ready_replicas: Some(ready),
+        ready_replicas: unless_zero(ready),
         available_replicas: Some(count(&|pod| {
             running_ready(pod) && available_in(pod, min_ready, now).is_some_and(|wait| wait.is_zero())
         })),
-        current_replicas: Some(current),
-        updated_replicas: Some(updated),
+        current_replicas: unless_zero(current),
+        updated_replicas: unless_zero(updated),
         current_revision: Some(current_revision),
         update_revision: Some(revisions.update.clone()),
         collision_count: Some(revisions.collision_count),
         conditions: set.status.as_ref().and_then(|status| status.conditions.clone()),
     }
+}
+
+/// Returns a count as Kubernetes writes it: zero is left out (except for `replicas` and
+/// `availableReplicas`).
+fn unless_zero(count: i32) -> Option<i32> {
+    (count != 0).then_some(count)
 }
 
 fn is_on_delete(set: &StatefulSet) -> bool {
@@ -77,8 +85,10 @@ mod tests {
             update: "new".into(),
             collision_count: 0,
         };
+        let mut set = StatefulSet::default();
+        set.spec.replicas = Some(2);
         status(
-            &StatefulSet::default(),
+            &set,
             pods,
             &revisions,
             "2026-01-02T00:00:00Z".parse().expect("a time"),
@@ -86,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_update_revision_becomes_current_when_the_last_pod_is_ready() {
+    fn the_update_revision_becomes_current_with_the_last_ready_pod() {
         let rolling = of(&[pod("old", "True", ""), pod("new", "True", "")]);
         assert_eq!(
             (rolling.current_replicas, rolling.updated_replicas),
@@ -103,11 +113,27 @@ mod tests {
             (done.current_replicas, done.current_revision.as_deref()),
             (Some(2), Some("new"))
         );
+        // While the last pod is replaced there are fewer pods than replicas, all of them new and
+        // ready.
+        let between = of(&[pod("new", "True", "")]);
+        assert_eq!(between.current_revision.as_deref(), Some("old"));
+    }
+
+    #[test]
+    fn zeros_are_left_out() {
+        let none = serde_json::to_value(of(&[])).expect("JSON");
+        for field in ["readyReplicas", "currentReplicas", "updatedReplicas"] {
+            assert!(none.get(field).is_none(), "{field}: {none}");
+        }
+        assert_eq!(
+            (&none["replicas"], &none["availableReplicas"]),
+            (&0.into(), &0.into())
+        );
     }
 
     #[test]
     fn a_terminating_pod_counts_as_a_replica_but_not_as_updated() {
         let status = of(&[pod("new", "True", ", deletionTimestamp: '2026-01-01T00:00:00Z'")]);
-        assert_eq!((status.replicas, status.updated_replicas), (1, Some(0)));
+        assert_eq!((status.replicas, status.updated_replicas), (1, None));
     }
 }

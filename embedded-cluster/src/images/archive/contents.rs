@@ -1,5 +1,5 @@
-//! An archive's files, each staged in the store under a name of the store's own: nothing is ever written under a
-//! name that the archive chose.
+//! The files of an image archive, staged in the store. The store chooses the file names and never
+//! uses names from the archive.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,7 +13,8 @@ use crate::images::blobs::{Staged, stage};
 use crate::images::error::{ImageError, IoContext as _};
 use crate::images::scratch::Scratch;
 
-/// How many links a name may lead through: `docker save` used to write layers that several images share as links.
+/// Maximum number of links to follow from a name. Older versions of `docker save` write layers that
+/// several images share as links.
 const MAX_LINKS: usize = 8;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -56,7 +57,7 @@ impl Contents {
                         .unwrap_or_default()
                         .into_owned();
                     let is_symlink = entry.header().entry_type() == EntryType::Symlink;
-                    // A symbolic link starts where it is, a hard link at the top.
+                    // Symlinks are relative to their directory, hard links to the archive's root.
                     let folder = if is_symlink {
                         path.parent().map(Path::to_owned)
                     } else {
@@ -72,7 +73,7 @@ impl Contents {
         Ok(contents)
     }
 
-    /// The file of this name.
+    /// Returns the file of this name.
     pub(super) fn get(&self, name: &str) -> Option<&Staged> {
         let mut path = &plain(Path::new(name));
         for _ in 0..MAX_LINKS {
@@ -84,13 +85,13 @@ impl Contents {
         None
     }
 
-    /// The file of this name, which the archive itself says it has.
+    /// Returns the file of this name, to which another file of the archive refers.
     pub(super) fn require(&self, name: &str) -> Result<&Staged, ImageError> {
         self.get(name)
             .ok_or_else(|| self.malformed(format!("it says it has `{name}`, and has not")))
     }
 
-    /// The text of the file of this name.
+    /// Returns the content of the file of this name.
     pub(super) fn text(&self, name: &str) -> Result<Vec<u8>, ImageError> {
         let file = self.require(name)?;
         fs::read(&file.path).doing("read", &file.path)
@@ -109,7 +110,7 @@ impl Contents {
     }
 }
 
-/// Whether a staged file is gzipped, whatever its name says.
+/// Returns true if a staged file is gzipped, regardless of its name.
 pub(super) fn is_gzipped(staged: &Staged) -> Result<bool, ImageError> {
     let mut file = File::open(&staged.path).doing("open", &staged.path)?;
     starts_with_gzip(&mut file).doing("read", &staged.path)
@@ -124,7 +125,7 @@ fn starts_with_gzip(file: &mut File) -> io::Result<bool> {
     Ok(magic == GZIP_MAGIC)
 }
 
-/// The path without `.`, and with every `..` taken back.
+/// Normalises the path: drops `.` and resolves `..`.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {

@@ -1,5 +1,5 @@
-//! A store's images into an archive that is an OCI layout and, through its `manifest.json`, what every version of
-//! `docker load` reads.
+//! Exports images of a store into an archive. The archive is an OCI layout with a `manifest.json`,
+//! so that every version of `docker load` can read it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,15 +14,16 @@ use crate::images::error::{ImageError, IoContext as _};
 use crate::images::index::{Index, parse_reference};
 use crate::images::store::ImageStore;
 
-/// How Docker shortens the names of its own registry.
+/// Prefix that Docker omits when it shows names of its registry.
 const DOCKER_HUB: &str = "docker.io/";
 const DOCKER_HUB_OFFICIAL: &str = "docker.io/library/";
 
 impl ImageStore {
-    /// Writes images into one archive, for `docker load -i`, `kind load image-archive` or another store.
+    /// Writes images into one archive, for `docker load -i`, `kind load image-archive` or another
+    /// store.
     ///
     /// # Errors
-    /// When the store does not have one of them, or the archive cannot be written.
+    /// Fails if the store lacks one of the images, or the archive cannot be written.
     pub fn export_archive(&self, references: &[&str], archive: impl AsRef<Path>) -> Result<(), ImageError> {
         let archive = archive.as_ref();
         let mut index = Index::default();
@@ -104,7 +105,7 @@ fn blob_path(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.digest())
 }
 
-/// The name as Docker shows it, which is the only form that old versions accept in `RepoTags`.
+/// Returns the short name that Docker shows. Old versions accept no other form in `RepoTags`.
 fn familiar(name: &Reference) -> String {
     let whole = name.whole();
     let short = whole

@@ -1,5 +1,5 @@
-//! An archive's images into a store. An OCI layout keeps its manifests as they are, and with them its digests; an
-//! archive of an older Docker has none, so a manifest is written for it.
+//! Imports an archive's images into a store. Manifests of an OCI layout keep their digests.
+//! Archives of older Docker versions have no OCI manifest, so one is written.
 
 use std::path::Path;
 
@@ -17,18 +17,19 @@ use crate::images::new_image::canonical_json;
 use crate::images::scratch::Scratch;
 use crate::images::store::{ImageStore, StoredImage};
 
-/// Where containerd and Docker write the full name, while the OCI annotation may hold the tag only.
+/// Annotation with the full name, set by containerd and Docker. The OCI one may be just a tag.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// How many indexes may be inside one another: an archive's, and a multi-platform image's.
+/// Maximum nesting of indexes: a multi-platform image's index is inside the archive's index.
 const MAX_NESTING: usize = 4;
 
 impl ImageStore {
-    /// Adds every named image of an archive (an OCI layout, or what `docker save` writes; gzipped or not), and
-    /// returns them.
+    /// Adds every named image of an archive and returns these images. Accepts an OCI layout or the
+    /// output of `docker save`, gzipped or not.
     ///
     /// # Errors
-    /// When the archive cannot be read, is not an image archive, names no image, or has none for this platform.
+    /// Fails if the archive cannot be read or is not an image archive. Also fails if it names no
+    /// image, or has none for this platform.
     pub fn add_archive(&self, archive: impl AsRef<Path>) -> Result<Vec<StoredImage>, ImageError> {
         let scratch = self.scratch()?;
         let contents = Contents::read(archive.as_ref(), &scratch)?;
@@ -53,7 +54,7 @@ impl ImageStore {
     }
 }
 
-/// One archive on its way into a store.
+/// The import of one archive into a store.
 #[derive(Debug)]
 struct Import<'a> {
     store: &'a ImageStore,
@@ -100,7 +101,7 @@ impl Import<'_> {
         Ok(images)
     }
 
-    /// Follows indexes to the manifest of this machine's platform.
+    /// Follows nested indexes to the manifest for this machine's platform.
     fn platform_manifest(&self, descriptor: &Descriptor, nesting: usize) -> Result<Descriptor, ImageError> {
         let text = self.blob_text(descriptor)?;
         let Ok(index) = serde_json::from_slice::<ImageIndex>(&text) else {
@@ -122,7 +123,7 @@ impl Import<'_> {
         })?;
         let parts = manifest.layers().iter().chain([manifest.config(), descriptor]);
         for part in parts {
-            // Two images of an archive may share a layer: the second finds it in the store.
+            // If two images of an archive share a layer, the first has already stored it.
             if self.store.blobs.path(part.digest()).is_ok() && self.store.blobs.verify(part.digest()).is_ok()
             {
                 continue;
@@ -161,7 +162,8 @@ impl Import<'_> {
         Ok(canonical_json(&manifest))
     }
 
-    /// Moves a staged file into the store, unless an earlier image of the archive has moved it already.
+    /// Moves a staged file into the store. Does nothing if an earlier image of the archive has
+    /// moved it.
     fn adopt_once(&self, staged: &Staged) -> Result<(), ImageError> {
         if staged.path.is_file() {
             self.store.blobs.adopt(staged)
@@ -170,7 +172,7 @@ impl Import<'_> {
         }
     }
 
-    /// The archive's file for a digest, whose content is what the digest says.
+    /// Returns the archive's file for a digest, after comparing the digest with the content's.
     fn blob(&self, descriptor: &Descriptor) -> Result<&Staged, ImageError> {
         let digest = descriptor.digest();
         let staged = self
@@ -204,7 +206,7 @@ impl Import<'_> {
     }
 }
 
-/// A layer that two images share has been moved into the store by the first.
+/// Returns true if a layer is gzipped. Import of an earlier image may have stored it already.
 fn is_gzipped_or_stored(store: &ImageStore, layer: &Staged) -> Result<bool, ImageError> {
     if layer.path.is_file() {
         return is_gzipped(layer);
@@ -215,7 +217,7 @@ fn is_gzipped_or_stored(store: &ImageStore, layer: &Staged) -> Result<bool, Imag
     })
 }
 
-/// The image's name, if the archive gives all of it and not only a tag.
+/// Returns the image's name, if the archive gives the full name and not only a tag.
 fn full_name(descriptor: &Descriptor) -> Option<Reference> {
     let annotations = descriptor.annotations().as_ref()?;
     let name = annotations.get(CONTAINERD_NAME).or_else(|| {
@@ -225,7 +227,7 @@ fn full_name(descriptor: &Descriptor) -> Option<Reference> {
     parse_reference(name).ok()
 }
 
-/// The entry of a multi-platform image for this machine.
+/// Returns the entry of a multi-platform image for this machine.
 pub(in crate::images) fn choose_platform<'a>(
     subject: &str,
     manifests: &'a [Descriptor],
@@ -240,7 +242,7 @@ pub(in crate::images) fn choose_platform<'a>(
     if let Some(descriptor) = manifests.iter().find(fits) {
         return Ok(descriptor);
     }
-    // An index of one image need not say which platform it is for.
+    // An index with one image may omit the platform.
     if let [only] = manifests
         && only.platform().is_none()
     {

@@ -1,11 +1,11 @@
-//! Images as files: what `docker save`, `skopeo` and `buildah` write comes in, and what `docker load`,
-//! `kind load image-archive` and `ctr image import` read goes out.
+//! Import and export of image archives. Imports the output of `docker save`, `skopeo` and
+//! `buildah`. Exports for `docker load`, `kind load image-archive` and `ctr image import`.
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`import`] | an archive's images into a store |
-//! | [`export`] | a store's images into an archive |
-//! | [`contents`] | an archive's files, staged by name |
+//! | [`import`] | imports an archive's images into a store |
+//! | [`export`] | exports a store's images into an archive |
+//! | [`contents`] | an archive's files, staged and found by name |
 
 mod contents;
 mod export;
@@ -13,14 +13,14 @@ mod import;
 
 pub(super) use import::choose_platform;
 
-/// One image of `manifest.json`, the file that Docker reads first.
+/// An image's entry in `manifest.json`, the file that Docker reads first.
 #[derive(Debug, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct DockerImage {
-    /// The configuration's path in the archive.
+    /// Path of the configuration in the archive.
     config: String,
-    /// The image's names; Docker writes `null` for an image without.
+    /// Names of the image; Docker writes `null` for an image without names.
     repo_tags: Option<Vec<String>>,
-    /// The layers' paths in the archive, the lowest first.
+    /// Paths of the layers in the archive, lowest layer first.
     layers: Vec<String>,
 }

@@ -1,9 +1,9 @@
-//! Cluster DNS: what CoreDNS's `kubernetes` plug-in answers, from memory.
+//! Cluster DNS: the answers of CoreDNS's `kubernetes` plug-in, from memory.
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | `zone` | names and records, made from Services and EndpointSlices; pure |
-//! | `server` | hickory-server in front of it |
+//! | `server` | hickory-server that serves the zone |
 
 mod server;
 mod zone;

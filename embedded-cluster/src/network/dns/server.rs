@@ -1,7 +1,7 @@
-//! The DNS server: UDP and TCP on one address, answers from the current [`Zone`].
+//! The DNS server: answers from the current [`Zone`], over UDP and TCP on one address.
 //!
-//! Authoritative for the cluster's domain only. Every other name does not exist (NXDOMAIN): the cluster has no
-//! way out, and resolvers give up on that answer at once, where REFUSED would make them try again.
+//! Authoritative for the cluster's domain only. Every other name gets NXDOMAIN, since the cluster
+//! has no route out. Resolvers stop at once on that answer; REFUSED would make them retry.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,17 +20,17 @@ use tokio::sync::watch;
 use super::zone::Zone;
 use crate::network::NetworkError;
 
-/// CoreDNS's default TTL for cluster records, and for negative answers: short, so that a new pod's name is
-/// found soon after it exists.
+/// CoreDNS's default TTL for cluster records and for negative answers. It is short, so that a new
+/// pod's name is found soon after it exists.
 const TTL_SECONDS: u32 = 5;
-/// An idle DNS-over-TCP connection is closed after this long, as CoreDNS does.
+/// The time after which an idle DNS-over-TCP connection is closed, as in CoreDNS.
 const TCP_IDLE: Duration = Duration::from_secs(8);
-/// Responses queued per TCP connection; a resolver pipelines two.
+/// Number of responses queued per TCP connection; a resolver pipelines two.
 const TCP_RESPONSE_BUFFER: usize = 16;
-/// DNS's well-known port.
+/// The standard port of DNS.
 const PORT: u16 = 53;
 
-/// Cluster DNS, listening.
+/// The running DNS server.
 pub(crate) struct DnsServer {
     server: Server<Handler>,
 }
@@ -104,7 +104,7 @@ impl RequestHandler for Handler {
     }
 }
 
-/// The decision about one request.
+/// The answer to one request.
 struct Answer {
     code: ResponseCode,
     authoritative: bool,
@@ -179,7 +179,7 @@ impl Handler {
         }
     }
 
-    /// The name without the cluster's domain, in lower case and without a trailing dot.
+    /// Returns the name without the cluster's domain, in lower case and without a trailing dot.
     fn relative(&self, name: &Name) -> String {
         let labels = usize::from(name.num_labels() - self.domain.num_labels());
         let labels: Vec<_> = name

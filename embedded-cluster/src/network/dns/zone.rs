@@ -1,7 +1,9 @@
-//! The names of the cluster's Services and their endpoints, per the Kubernetes DNS specification 1.1.
+//! The names of the cluster's Services and their endpoints, per the Kubernetes DNS specification
+//! 1.1.
 //!
-//! Rebuilt as a whole whenever a Service or an EndpointSlice changes: a test cluster has tens of names, and a
-//! whole is always consistent. `PTR` and `pod` records are not made: nothing the chart does asks for them.
+//! The whole zone is rebuilt whenever a Service or an EndpointSlice changes. A test cluster has
+//! tens of names, and a full rebuild is always consistent. There are no `PTR` and `pod` records:
+//! nothing in the chart queries them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -10,27 +12,29 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 
-/// The label every EndpointSlice carries the name of its Service in.
+/// The label of an EndpointSlice that holds the name of its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
-/// Every name of the cluster's domain, relative to it and in lower case (`valkey-0.valkey.default.svc`).
+/// Every name of the cluster's domain, relative to it and in lower case
+/// (`valkey-0.valkey.default.svc`).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Zone {
     names: BTreeMap<String, Records>,
 }
 
-/// What exists at one name. All empty: the name exists, but only as the parent of others (NODATA).
+/// The records of one name. If all are empty, the name exists only as the parent of others
+/// (NODATA).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Records {
     pub(crate) a: BTreeSet<Ipv4Addr>,
-    /// (port, target relative to the cluster's domain)
+    /// SRV records: (port, target relative to the cluster's domain).
     pub(crate) srv: BTreeSet<(u16, String)>,
     /// Target of an ExternalName Service, absolute.
     pub(crate) cname: Option<String>,
 }
 
 impl Zone {
-    /// The zone of these Services and EndpointSlices.
+    /// Builds the zone of these Services and EndpointSlices.
     pub(crate) fn build<'a>(
         services: impl IntoIterator<Item = &'a Service>,
         slices: impl IntoIterator<Item = &'a EndpointSlice>,
@@ -54,7 +58,7 @@ impl Zone {
         zone
     }
 
-    /// What exists at a name relative to the cluster's domain; `None` is NXDOMAIN.
+    /// Returns the records of a name relative to the cluster's domain; `None` is NXDOMAIN.
     pub(crate) fn get(&self, name: &str) -> Option<&Records> {
         self.names.get(name)
     }
@@ -85,7 +89,8 @@ impl Zone {
         }
     }
 
-    /// Ready endpoints only: `publishNotReadyAddresses` is already in the slice's `ready` conditions.
+    /// Adds ready endpoints only. The slice's `ready` conditions already include
+    /// `publishNotReadyAddresses`.
     fn add_endpoints(&mut self, base: &str, headless: bool, slice: &EndpointSlice) {
         for endpoint in slice.endpoints.iter().flatten() {
             if endpoint
@@ -122,7 +127,7 @@ impl Zone {
         }
     }
 
-    /// Unnamed ports have no SRV record, per the specification.
+    /// Adds an SRV record. Per the specification, unnamed ports have none.
     fn add_srv(&mut self, base: &str, name: Option<&str>, protocol: &str, port: i32, target: String) {
         if let (Some(name), Ok(port)) = (name.filter(|name| !name.is_empty()), u16::try_from(port)) {
             let owner = format!("_{}._{}.{base}", name.to_lowercase(), protocol.to_lowercase());
@@ -130,7 +135,7 @@ impl Zone {
         }
     }
 
-    /// The records at a name, with every parent of it made to exist.
+    /// Returns the records of a name. Creates the name and all its parents if they are missing.
     fn entry(&mut self, name: &str) -> &mut Records {
         let mut parent = name;
         while let Some((_, rest)) = parent.split_once('.') {
@@ -169,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_headless_service_has_every_ready_endpoint_and_one_name_per_pod() {
+    fn a_headless_service_has_its_ready_endpoints_and_pod_names() {
         let slice = slice(
             "[{addresses: [10.244.0.2], hostname: valkey-0, conditions: {ready: true}}, \
               {addresses: [10.244.0.3], hostname: valkey-1, conditions: {ready: false}}, \
@@ -219,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_ip_service_answers_with_its_own_address_whatever_its_endpoints() {
+    fn a_cluster_ip_service_always_answers_with_its_cluster_ip() {
         let service = service(
             "{metadata: {name: valkey, namespace: shop}, spec: {clusterIP: 10.96.7.7, ports: [{name: valkey, port: 80}]}}",
         );

@@ -1,34 +1,36 @@
-//! The listeners of the ClusterIP proxies: one per planned address, each copying bytes to a random endpoint.
+//! The listeners of the ClusterIP proxies: one per planned address. Each copies bytes to an
+//! endpoint.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddrV4;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::Plan;
+use super::choice::Choices;
+use super::{Backends, Plan};
 
-/// How long an endpoint may take to accept. On one bridge an answer takes microseconds; a partitioned or frozen
-/// pod gives none, and the client is then told within the time a Linux client's first two SYN retries take.
+/// The time that an endpoint may take to accept. An answer on one bridge takes microseconds; a
+/// partitioned or frozen pod gives none. The client then gets the failure within the time of a
+/// Linux client's first two SYN retries.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The running listeners. Dropping it closes them; connections already made live on, as they do when kube-proxy
-/// changes its rules.
+/// The running listeners. Dropping the value closes them; established connections stay open, as
+/// they do when kube-proxy changes its rules.
 #[derive(Default)]
 pub(crate) struct Proxies {
     running: BTreeMap<SocketAddrV4, Proxy>,
 }
 
 struct Proxy {
-    backends: watch::Sender<Vec<SocketAddrV4>>,
+    backends: watch::Sender<Backends>,
     task: JoinHandle<()>,
 }
 
 impl Proxies {
-    /// Makes the listeners be those of the plan.
+    /// Changes the listeners to those of the plan.
     pub(crate) async fn apply(&mut self, plan: &Plan) {
         self.running.retain(|address, _| plan.contains_key(address));
         for (address, backends) in plan {
@@ -40,14 +42,14 @@ impl Proxies {
                 Ok(proxy) => {
                     self.running.insert(*address, proxy);
                 }
-                Err(error) => tracing::warn!(%address, %error, "a ClusterIP port cannot be served"),
+                Err(error) => tracing::warn!(%address, %error, "failed to listen on a ClusterIP port"),
             }
         }
     }
 }
 
 impl Proxy {
-    async fn start(address: SocketAddrV4, backends: Vec<SocketAddrV4>) -> std::io::Result<Self> {
+    async fn start(address: SocketAddrV4, backends: Backends) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let (sender, receiver) = watch::channel(backends);
         let task = tokio::spawn(accept(listener, receiver));
@@ -64,28 +66,22 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, backends: watch::Receiver<Vec<SocketAddrV4>>) {
+async fn accept(listener: TcpListener, backends: watch::Receiver<Backends>) {
+    let mut choices = Choices::default();
     loop {
         match listener.accept().await {
-            Ok((client, _)) => {
-                let backend = pick(&backends.borrow());
+            Ok((client, from)) => {
+                let backend = choices.choose(&backends.borrow(), from.ip(), Instant::now());
                 tokio::spawn(forward(client, backend));
             }
-            // The client gave up between the kernel's accept and ours, or descriptors ran out: either way the
-            // next accept tells, and yielding keeps this from spinning the worker.
+            // Either the client gave up before this accept, or descriptors ran out. The next accept
+            // shows which; yielding prevents a busy loop on the worker.
             Err(error) => {
                 tracing::debug!(%error, "a ClusterIP connection was not accepted");
                 tokio::task::yield_now().await;
             }
         }
     }
-}
-
-/// A random endpoint, as kube-proxy picks. The standard library's hasher keys are its only source of randomness,
-/// and random enough to spread connections.
-fn pick(backends: &[SocketAddrV4]) -> Option<SocketAddrV4> {
-    let random = usize::try_from(RandomState::new().hash_one(()) >> 32).ok()?;
-    backends.get(random.checked_rem(backends.len())?).copied()
 }
 
 async fn forward(mut client: TcpStream, backend: Option<SocketAddrV4>) {
@@ -97,7 +93,8 @@ async fn forward(mut client: TcpStream, backend: Option<SocketAddrV4>) {
         tracing::debug!(?backend, "a Service's endpoint does not accept");
         return reset(&client);
     };
-    // Request-response traffic of small packets: delayed sends would show as latency the cluster does not have.
+    // Request-response traffic has small packets. Delayed sends would show as latency that the
+    // cluster does not have.
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
     if tokio::io::copy_bidirectional(&mut client, &mut server)
@@ -108,24 +105,10 @@ async fn forward(mut client: TcpStream, backend: Option<SocketAddrV4>) {
     }
 }
 
-/// Makes the close that follows a reset (RST) instead of an orderly end: the client must not read an empty reply.
+/// Makes the next close send a reset (RST) instead of an orderly end: the client must not read an
+/// empty reply.
 fn reset(client: &TcpStream) {
     if let Err(error) = client.set_zero_linger() {
         tracing::debug!(%error, "a ClusterIP connection is closed instead of reset");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn picks_reach_every_endpoint() {
-        let backends: Vec<SocketAddrV4> = (1..=3)
-            .map(|n| SocketAddrV4::new([10, 244, 0, n].into(), 1))
-            .collect();
-        let picked: std::collections::BTreeSet<_> = (0..200).filter_map(|_| pick(&backends)).collect();
-        assert_eq!(picked.len(), 3);
-        assert_eq!(pick(&[]), None);
     }
 }

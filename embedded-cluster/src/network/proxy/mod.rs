@@ -2,15 +2,17 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | `plan` | which address forwards to which pods, and what of a Service is not supported; pure |
+//! | `plan` | the addresses and the pods behind each; pure |
 //! | `forward` | the listeners and the copying of bytes |
+//! | `choice` | the endpoint for a connection |
 //!
-//! Connections without a ready endpoint are refused at once, as kube-proxy's REJECT rule does: the listener is
-//! simply not there. A connection whose endpoint refuses is accepted first and then reset, which kube-proxy's
-//! address translation would have shown as a refusal.
+//! Connections without a ready endpoint are refused at once, as by kube-proxy's REJECT rule: there
+//! is no listener. A connection whose endpoint refuses is accepted first and then reset.
+//! kube-proxy's address translation would show it as a refusal.
 
+mod choice;
 mod forward;
 mod plan;
 
 pub(crate) use forward::Proxies;
-pub(crate) use plan::{Plan, plan, unsupported};
+pub(crate) use plan::{Backends, Plan, plan};

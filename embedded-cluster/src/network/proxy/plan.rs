@@ -1,19 +1,31 @@
-//! Which ClusterIP and port forwards to which pods. Values in, values out.
+//! The forwarding plan: ClusterIPs and ports, and the pods behind them. Pure.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt;
 
-/// The label every EndpointSlice carries the name of its Service in.
+/// The label of an EndpointSlice that holds the name of its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
-/// Every ClusterIP port that has somewhere to go, with the pods behind it.
-pub(crate) type Plan = BTreeMap<SocketAddrV4, Vec<SocketAddrV4>>;
+/// Every ClusterIP port with at least one endpoint, with the pods behind it.
+pub(crate) type Plan = BTreeMap<SocketAddrV4, Backends>;
 
-/// The plan for these Services and EndpointSlices. Ports without an endpoint are absent.
+/// The pods behind a port, and the pause after which a client may get another pod
+/// (`sessionAffinity: ClientIP`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Backends {
+    pub(crate) addresses: Vec<SocketAddrV4>,
+    pub(crate) affinity: Option<Duration>,
+}
+
+/// Kubernetes' default for `sessionAffinityConfig.clientIP.timeoutSeconds`: three hours.
+const AFFINITY: i32 = 10_800;
+
+/// Builds the plan for these Services and EndpointSlices. Ports without an endpoint are absent.
 pub(crate) fn plan<'a>(
     services: impl IntoIterator<Item = &'a Service>,
     slices: &[impl AsRef<EndpointSlice>],
@@ -37,47 +49,32 @@ pub(crate) fn plan<'a>(
             let Ok(number) = u16::try_from(port.port) else {
                 continue;
             };
-            let backends = backends(service, port, slices);
-            if !backends.is_empty() {
-                plan.insert(SocketAddrV4::new(ip, number), backends);
+            let addresses = backends(service, port, slices);
+            if !addresses.is_empty() {
+                let affinity = affinity(spec);
+                plan.insert(SocketAddrV4::new(ip, number), Backends { addresses, affinity });
             }
         }
     }
     plan
 }
 
-/// What a Service asks for that the proxies do not do, as the text of a warning event.
-pub(crate) fn unsupported(service: &Service) -> Vec<String> {
-    let Some(spec) = &service.spec else {
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    let proxied = spec.cluster_ip.as_deref().is_some_and(|ip| ip != "None");
-    for port in spec
-        .ports
-        .iter()
-        .flatten()
-        .filter(|port| proxied && !is_tcp(port.protocol.as_deref()))
-    {
-        let protocol = port.protocol.as_deref().unwrap_or_default();
-        found.push(format!(
-            "port {}/{protocol} is not forwarded: only TCP is",
-            port.port
-        ));
+fn affinity(spec: &ServiceSpec) -> Option<Duration> {
+    if spec.session_affinity.as_deref() != Some("ClientIP") {
+        return None;
     }
-    if spec.session_affinity.as_deref() == Some("ClientIP") {
-        found
-            .push("sessionAffinity ClientIP is not kept: every connection picks an endpoint anew".to_owned());
-    }
-    if let Some(kind @ ("NodePort" | "LoadBalancer")) = spec.type_.as_deref() {
-        found.push(format!(
-            "type {kind} is reachable inside the cluster only: there are no node ports"
-        ));
-    }
-    found
+    let config = spec
+        .session_affinity_config
+        .as_ref()
+        .and_then(|config| config.client_ip.as_ref());
+    let seconds = config
+        .and_then(|config| config.timeout_seconds)
+        .unwrap_or(AFFINITY);
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
-/// Ready endpoints or, when there are none, those that still serve while they terminate, as kube-proxy does.
+/// Returns the ready endpoints. If there are none, returns those that still serve while they
+/// terminate, as kube-proxy does.
 fn backends(
     service: &Service,
     port: &ServicePort,
@@ -136,7 +133,8 @@ fn belongs(slice: &EndpointSlice, service: &Service) -> bool {
         && slice.labels().get(SERVICE_NAME_LABEL) == service.metadata.name.as_ref()
 }
 
-/// The slice's port of the same name: named target ports are already numbers there.
+/// Returns the number of the slice's port with this name. The slice already has numbers for named
+/// target ports.
 fn target_port(slice: &EndpointSlice, port: &ServicePort) -> Option<u16> {
     let name = port.name.as_deref().unwrap_or_default();
     let found = slice.ports.iter().flatten().find(|candidate| {
@@ -175,7 +173,8 @@ mod tests {
 
     fn planned(endpoints: &str) -> Vec<String> {
         let plan = plan([&service()], &[slice(endpoints)]);
-        plan.values().flatten().map(ToString::to_string).collect()
+        let addresses = plan.values().flat_map(|backends| &backends.addresses);
+        addresses.map(ToString::to_string).collect()
     }
 
     #[test]
@@ -201,15 +200,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_named() {
-        let service: Service = serde_yaml::from_str(
-            "{metadata: {name: d}, spec: {clusterIP: 10.96.0.9, type: NodePort, sessionAffinity: ClientIP, ports: [{port: 53, protocol: UDP}]}}",
-        )
-        .expect("a Service");
-        let found = unsupported(&service).join("; ");
-        assert!(
-            found.contains("53/UDP") && found.contains("ClientIP") && found.contains("NodePort"),
-            "{found}"
-        );
+    fn affinity_lasts_three_hours_unless_told() {
+        for (more, expected) in [
+            ("", None),
+            ("sessionAffinity: None, ", None),
+            ("sessionAffinity: ClientIP, ", Some(10_800)),
+            (
+                "sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 7}}, ",
+                Some(7),
+            ),
+        ] {
+            let spec: ServiceSpec =
+                serde_yaml::from_str(&format!("{{{more}clusterIP: 10.96.0.9}}")).expect("a spec");
+            assert_eq!(affinity(&spec), expected.map(Duration::from_secs), "{more}");
+        }
     }
 }

@@ -1,21 +1,28 @@
-//! Running a command inside a container: what `runc exec` does, without its weight.
+//! Execution of a command inside a container, like `runc exec` but cheaper.
 //!
-//! libcontainer's tenant container takes about 40 ms, most of it configuration, cgroups and three forks of a
-//! freshly executed binary; nine pods with two probes each would need more than a core. Here the worker joins
-//! the namespaces of the container's init process in one `setns`, forks once more (a pid namespace only takes
-//! effect in a child), takes on the identity recorded in the bundle, and executes. The command runs outside
-//! the container's cgroup; nothing but the memory limit, which a probe does not strain, lives there.
+//! libcontainer's tenant container takes about 40 ms. Most of that goes to configuration, cgroups
+//! and three forks of a freshly executed binary. Nine pods with two probes each would need more
+//! than a core. The worker here does the following instead:
+//!
+//! - joins the namespaces of the container's init process in one `setns`
+//! - forks once more (a pid namespace only takes effect in a child)
+//! - takes on the identity recorded in the bundle
+//! - executes the command
+//!
+//! The command runs outside the container's cgroup. That cgroup only has the memory limit, which
+//! matters little for a probe.
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::fchown;
 use std::path::PathBuf;
 
 use libcontainer::capabilities;
 use libcontainer::syscall::syscall::create_syscall;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{
     Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2, setgroups, setresgid, setresuid,
@@ -26,7 +33,7 @@ use oci_spec::runtime::{Process, Spec};
 use super::protocol::{ExecInContainer, Failure};
 use super::{in_child, node_failure, program};
 
-/// Starts the command, and returns its pid as the caller's pid namespace knows it.
+/// Starts the command and returns its pid in the caller's pid namespace.
 pub(super) fn exec(request: &ExecInContainer, fds: Vec<OwnedFd>) -> Result<i32, Failure> {
     let spec = Spec::load(request.bundle.join("config.json")).map_err(node_failure)?;
     let process = spec
@@ -34,22 +41,24 @@ pub(super) fn exec(request: &ExecInContainer, fds: Vec<OwnedFd>) -> Result<i32, 
         .as_ref()
         .ok_or_else(|| node_failure("the bundle has no process"))?;
     for stream in fds.iter().skip(1) {
-        // Fails for streams that are not ours to change, which need no change either.
+        // Fails for streams owned by others, which need no change.
         let _ = fchown(stream, Some(process.user().uid()), None);
     }
-    join_namespaces(request.init).map_err(|error| node_failure(format!("join the container: {error}")))?;
-    // Closed by a successful exec; what comes through is why there was none.
+    let join = |error| node_failure(format!("join the container: {error}"));
+    let init = pidfd_open(request.init).map_err(join)?;
+    join_namespaces(&init).map_err(join)?;
+    // A successful exec closes this pipe; any content is the reason for a failure.
     let (mut verdict, report) = pipe2(OFlag::O_CLOEXEC)
         .map(|(r, w)| (File::from(r), w))
         .map_err(node_failure)?;
     let child = in_child(|| {
         let failure = become_command(process, request, &fds);
         let bytes = serde_json::to_vec(&failure).unwrap_or_default();
-        // If the worker is gone nobody is left to tell.
+        // A failed write means that the worker is gone and nobody needs the reason.
         let _ = File::from(report.try_clone().expect("one more descriptor")).write_all(&bytes);
         std::process::exit(127)
     })
-    .map_err(node_failure)?;
+    .map_err(|errno| fork_failure(errno, has_ended(&init)))?;
     drop(report);
     drop(fds);
     let mut bytes = Vec::new();
@@ -60,8 +69,22 @@ pub(super) fn exec(request: &ExecInContainer, fds: Vec<OwnedFd>) -> Result<i32, 
     Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| node_failure("the command ended before it began")))
 }
 
-fn join_namespaces(init: i32) -> nix::Result<()> {
-    let init = pidfd_open(init)?;
+/// Explains why no child could be forked. In a PID namespace whose first process has ended, the
+/// kernel answers ENOMEM (fork(2)) although the machine has enough memory.
+fn fork_failure(errno: nix::Error, init_has_ended: bool) -> Failure {
+    match errno {
+        nix::Error::ENOMEM if init_has_ended => node_failure("the container's process has ended"),
+        errno => node_failure(errno),
+    }
+}
+
+/// Returns true once a process has ended, even before its parent has waited for it.
+fn has_ended(process: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+fn join_namespaces(init: &OwnedFd) -> nix::Result<()> {
     setns(
         init,
         CloneFlags::CLONE_NEWNS
@@ -78,17 +101,17 @@ fn pidfd_open(pid: i32) -> nix::Result<OwnedFd> {
     // SAFETY: the system call takes two integers and returns a new descriptor or -1.
     let fd = nix::errno::Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     let fd = i32::try_from(fd).map_err(|_| nix::Error::EBADF)?;
-    // SAFETY: the kernel has just made this descriptor, and nothing else knows its number.
+    // SAFETY: the kernel has just created this descriptor, and nothing else knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Only returns when it fails.
+/// Executes the command. Returns only on failure.
 fn become_command(process: &Process, request: &ExecInContainer, fds: &[OwnedFd]) -> Failure {
     let env = process.env().clone().unwrap_or_default();
     let name = &request.command[0];
     let refused = |error: &dyn std::fmt::Display| Failure {
         program: true,
-        message: format!("exec: {name:?}: {error}"),
+        ..node_failure(format!("exec: {name:?}: {error}"))
     };
     if let Err(error) = take_identity(process, request.tty, fds) {
         return node_failure(format!("prepare the command: {error}"));
@@ -98,7 +121,7 @@ fn become_command(process: &Process, request: &ExecInContainer, fds: &[OwnedFd])
         Err(message) => {
             return Failure {
                 program: true,
-                message,
+                ..node_failure(message)
             };
         }
     };
@@ -118,8 +141,12 @@ fn c_command(path: PathBuf, args: &[String], env: &[String]) -> Result<CCommand,
     Ok((path, program::c_strings(args)?, program::c_strings(env)?))
 }
 
-/// The order is that of runc and libcontainer: the working directory while still privileged, then groups and
-/// ids, then capabilities, and no new privileges last.
+/// Takes on the container's identity in the order of runc and libcontainer:
+///
+/// - the working directory while still privileged
+/// - groups and ids
+/// - capabilities
+/// - no new privileges
 fn take_identity(process: &Process, tty: bool, fds: &[OwnedFd]) -> Result<(), Box<dyn std::error::Error>> {
     setsid()?;
     let [stdin, stdout, stderr] = fds else {
@@ -132,7 +159,7 @@ fn take_identity(process: &Process, tty: bool, fds: &[OwnedFd]) -> Result<(), Bo
         control_terminal()?;
     }
     let syscall = create_syscall();
-    // Everything above standard error goes away with the exec.
+    // The exec closes every descriptor above standard error.
     syscall.close_range(0)?;
     chdir(process.cwd())?;
     let user = process.user();
@@ -160,7 +187,36 @@ fn take_identity(process: &Process, tty: bool, fds: &[OwnedFd]) -> Result<(), Bo
 
 #[expect(unsafe_code, reason = "the terminal ioctl has no safe form")]
 fn control_terminal() -> nix::Result<()> {
-    // SAFETY: TIOCSCTTY takes an integer, and descriptor 0 is the terminal just put there.
+    // SAFETY: TIOCSCTTY takes an integer, and descriptor 0 is the terminal that was just installed.
     nix::errno::Errno::result(unsafe { libc::ioctl(std::io::stdin().as_raw_fd(), libc::TIOCSCTTY, 0) })
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_container_that_has_ended_is_no_lack_of_memory() {
+        assert!(!fork_failure(Error::ENOMEM, true).message.contains("ENOMEM"));
+        assert!(fork_failure(Error::ENOMEM, false).message.contains("ENOMEM"));
+        assert!(fork_failure(Error::EAGAIN, true).message.contains("EAGAIN"));
+    }
+
+    #[test]
+    fn a_process_has_ended_before_it_is_waited_for() {
+        let mut sleeper = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .expect("sleep");
+        let process = pidfd_open(i32::try_from(sleeper.id()).expect("a pid")).expect("it runs");
+        assert!(!has_ended(&process));
+        sleeper.kill().expect("killed");
+        let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::from(10_000_u16)).expect("it ends");
+        assert!(has_ended(&process));
+        sleeper.wait().expect("waited for");
+    }
 }

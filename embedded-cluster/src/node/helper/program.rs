@@ -1,14 +1,14 @@
-//! Finding the program a container or exec runs, with the error texts that runc gives and people search for.
+//! Lookup of the program that a container or exec runs, with the well-known error texts of runc.
 
 use std::ffi::{CString, NulError};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Used when the image sets no `PATH`, as containerd does.
+/// The search path used when the image sets no `PATH`, as in containerd.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The file to execute for `name`, as seen from the calling process's root.
+/// Returns the file to execute for `name`, as seen from the calling process's root.
 pub(crate) fn find(name: &str, path: &str) -> Result<PathBuf, String> {
     if name.contains('/') {
         return check(Path::new(name))
@@ -34,7 +34,7 @@ pub(crate) fn find(name: &str, path: &str) -> Result<PathBuf, String> {
     Err(format!("exec: {name:?}: executable file not found in $PATH"))
 }
 
-/// The value of `PATH` in an environment of `NAME=value` entries.
+/// Returns the value of `PATH` in an environment of `NAME=value` entries.
 pub(crate) fn path_of(env: &[String]) -> &str {
     env.iter()
         .rev()

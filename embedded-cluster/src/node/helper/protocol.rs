@@ -1,5 +1,5 @@
-//! What the node and its helper process say to each other: one JSON packet per message over a
-//! `SOCK_SEQPACKET` pair, so that any number of processes can answer on the same socket without framing.
+//! The protocol between the node and its helper process: one JSON packet per message over a
+//! `SOCK_SEQPACKET` pair. Any number of processes can answer on one socket without framing.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -9,11 +9,14 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// No packet is larger. The kernel's default send buffer holds about 200 KiB; what can be larger (a
-/// container's environment) travels in the bundle's `config.json`.
+use super::cgroup::Group;
+use crate::node::volumes::SubPath;
+
+/// The maximum packet size. The kernel's default send buffer holds about 200 KiB. A container's
+/// environment, which can be larger, is passed in the bundle's `config.json`.
 pub(crate) const MAX_PACKET: usize = 160 * 1024;
 
-/// Standard input, output and error.
+/// Number of standard streams: input, output and error.
 pub(crate) const STDIO: usize = 3;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,23 +31,27 @@ pub(crate) enum Action {
     Exec(ExecInContainer),
 }
 
-/// Create and start a container from a prepared OCI bundle.
+/// A request to create and start a container from a prepared OCI bundle.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StartContainer {
     pub(crate) container: String,
-    /// Holds `config.json`, and the directory `rootfs` that the container's root is mounted on.
+    /// The directory with `config.json` and `rootfs`, where the container's root is mounted.
     pub(crate) bundle: PathBuf,
-    /// Where libcontainer keeps its own state.
+    /// The directory of libcontainer's state.
     pub(crate) state: PathBuf,
-    /// The image's unpacked root, never written to.
+    /// The image's unpacked root, which is never written to.
     pub(crate) image_rootfs: PathBuf,
+    /// Parts of volumes, mounted in `sub_paths/INDEX` of the bundle.
+    pub(crate) sub_paths: Vec<SubPath>,
     /// Owner of the standard streams, so that the container can open `/dev/stdout` again.
     pub(crate) uid: u32,
-    /// In bytes.
-    pub(crate) memory_limit: Option<u64>,
+    /// The cgroup, and the limit in bytes.
+    pub(crate) memory_limit: Option<(Group, u64)>,
+    /// Paths that the image declares as volumes, mounted in `image_volumes/INDEX` of the bundle.
+    pub(crate) image_volumes: Vec<PathBuf>,
 }
 
-/// Run a command beside a container's init process.
+/// A request to run a command next to a container's init process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ExecInContainer {
     pub(crate) bundle: PathBuf,
@@ -56,18 +63,21 @@ pub(crate) struct ExecInContainer {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(crate) id: u64,
-    /// The new process's pid, or why there is none.
+    /// The new process's pid, or the reason why there is none.
     pub(crate) outcome: Result<i32, Failure>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Failure {
-    /// The program itself cannot be executed (missing, not executable): the user's doing, not the node's.
+    /// True if the program cannot be executed (missing, not executable): an error of the user, not
+    /// of the node.
     pub(crate) program: bool,
+    /// True if the worker was killed before it answered; the message names the cause.
+    pub(crate) lost: bool,
     pub(crate) message: String,
 }
 
-/// Sends one message with its file descriptors. The value is ours, so it always serialises.
+/// Sends one message with its file descriptors. All message types serialise without error.
 pub(crate) fn send<T: Serialize>(
     socket: BorrowedFd<'_>,
     message: &T,
@@ -90,12 +100,13 @@ pub(crate) fn send<T: Serialize>(
     }
 }
 
-/// Room for any packet. One is used for all: a probe would otherwise clear 160 KiB to receive a few hundred bytes.
+/// Allocates a buffer for any packet. One buffer serves all messages: a probe would otherwise clear
+/// 160 KiB to receive a few hundred bytes.
 pub(crate) fn packet_buffer() -> Vec<u8> {
     vec![0; MAX_PACKET]
 }
 
-/// Receives one message into `buffer`; `None` when the other side has gone.
+/// Receives one message into `buffer`; returns `None` when the other side has closed the socket.
 pub(crate) fn receive<T: DeserializeOwned>(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -131,6 +142,7 @@ pub(crate) fn receive<T: DeserializeOwned>(
 
 #[expect(unsafe_code, reason = "a descriptor received over a socket has no owner yet")]
 fn adopt(fd: RawFd) -> OwnedFd {
-    // SAFETY: the kernel has just installed this descriptor for us, and nothing else knows its number.
+    // SAFETY: the kernel has just installed this descriptor for this process, and nothing else
+    // knows its number.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

@@ -1,12 +1,12 @@
-//! Creating and starting a container with libcontainer, in a forked worker of the helper.
+//! Creation and start of a container with libcontainer, in a forked worker of the helper.
 
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::fchown;
-use std::path::Path;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, fchown};
+use std::path::{Path, PathBuf};
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
@@ -18,18 +18,21 @@ use oci_spec::runtime::Spec;
 
 use super::protocol::{Failure, StartContainer};
 use super::{cgroup, node_failure, program};
+use crate::confined::Confined;
+use crate::node::volumes::{IMAGE_VOLUMES, SUB_PATHS};
 
-/// Starts the container; its init process is the caller's child, and becomes PID 1's when the caller exits.
+/// Starts the container. Its init process is the caller's child, and becomes PID 1's child when the
+/// caller exits.
 pub(super) fn start(request: &StartContainer, mut fds: Vec<OwnedFd>) -> Result<i32, Failure> {
     let (Some(stderr), Some(stdout), Some(stdin)) = (fds.pop(), fds.pop(), fds.pop()) else {
         return Err(node_failure("a container needs its three standard streams"));
     };
     for stream in [&stdout, &stderr] {
-        // Fails for streams that are not ours to change (a terminal, /dev/null), which need no change either.
+        // Fails for streams owned by others (a terminal, /dev/null), which need no change.
         let _ = fchown(stream, Some(request.uid), None);
     }
-    if let Some(limit) = request.memory_limit {
-        cgroup::limit_memory(&request.container, limit);
+    if let Some((group, limit)) = &request.memory_limit {
+        group.limit_memory(*limit);
     }
     prepare_mounts(request)
         .map_err(|error| node_failure(format!("prepare the container's mounts: {error}")))?;
@@ -51,8 +54,8 @@ pub(super) fn start(request: &StartContainer, mut fds: Vec<OwnedFd>) -> Result<i
         .ok_or_else(|| node_failure("the container has no init process"))
 }
 
-/// A mount namespace of the worker's own: the overlay is seen by the container only and goes when it does, so
-/// there is nothing to unmount.
+/// Prepares the mounts in a namespace that only this worker and its container share. They vanish
+/// with the container, so nothing needs unmounting.
 fn prepare_mounts(request: &StartContainer) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(
@@ -63,15 +66,54 @@ fn prepare_mounts(request: &StartContainer) -> io::Result<()> {
         None::<&str>,
     )?;
     cgroup::hide(&request.container)?;
-    let rootfs = request.bundle.join("rootfs");
-    let upper = request.bundle.join("upper");
-    let work = request.bundle.join("work");
-    for directory in [&rootfs, &upper, &work] {
+    let sub_paths = request.bundle.join(SUB_PATHS);
+    fs::create_dir_all(&sub_paths)?;
+    for (index, sub_path) in request.sub_paths.iter().enumerate() {
+        sub_path.mount_at(&sub_paths.join(index.to_string()))?;
+    }
+    let image_volumes = request.bundle.join(IMAGE_VOLUMES);
+    for (index, path) in request.image_volumes.iter().enumerate() {
+        mount_image_volume(
+            &request.image_rootfs,
+            path,
+            &image_volumes.join(index.to_string()),
+        )?;
+    }
+    mount_overlay(
+        &request.image_rootfs,
+        &request.bundle,
+        &request.bundle.join("rootfs"),
+    )
+}
+
+/// Mounts the anonymous volume for a path that the image declares. It is empty or has the image's
+/// content of that path.
+fn mount_image_volume(image: &Path, path: &Path, target: &Path) -> io::Result<()> {
+    let content = match Confined::open(image)?.existing_folder(path.strip_prefix("/").unwrap_or(path)) {
+        Ok(content) => File::from(content),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return fs::create_dir_all(target),
+        Err(error) => return Err(error),
+    };
+    let layers = target.with_extension("layers");
+    let lower = PathBuf::from(format!("/proc/self/fd/{}", content.as_raw_fd()));
+    mount_overlay(&lower, &layers, target)?;
+    // The upper layer provides the directory itself.
+    let like = content.metadata()?;
+    std::os::unix::fs::chown(target, Some(like.uid()), Some(like.gid()))?;
+    fs::set_permissions(target, like.permissions())
+}
+
+/// Mounts `lower` at `target` such that writes go to `layers`. Devices in it cannot be opened,
+/// since nothing else would keep a container from the machine's devices.
+fn mount_overlay(lower: &Path, layers: &Path, target: &Path) -> io::Result<()> {
+    let upper = layers.join("upper");
+    let work = layers.join("work");
+    for directory in [target, &upper, &work] {
         fs::create_dir_all(directory)?;
     }
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
-        escape(&request.image_rootfs),
+        escape(lower),
         escape(&upper),
         escape(&work)
     );
@@ -79,9 +121,9 @@ fn prepare_mounts(request: &StartContainer) -> io::Result<()> {
     for options in [options.clone(), format!("{options},userxattr")] {
         match mount(
             Some("overlay"),
-            &rootfs,
+            target,
             Some("overlay"),
-            MsFlags::empty(),
+            MsFlags::MS_NODEV,
             Some(options.as_str()),
         ) {
             Ok(()) => return Ok(()),
@@ -92,7 +134,7 @@ fn prepare_mounts(request: &StartContainer) -> io::Result<()> {
     Err(Errno::EPERM.into())
 }
 
-/// Overlay options separate directories with `:` and options with `,`.
+/// Escapes a path for overlay options, which separate directories with `:` and options with `,`.
 fn escape(path: &Path) -> String {
     let mut escaped = String::new();
     for character in path.to_string_lossy().chars() {
@@ -104,30 +146,20 @@ fn escape(path: &Path) -> String {
     escaped
 }
 
-/// runc's words for a program that cannot be run are the user's to read; everything else is the node's.
-fn classify(error: &dyn std::error::Error) -> Failure {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        source = cause.source();
-    }
+/// Classifies a failure. runc's errors for a program that cannot run are for the user; all others
+/// are the node's.
+fn classify(error: &(dyn std::error::Error + 'static)) -> Failure {
+    let mut message = error_text::chain(error);
     match message.find("exec: \"") {
         Some(position) => Failure {
             program: true,
-            message: message.split_off(position),
+            ..node_failure(message.split_off(position))
         },
-        None => Failure {
-            program: false,
-            message,
-        },
+        None => node_failure(message),
     }
 }
 
-/// libcontainer's own executor, with runc's texts and without its insistence on a `PATH`.
+/// A copy of libcontainer's executor with runc's texts, which does not require a `PATH`.
 #[derive(Clone)]
 struct Payload;
 
@@ -152,7 +184,7 @@ impl Executor for Payload {
             .map_err(ExecutorValidationError::ArgValidationError)
     }
 
-    /// `exec` passes the environment itself, in its order.
+    /// Does nothing: `exec` passes the environment itself, in its order.
     fn setup_envs(&self, _envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! A container's configuration at the moment it starts: environment, command, identity and mounts.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service, VolumeMount};
 use kube::Api;
 use kube::api::ListParams;
 use nix::sys::signal::Signal;
@@ -13,27 +13,33 @@ use crate::images::Image;
 use crate::node::env::{self, Environment, Sources};
 use crate::node::helper::DEFAULT_PATH;
 use crate::node::spec::{Bind, ContainerPlan};
-use crate::node::{etc, quantity, security, spec};
+use crate::node::volumes::{IMAGE_VOLUMES, SubPath};
+use crate::node::{etc, security, spec};
+use crate::quantity;
 
 /// Kubernetes' default for `terminationMessagePath`.
 const TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
 
-/// What an instance is started with.
+/// The settings of a container instance.
 pub(super) struct Configuration {
     pub(super) spec: Spec,
+    pub(super) sub_paths: Vec<SubPath>,
+    pub(super) image_volumes: Vec<PathBuf>,
     pub(super) uid: u32,
     pub(super) memory_limit: Option<u64>,
     pub(super) stop_signal: Signal,
 }
 
-/// Everything is read now, not when the pod was admitted: a restarted container sees a Secret's new value.
+/// Builds the configuration of a container instance. Reads everything at the start and not at
+/// admission: a restarted container sees a Secret's new value.
 ///
 /// # Errors
-/// The kubelet's text for `CreateContainerConfigError`.
+/// Fails with the kubelet's text for `CreateContainerConfigError`.
 pub(super) async fn configure(
     context: &PodContext,
     container: &Container,
     image: &Image,
+    bundle: &Path,
     message_file: &Path,
 ) -> Result<Configuration, String> {
     let pod = context.pod_with_addresses();
@@ -51,7 +57,17 @@ pub(super) async fn configure(
     let args = command(container, &config, &declared)?;
     let expand = |text: &str| env::expand(text, |name| declared.get(name).map(str::to_owned));
     let mut binds = system_binds(context, container, identity.read_only_root, message_file);
-    binds.extend(context.volumes().binds(container, expand)?);
+    let mounts = context.volumes().mounts(container, bundle, expand)?;
+    let image_volumes = image_volumes(config.volumes().as_deref().unwrap_or_default(), container)?;
+    let of_image = image_volumes.iter().enumerate().map(|(index, path)| Bind {
+        source: bundle.join(IMAGE_VOLUMES).join(index.to_string()),
+        destination: path.clone(),
+        read_only: false,
+    });
+    let mut volumes: Vec<Bind> = of_image.chain(mounts.binds).collect();
+    // A mount inside another's path must come after it.
+    volumes.sort_by_key(|bind| bind.destination.components().count());
+    binds.extend(volumes);
     let namespaces = context.namespaces().ok_or("the pod's sandbox is gone")?;
     let working_dir = container.working_dir.clone().filter(|dir| !dir.is_empty());
     let plan = ContainerPlan {
@@ -75,6 +91,8 @@ pub(super) async fn configure(
         .and_then(|resources| resources.limits.as_ref());
     Ok(Configuration {
         spec: spec::build(&plan).map_err(|error| error.to_string())?,
+        sub_paths: mounts.sub_paths,
+        image_volumes,
         uid: plan.uid,
         memory_limit: limits
             .and_then(|limits| limits.get("memory"))
@@ -118,7 +136,26 @@ async fn sources(context: &PodContext, pod: &Pod, container: &Container) -> Resu
     Ok(sources)
 }
 
-/// The image's variables, then the pod's over them, and what every process expects to find.
+/// Returns the paths for which the image declares a volume (`VOLUME`) and the pod has none. Each
+/// gets a volume of this instance only, writable even if the root file system is read-only.
+fn image_volumes(declared: &[String], container: &Container) -> Result<Vec<PathBuf>, String> {
+    let mut volumes = Vec::new();
+    for text in declared {
+        let path: PathBuf = Path::new(text).components().collect();
+        if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+            return Err(format!("the image's volume {text:?} is not an absolute path"));
+        }
+        let mounted = container.volume_mounts.iter().flatten();
+        let covered = |mount: &VolumeMount| Path::new(&mount.mount_path).components().eq(path.components());
+        if path != Path::new("/") && !mounted.into_iter().any(covered) && !volumes.contains(&path) {
+            volumes.push(path);
+        }
+    }
+    Ok(volumes)
+}
+
+/// Merges the environment: the image's variables, overridden by the pod's, plus those that every
+/// process expects.
 fn environment(image: &[String], declared: &Environment, pod: &Pod, home: &str) -> Environment {
     let mut all = Environment::default();
     all.set("PATH", DEFAULT_PATH.to_owned());
@@ -147,7 +184,8 @@ fn command(
         list.iter().flatten().map(expand).collect()
     };
     let (command, args) = (expand(&container.command), expand(&container.args));
-    // A command replaces the image's entrypoint and its arguments; arguments alone replace its arguments.
+    // A command replaces the image's entrypoint and its arguments. Arguments alone replace only the
+    // image's arguments.
     let entrypoint = || image.entrypoint().clone().unwrap_or_default();
     let all = match (command.is_empty(), args.is_empty()) {
         (false, _) => [command, args].concat(),
@@ -196,7 +234,7 @@ fn system_binds(
         .collect()
 }
 
-/// The pod's own wish, then the image's, then SIGTERM.
+/// Returns the stop signal of the pod, else of the image, else SIGTERM.
 fn stop_signal(container: &Container, image: &oci_spec::image::ImageConfiguration) -> Signal {
     let wanted = container
         .lifecycle
@@ -258,6 +296,21 @@ mod tests {
         assert_eq!(of(json!({"args": ["a"]})), ["entry", "a"]);
         assert_eq!(of(json!({"command": ["b"]})), ["b"]);
         assert_eq!(of(json!({"command": ["b"], "args": ["$(X)"]})), ["b", "$(X)"]);
+    }
+
+    #[test]
+    fn the_image_has_volumes_where_the_pod_has_none() {
+        let container = json!({"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/data/"}]});
+        let container = serde_json::from_value(container).unwrap();
+        let of = |declared: &[&str]| {
+            let declared: Vec<String> = declared.iter().map(|path| (*path).to_owned()).collect();
+            image_volumes(&declared, &container)
+        };
+        let volumes = of(&["/data", "/var/lib/x/", "/data/inner", "/var/lib/x"]).unwrap();
+        assert_eq!(volumes, [Path::new("/var/lib/x"), Path::new("/data/inner")]);
+        for wrong in ["data", "/a/../../etc"] {
+            assert!(of(&[wrong]).unwrap_err().contains(wrong));
+        }
     }
 
     #[test]

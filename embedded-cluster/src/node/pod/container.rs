@@ -1,4 +1,5 @@
-//! One container of a pod, through all its instances: image, configuration, start, hooks, the end, back-off.
+//! One container of a pod, through all its instances: image, configuration, start, hooks, end,
+//! back-off.
 
 use std::fs;
 use std::io;
@@ -13,10 +14,11 @@ use tokio::time::Instant;
 
 use super::PodContext;
 use super::backoff::Backoff;
-use super::board::{Kill, Role, Running, State};
 use super::configuration::{Configuration, configure};
+use super::container_records::{Kill, Role, RunState, Running};
 use super::waiting::{IMAGE_RETRY, IMAGE_RETRY_MAX, image_id};
 use crate::images::Image;
+use crate::node::helper::cgroup;
 use crate::node::helper::protocol::StartContainer;
 use crate::node::launcher::{LaunchError, Stdio3};
 use crate::node::logs::ContainerLog;
@@ -24,10 +26,10 @@ use crate::node::reaper::Exit;
 
 type Ending = tokio::sync::oneshot::Receiver<Exit>;
 
-/// When the container must be gone; `None` while it may run.
+/// The deadline by which the container must be gone; `None` while it may run.
 pub(super) type Stop = watch::Receiver<Option<Instant>>;
 
-/// Works on one container until it will not run again.
+/// The task that runs one container until it will not run again.
 pub(super) struct ContainerTask {
     pub(super) pod: Arc<PodContext>,
     pub(super) container: Container,
@@ -35,14 +37,14 @@ pub(super) struct ContainerTask {
     pub(super) stop: Stop,
 }
 
-/// Why an instance did not start.
+/// The reasons why an instance did not start.
 pub(super) enum NotStarted {
     Image { reason: &'static str, message: String },
     Configuration(String),
     Runtime(String),
 }
 
-/// A running instance and what its end needs.
+/// A running instance, and the state needed to end it.
 pub(super) struct Instance {
     pub(super) running: Running,
     pub(super) ending: Ending,
@@ -50,19 +52,26 @@ pub(super) struct Instance {
     pub(super) kills: mpsc::Receiver<Kill>,
     pub(super) configuration: Configuration,
     pub(super) message_file: PathBuf,
+    pub(super) image: Image,
+    /// Number of earlier instances.
+    pub(super) number: i32,
+    /// True if a probe had the instance killed.
+    pub(super) killed_by_probe: bool,
 }
 
 impl ContainerTask {
-    /// Runs instances until the restart policy or the pod's end says stop.
+    /// Runs instances until the restart policy or the end of the pod stops them.
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::default();
         let mut image_retry = IMAGE_RETRY;
         let mut number = 0;
         while !self.stopping() {
+            let mut killed_by_probe = false;
             let ended = match self.start(number).await {
-                Ok(instance) => {
+                Ok(mut instance) => {
                     image_retry = IMAGE_RETRY;
-                    let ended = self.see_through(instance).await;
+                    let ended = self.see_through(&mut instance).await;
+                    killed_by_probe = instance.killed_by_probe;
                     number += 1;
                     ended
                 }
@@ -81,8 +90,15 @@ impl ContainerTask {
                 }
             };
             let exit_code = ended.exit_code;
-            self.pod.board.update(&self.container.name, |record| {
-                record.state = State::Terminated(ended);
+            let at = Instant::now();
+            self.pod.records.update(&self.container.name, |record| {
+                if record.starting.take().is_some() {
+                    record.restarts = number - 1;
+                    if let RunState::Terminated(before) = &record.state {
+                        record.last = Some(before.clone());
+                    }
+                }
+                record.state = RunState::Terminated(ended);
                 record.startup = self.container.startup_probe.as_ref().map(|_| false);
                 record.readiness = self.container.readiness_probe.as_ref().map(|_| false);
             });
@@ -90,9 +106,12 @@ impl ContainerTask {
             if self.stopping() || !self.restarts(exit_code) {
                 return;
             }
-            if let Some(wait) = backoff.after(Instant::now()) {
+            while let Some(wait) = backoff.holds(at, Instant::now())
+                && !self.stopping()
+            {
                 self.back_off(wait).await;
             }
+            backoff.restarts(at, Instant::now(), killed_by_probe);
         }
     }
 
@@ -117,12 +136,12 @@ impl ContainerTask {
             .join("containers")
             .join(&self.container.name)
             .join(number.to_string());
-        let io = |error: io::Error| NotStarted::Runtime(format!("failed to prepare the container: {error}"));
+        let io = |error: io::Error| self.not_prepared(&error);
         fs::create_dir_all(&directory).map_err(io)?;
         let message_file = directory.join("termination-log");
         fs::write(&message_file, "").map_err(io)?;
         fs::set_permissions(&message_file, fs::Permissions::from_mode(0o666)).map_err(io)?;
-        let configuration = configure(&self.pod, &self.container, &image, &message_file)
+        let configuration = configure(&self.pod, &self.container, &image, &directory, &message_file)
             .await
             .map_err(NotStarted::Configuration)?;
         configuration
@@ -153,11 +172,10 @@ impl ContainerTask {
             pid,
             bundle: directory,
             started_at: Timestamp::now(),
-            since: Instant::now(),
             kill,
         };
         let ending = self.pod.node.executor.reaper.subscribe(pid);
-        self.record_running(&image, &running, &log, number);
+        self.record_starting(&running, &log);
         Ok(Instance {
             running,
             ending,
@@ -165,6 +183,9 @@ impl ContainerTask {
             kills,
             configuration,
             message_file,
+            image,
+            number,
+            killed_by_probe: false,
         })
     }
 
@@ -176,7 +197,7 @@ impl ContainerTask {
         configuration: &Configuration,
         number: i32,
     ) -> Result<(i32, ContainerLog), NotStarted> {
-        let io = |error: io::Error| NotStarted::Runtime(format!("failed to prepare the container: {error}"));
+        let io = |error: io::Error| self.not_prepared(&error);
         let (stdout, stdout_end) = io::pipe().map_err(io)?;
         let (stderr, stderr_end) = io::pipe().map_err(io)?;
         let logs = self.pod.dir.join("logs");
@@ -191,8 +212,10 @@ impl ContainerTask {
             bundle: directory.to_owned(),
             state: self.pod.node.state_dir.join("run"),
             image_rootfs: image.rootfs.clone(),
+            sub_paths: configuration.sub_paths.clone(),
             uid: configuration.uid,
-            memory_limit: configuration.memory_limit,
+            memory_limit: configuration.memory_limit.map(|limit| (self.group(id), limit)),
+            image_volumes: configuration.image_volumes.clone(),
         };
         let stdio = Stdio3 {
             stdin: null.into(),
@@ -209,8 +232,11 @@ impl ContainerTask {
         {
             Ok(pid) => Ok((pid, log)),
             Err(error) => {
+                let oom = configuration.memory_limit.is_some() && self.group(id).was_out_of_memory();
                 self.clean_up(id, directory);
                 let text = match error {
+                    _ if oom => "failed to create containerd task: container init was OOM-killed (memory limit too low?)"
+                        .to_owned(),
                     LaunchError::Program(text) => {
                         format!(
                             "OCI runtime create failed: unable to start container process: error during container init: {text}"
@@ -223,23 +249,43 @@ impl ContainerTask {
         }
     }
 
-    fn record_running(&self, image: &Image, running: &Running, log: &ContainerLog, number: i32) {
-        let old = self.pod.board.update(&self.container.name, |record| {
-            record.image.clone_from(&image.reference);
-            record.image_id = image_id(image);
-            if let State::Terminated(ended) = &record.state {
-                record.last = Some(ended.clone());
-            }
-            record.state = State::Running(running.clone());
-            record.restarts = number;
-            record.startup = self.container.startup_probe.as_ref().map(|_| false);
-            record.readiness = self.container.readiness_probe.as_ref().map(|_| false);
+    fn not_prepared(&self, error: &io::Error) -> NotStarted {
+        let text = format!("failed to prepare the container: {error}");
+        self.pod.node.health.notice("preparing a container", &text);
+        NotStarted::Runtime(text)
+    }
+
+    /// Returns the cgroup of an instance with a memory limit.
+    pub(super) fn group(&self, id: &str) -> cgroup::Group {
+        cgroup::Group::new(&self.pod.node.cgroups, id)
+    }
+
+    /// Records that the instance exists. A postStart hook must finish before it counts as running.
+    fn record_starting(&self, running: &Running, log: &ContainerLog) {
+        let old = self.pod.records.update(&self.container.name, |record| {
+            record.starting = Some(running.clone());
             let previous = record.log.replace(log.clone());
             std::mem::replace(&mut record.previous_log, previous)
         });
         if let Some(old) = old {
             tokio::spawn(async move { old.remove().await });
         }
+    }
+
+    /// Records that the instance runs, for the API and for probes.
+    pub(super) fn record_running(&self, instance: &Instance) {
+        self.pod.records.update(&self.container.name, |record| {
+            record.image.clone_from(&instance.image.reference);
+            record.image_id = image_id(&instance.image);
+            if let RunState::Terminated(ended) = &record.state {
+                record.last = Some(ended.clone());
+            }
+            record.starting = None;
+            record.state = RunState::Running(instance.running.clone());
+            record.restarts = instance.number;
+            record.startup = self.container.startup_probe.as_ref().map(|_| false);
+            record.readiness = self.container.readiness_probe.as_ref().map(|_| false);
+        });
         self.pod.synced();
     }
 }

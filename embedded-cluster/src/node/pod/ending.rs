@@ -1,7 +1,7 @@
-//! How a container instance ends: by itself, for a failed probe, or because the pod is stopped.
+//! The end of a container instance: by itself, after a failed probe, or because the pod is stopped.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,32 +10,38 @@ use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep_until};
 
-use super::board::{Running, Terminated};
 use super::container::{ContainerTask, Instance, Stop};
-use super::handler::{Outcome, Target};
-use crate::node::helper::cgroup;
+use super::container_records::{Running, Terminated};
+use super::handler::{HandlerTarget, Outcome};
 use crate::node::reaper::Exit;
+use crate::node::removal::remove_in_background;
+use crate::seconds::bounded;
 
-/// The kubelet leaves a container at least this long between its preStop hook and SIGKILL.
+/// The least time between a preStop hook and SIGKILL, as in the kubelet.
 const MINIMUM_GRACE: Duration = Duration::from_secs(2);
 
-/// The kubelet's limits for termination messages.
-const MESSAGE_BYTES: usize = 4096;
+/// The kubelet's limit of bytes for termination messages; the limit of lines follows.
+const MESSAGE_BYTES: u64 = 4096;
 const FALLBACK_LINES: usize = 80;
 const FALLBACK_BYTES: usize = 2048;
 
 impl ContainerTask {
-    /// From running to ended.
-    pub(super) async fn see_through(&mut self, mut instance: Instance) -> Terminated {
-        let exit = match self.post_start(&mut instance).await {
+    /// Watches an instance from running to ended.
+    pub(super) async fn see_through(&mut self, instance: &mut Instance) -> Terminated {
+        let exit = match self.post_start(instance).await {
             Some(exit) => exit,
-            None => self.until_ended(&mut instance).await,
+            None => {
+                self.record_running(instance);
+                self.until_ended(instance).await
+            }
         };
-        // Every process of the container has gone with its init; only what they left in the pipes is missing.
+        let finished_at = Timestamp::now();
+        // Every process of the container has ended with its init. Only the output left in the pipes
+        // is missing.
         let _ = tokio::time::timeout(Duration::from_secs(1), instance.log.finished()).await;
-        let oom =
-            instance.configuration.memory_limit.is_some() && cgroup::was_out_of_memory(&instance.running.id);
-        let message = self.termination_message(&instance, exit).await;
+        let oom = instance.configuration.memory_limit.is_some()
+            && self.group(&instance.running.id).was_out_of_memory();
+        let message = self.termination_message(instance, exit).await;
         self.clean_up(&instance.running.id, &instance.running.bundle);
         Terminated {
             id: instance.running.id.clone(),
@@ -50,16 +56,24 @@ impl ContainerTask {
             .to_owned(),
             message,
             started_at: Some(instance.running.started_at),
-            finished_at: Timestamp::now(),
+            finished_at,
         }
     }
 
     pub(super) async fn until_ended(&mut self, instance: &mut Instance) -> Exit {
         tokio::select! {
-            exit = &mut instance.ending => exit.unwrap_or(Exit::LOST),
+            exit = &mut instance.ending => {
+                // This end was not requested, so the node notices it at the next relist.
+                tokio::select! {
+                    () = self.pod.node.relist() => {}
+                    () = stop_requested(&mut self.stop) => {}
+                }
+                exit.unwrap_or(Exit::LOST)
+            }
             Some(kill) = instance.kills.recv() => {
+                instance.killed_by_probe = true;
                 let seconds = kill.grace_seconds.unwrap_or_else(|| self.pod.grace_seconds());
-                let deadline = Instant::now() + Duration::from_secs(seconds.max(0).unsigned_abs());
+                let deadline = Instant::now() + bounded(seconds);
                 self.terminate(instance, &kill.message, Some(deadline)).await
             }
             () = stop_requested(&mut self.stop) => {
@@ -69,14 +83,14 @@ impl ContainerTask {
         }
     }
 
-    /// Runs the postStart hook; the exit, if the container did not survive it.
+    /// Runs the postStart hook; returns the exit if the container did not survive it.
     pub(super) async fn post_start(&mut self, instance: &mut Instance) -> Option<Exit> {
         let hook = self.container.lifecycle.as_ref()?.post_start.clone()?;
         let pod_ip = self.pod.pod_ip();
         let pod = Arc::clone(&self.pod);
         let container = self.container.clone();
         let running = instance.running.clone();
-        let target = Target {
+        let target = HandlerTarget {
             executor: &pod.node.executor,
             running: &running,
             container: &container,
@@ -95,15 +109,15 @@ impl ContainerTask {
             "FailedPostStartHook",
             format!("PostStartHook failed: {text}"),
         );
-        let deadline = Instant::now() + Duration::from_secs(self.pod.grace_seconds().max(0).unsigned_abs());
+        let deadline = Instant::now() + bounded(self.pod.grace_seconds());
         Some(
             self.terminate(instance, "FailedPostStartHook", Some(deadline))
                 .await,
         )
     }
 
-    /// preStop, the stop signal, and SIGKILL when the time is up. Without a deadline of its own the pod's
-    /// counts, which may still be brought forward.
+    /// Runs preStop, sends the stop signal, and sends SIGKILL at the deadline. Without its own
+    /// deadline, the pod's deadline applies, which may still move earlier.
     pub(super) async fn terminate(
         &mut self,
         instance: &mut Instance,
@@ -124,7 +138,7 @@ impl ContainerTask {
                 instance.running.clone(),
             );
             let pod_ip = pod.pod_ip();
-            let target = Target {
+            let target = HandlerTarget {
                 executor: &pod.node.executor,
                 running: &running,
                 container: &container,
@@ -155,8 +169,7 @@ impl ContainerTask {
     }
 
     pub(super) async fn termination_message(&self, instance: &Instance, exit: Exit) -> String {
-        let mut message = fs::read(&instance.message_file).unwrap_or_default();
-        message.truncate(MESSAGE_BYTES);
+        let message = end_of(&instance.message_file, MESSAGE_BYTES).unwrap_or_default();
         let fall_back = self.container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
         if message.is_empty() && fall_back && exit.code() != 0 {
             return instance.log.tail(FALLBACK_LINES, FALLBACK_BYTES).await;
@@ -165,15 +178,20 @@ impl ContainerTask {
     }
 
     pub(super) fn clean_up(&self, id: &str, directory: &Path) {
-        cgroup::remove(id);
-        for path in [self.pod.node.state_dir.join("run").join(id), directory.to_owned()] {
-            if let Err(error) = fs::remove_dir_all(&path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::debug!(path = %path.display(), %error, "left behind until the pod is gone");
-            }
-        }
+        self.group(id).remove();
+        remove_in_background(self.pod.node.state_dir.join("run").join(id));
+        remove_in_background(directory);
     }
+}
+
+/// Reads the last bytes of a file that a container has written, whatever its size.
+fn end_of(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(limit)))?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 pub(super) async fn stop_requested(stop: &mut Stop) {
@@ -181,7 +199,8 @@ pub(super) async fn stop_requested(stop: &mut Stop) {
     let _ = stop.wait_for(Option::is_some).await;
 }
 
-/// Completes when the deadline (its own, or the pod's, which may move) has passed, but not before `least`.
+/// Completes when the deadline has passed, but not before `least`. The deadline is the earlier one
+/// of `own` and the pod's, which may move.
 pub(super) async fn passed(stop: &mut Stop, own: Option<Instant>, least: Instant) {
     loop {
         let pods = *stop.borrow_and_update();
@@ -191,9 +210,26 @@ pub(super) async fn passed(stop: &mut Stop, own: Option<Instant>, least: Instant
             (None, None) => least,
         };
         tokio::select! {
-            // Time itself is the point: the grace period.
+            // This wait is the grace period.
             () = sleep_until(deadline.max(least)) => return,
             Ok(()) = stop.changed() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_huge_termination_message_only_the_end_is_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        // A sparse file: it takes no space here, but reading it whole would take all memory.
+        file.as_file().set_len(1 << 40).unwrap();
+        let mut end = File::options().append(true).open(file.path()).unwrap();
+        std::io::Write::write_all(&mut end, b"last words").unwrap();
+        let message = end_of(file.path(), MESSAGE_BYTES).unwrap();
+        assert_eq!(message.len(), 4096);
+        assert!(message.ends_with(b"last words"));
     }
 }

@@ -1,4 +1,4 @@
-//! The actions of probes and lifecycle hooks: run a command, ask over HTTP, open a connection.
+//! The actions of probes and lifecycle hooks: running a command, an HTTP request, a TCP connection.
 
 use std::time::Duration;
 
@@ -10,36 +10,36 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::board::Running;
+use super::container_records::Running;
 use crate::node::exec::{Captured, Executor, describe};
+use crate::seconds::bounded;
 
-/// What the kubelet says it is.
+/// The kubelet's user agent.
 const USER_AGENT: &str = "kube-probe/1.36";
 
-/// Enough of a response to see its status line and what a person would want in the event.
+/// The limit of a response: enough for its status line and a useful text in the event.
 const MAX_RESPONSE: u64 = 10 * 1024;
 
-/// How a probe or hook went.
+/// The outcome of a probe or hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Success,
     Failure(String),
-    /// It could not be carried out at all; nothing is known.
+    /// The action could not be carried out, so nothing is known.
     Error(String),
 }
 
-/// Where actions go.
-pub(super) struct Target<'a> {
+/// The target of an action.
+pub(super) struct HandlerTarget<'a> {
     pub(super) executor: &'a Executor,
     pub(super) running: &'a Running,
     pub(super) container: &'a Container,
     pub(super) pod_ip: &'a str,
 }
 
-impl Target<'_> {
+impl HandlerTarget<'_> {
     pub(super) async fn probe(&self, probe: &Probe) -> Outcome {
-        let limit =
-            Duration::from_secs(u64::try_from(probe.timeout_seconds.unwrap_or(1).max(1)).unwrap_or(1));
+        let limit = bounded(probe.timeout_seconds.unwrap_or(1).max(1));
         if let Some(exec) = &probe.exec {
             self.exec(exec, Some(limit)).await
         } else if let Some(get) = &probe.http_get {
@@ -57,11 +57,8 @@ impl Target<'_> {
         } else if let Some(get) = &handler.http_get {
             self.http(get).await
         } else if let Some(sleep) = &handler.sleep {
-            // Time itself is the point here.
-            tokio::time::sleep_until(
-                tokio::time::Instant::now() + Duration::from_secs(sleep.seconds.max(0).unsigned_abs()),
-            )
-            .await;
+            // This wait is the action itself.
+            tokio::time::sleep_until(tokio::time::Instant::now() + bounded(sleep.seconds)).await;
             Outcome::Success
         } else if let Some(socket) = &handler.tcp_socket {
             self.tcp(socket).await
@@ -185,7 +182,7 @@ fn judge(response: &str) -> Outcome {
         .nth(1)
         .and_then(|code| code.parse::<u16>().ok());
     match status {
-        // Redirects count as success, as for the kubelet when they leave the host.
+        // Redirects count as success, as in the kubelet when they leave the host.
         Some(200..=399) => Outcome::Success,
         Some(code) => Outcome::Failure(format!("HTTP probe failed with statuscode: {code}")),
         None => Outcome::Failure("malformed HTTP response".to_owned()),

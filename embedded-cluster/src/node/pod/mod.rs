@@ -1,25 +1,27 @@
-//! One pod on the node: a worker that sets it up, runs its containers in order, publishes its status, and takes
-//! it down when it is deleted.
+//! One pod on the node. Its worker sets it up, runs its containers in order, publishes its status,
+//! and removes it when it is deleted.
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `board` | what is known about each container, shared by everything here |
+//! | `container_records` | the known state of each container, shared by all parts |
 //! | `container` | one container through all its instances |
-//! | `waiting`, `ending` | what keeps an instance from starting, and how one ends |
+//! | `waiting`, `ending` | reasons that keep an instance from starting, and the end of one |
 //! | `configuration` | environment, command, identity and mounts at the moment an instance starts |
-//! | `probe`, `handler` | probe workers, and what probes and hooks do |
-//! | `backoff` | when a container may start again |
-//! | `status` | the status the API shows, and the phase (pure) |
-//! | `worker` | the order in which everything happens |
+//! | `probe`, `handler` | probe workers, and the actions of probes and hooks |
+//! | `backoff` | the time at which a container may start again |
+//! | `status` | the status and phase that the API shows (pure) |
+//! | `sync` | updates of mounted ConfigMaps and Secrets |
+//! | `worker` | the order of all steps in the life of a pod |
 
 mod backoff;
-mod board;
 mod configuration;
 mod container;
+mod container_records;
 mod ending;
 mod handler;
 mod probe;
 mod status;
+mod sync;
 mod waiting;
 mod worker;
 
@@ -35,7 +37,7 @@ use kube::{Api, ResourceExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use board::Running;
+pub(crate) use container_records::Running;
 pub(crate) use worker::run;
 
 use super::context::NodeContext;
@@ -44,27 +46,27 @@ use super::sandbox::Sandbox;
 use super::spec::NamespacePaths;
 use super::volumes::PodVolumes;
 use crate::runtime::PodKey;
-use board::{Board, Record, Role};
+use container_records::{ContainerRecords, Record, Role};
 use status::Facts;
 
 /// Kubernetes' default for `terminationGracePeriodSeconds`.
 const DEFAULT_GRACE: i64 = 30;
 
-/// Everything that works on one pod shares this.
+/// The state that all parts working on one pod share.
 pub(crate) struct PodContext {
     node: Arc<NodeContext>,
     key: PodKey,
     dir: PathBuf,
-    board: Board,
+    records: ContainerRecords,
     latest: watch::Sender<Latest>,
     facts: Mutex<Facts>,
     sandbox: Mutex<Option<Arc<Sandbox>>>,
     volumes: Mutex<PodVolumes>,
-    /// Counts the moments at which the kubelet would sync the pod.
+    /// Number of times that the kubelet would have synced the pod.
     sync: watch::Sender<u64>,
-    /// Counts changes of ConfigMaps and Secrets in the pod's namespace.
+    /// Number of changes of ConfigMaps and Secrets in the pod's namespace.
     objects_changed: watch::Sender<u64>,
-    /// Cancelled when no container of the pod will run again.
+    /// A token that is cancelled when no container of the pod will run again.
     done: CancellationToken,
     /// The status last written.
     published: tokio::sync::Mutex<Option<serde_json::Value>>,
@@ -74,7 +76,7 @@ pub(crate) struct PodContext {
 #[derive(Clone)]
 struct Latest {
     pod: Arc<Pod>,
-    /// The object is no longer there at all.
+    /// True if the object no longer exists.
     gone: bool,
 }
 
@@ -90,7 +92,7 @@ impl PodContext {
             node,
             key,
             dir,
-            board: Board::new(records(&pod)),
+            records: ContainerRecords::new(records(&pod)),
             latest: watch::Sender::new(Latest {
                 pod: Arc::new(pod),
                 gone: false,
@@ -105,7 +107,7 @@ impl PodContext {
         })
     }
 
-    /// The API has a new version of the pod.
+    /// Records a new version of the pod from the API.
     pub(crate) fn observe(&self, pod: Pod) {
         let mut spec_changed = false;
         self.latest.send_if_modified(|latest| {
@@ -124,19 +126,15 @@ impl PodContext {
         }
     }
 
-    /// The API no longer has the pod.
+    /// Records that the API no longer has the pod.
     pub(crate) fn vanish(&self) {
         self.latest.send_modify(|latest| latest.gone = true);
     }
 
-    /// A ConfigMap or Secret of the namespace has changed.
-    pub(crate) async fn object_changed(&self, name: &str) {
+    /// Records that a ConfigMap or Secret of the namespace has changed. Volumes follow at the next
+    /// sync.
+    pub(crate) fn object_changed(&self) {
         self.objects_changed.send_modify(|count| *count += 1);
-        if self.lock_facts().sandbox_ready
-            && let Err(error) = self.node.volumes.refresh(&self.latest(), &self.dir, name).await
-        {
-            self.warning(None, "FailedMount", super::chain(&error));
-        }
     }
 
     pub(crate) fn sandbox(&self) -> Option<Arc<Sandbox>> {
@@ -147,12 +145,15 @@ impl PodContext {
     }
 
     pub(crate) fn running(&self, container: &str) -> Option<Option<Running>> {
-        self.board.look(container, |record| record.running().cloned())
+        self.records.look(container, |record| {
+            record.running().or(record.starting.as_ref()).cloned()
+        })
     }
 
-    /// The log of a container's current (or previous) instance; the outer `None` means no such container.
+    /// Returns the log of a container's current (or previous) instance. The outer `None` means that
+    /// there is no such container.
     pub(crate) fn log(&self, container: &str, previous: bool) -> Option<Option<ContainerLog>> {
-        self.board.look(container, |record| {
+        self.records.look(container, |record| {
             if previous {
                 record.previous_log.clone()
             } else {
@@ -161,11 +162,13 @@ impl PodContext {
         })
     }
 
-    /// Why a container has no log yet.
+    /// Returns the reason why a container has no log yet.
     pub(crate) fn waiting_reason(&self, container: &str) -> String {
-        let reason = self.board.look(container, |record| match &record.state {
-            board::State::Waiting { reason, .. } => reason.clone(),
-            board::State::Running(_) | board::State::Terminated(_) => String::new(),
+        let reason = self.records.look(container, |record| match &record.state {
+            container_records::RunState::Waiting { reason, .. } => reason.clone(),
+            container_records::RunState::Running(_) | container_records::RunState::Terminated(_) => {
+                String::new()
+            }
         });
         reason.unwrap_or_default()
     }
@@ -174,7 +177,7 @@ impl PodContext {
         Arc::clone(&self.latest.borrow().pod)
     }
 
-    /// The pod with the addresses that its status may not show yet, for the downward API.
+    /// Returns the pod with the addresses that its status may not show yet, for the downward API.
     fn pod_with_addresses(&self) -> Pod {
         let mut pod = (*self.latest()).clone();
         let facts = self.lock_facts();
@@ -224,10 +227,10 @@ impl PodContext {
 
     fn change_facts(&self, change: impl FnOnce(&mut Facts)) {
         change(&mut self.lock_facts());
-        self.board.touch();
+        self.records.touch();
     }
 
-    /// Something happened after which the kubelet would look at the whole pod again.
+    /// Records an event after which the kubelet would sync the whole pod.
     fn synced(&self) {
         self.sync.send_modify(|count| *count += 1);
     }
@@ -248,17 +251,17 @@ impl PodContext {
         Api::namespaced(self.node.client.clone(), &self.key.namespace)
     }
 
-    /// Writes the status, if it differs from what was written last.
+    /// Writes the status if it differs from the last one written.
     async fn publish(&self) {
         let mut published = self.published.lock().await;
         let pod = self.latest();
         let facts = self.lock_facts().clone();
-        let status = status::compose(&pod, &self.board.records(), &facts, Timestamp::now());
+        let status = status::compose(&pod, &self.records.records(), &facts, Timestamp::now());
         let status = serde_json::to_value(status).expect("a status has string keys only");
         if published.as_ref() == Some(&status) || self.latest.borrow().gone {
             return;
         }
-        // The UID keeps this from landing on a successor of the same name.
+        // The UID prevents a write to a successor with the pod's name.
         let patch = serde_json::json!({"metadata": {"uid": self.key.uid}, "status": status});
         match self
             .api()
@@ -269,7 +272,7 @@ impl PodContext {
                 *published = Some(status);
                 self.observe(updated);
             }
-            Err(error) => tracing::debug!(pod = self.key.name, %error, "the pod's status was not taken"),
+            Err(error) => tracing::debug!(pod = self.key.name, %error, "the API refused the pod's status"),
         }
     }
 

@@ -1,28 +1,29 @@
-//! Probe workers, one per container and kind, with the kubelet's semantics: what runs when, what counts, and
-//! what a result does. There is no start-up jitter: the kubelet only adds it after a restart of its own.
+//! Probe workers, one per container and kind, with the semantics of the kubelet, but without the
+//! start-up jitter that it only adds after its restart.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Probe};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::PodContext;
-use super::board::{Kill, Running};
-use super::handler::{Outcome, Target};
+use super::container_records::{Kill, Running};
+use super::handler::{HandlerTarget, Outcome};
+use crate::seconds::bounded;
 
-/// The kubelet tries a probe that cannot be carried out this many times before it gives this run up.
+/// The number of times that the kubelet tries a probe that cannot be carried out.
 const ATTEMPTS: u32 = 3;
 
-/// What a probe decides.
+/// The kinds of probes, by their effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ProbeKind {
     Startup,
     Liveness,
     Readiness,
 }
 
-impl Kind {
+impl ProbeKind {
     pub(super) const ALL: [Self; 3] = [Self::Startup, Self::Liveness, Self::Readiness];
 
     pub(super) fn of(self, container: &Container) -> Option<&Probe> {
@@ -42,9 +43,9 @@ impl Kind {
     }
 }
 
-/// Runs until the pod is done with.
-pub(super) async fn run(pod: Arc<PodContext>, container: Container, kind: Kind, probe: Probe) {
-    let period = Duration::from_secs(u64::try_from(probe.period_seconds.unwrap_or(10).max(1)).unwrap_or(10));
+/// Runs the probe until the pod is finished.
+pub(super) async fn run(pod: Arc<PodContext>, container: Container, kind: ProbeKind, probe: Probe) {
+    let period = bounded(probe.period_seconds.unwrap_or(10).max(1));
     let mut ticker = interval_at(Instant::now() + period, period);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut synced = pod.sync.subscribe();
@@ -76,25 +77,25 @@ pub(super) async fn run(pod: Arc<PodContext>, container: Container, kind: Kind, 
 struct Worker {
     pod: Arc<PodContext>,
     container: Container,
-    kind: Kind,
+    kind: ProbeKind,
     probe: Probe,
     counter: Counter,
-    /// The container instance the counts belong to.
+    /// The container instance to which the counts belong.
     instance: String,
     on_hold: bool,
 }
 
 impl Worker {
-    /// A sync of a pod that is not ready triggers its readiness probe at once.
+    /// Waits for a trigger: a sync of a pod that is not ready triggers its readiness probe at once.
     async fn triggered(&self, synced: &mut tokio::sync::watch::Receiver<u64>) {
         loop {
-            if self.kind != Kind::Readiness || synced.changed().await.is_err() {
+            if self.kind != ProbeKind::Readiness || synced.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
             let name = &self.container.name;
             if self
                 .pod
-                .board
+                .records
                 .look(name, |record| record.started() && !record.ready())
                 == Some(true)
             {
@@ -103,12 +104,12 @@ impl Worker {
         }
     }
 
-    /// Whether there will be anything to probe later.
+    /// Runs one tick of the probe. Returns true if there may be something to probe later.
     async fn tick(&mut self) -> bool {
         let name = self.container.name.clone();
         let Some(seen) = self
             .pod
-            .board
+            .records
             .look(&name, |record| (record.running().cloned(), record.startup))
         else {
             return true;
@@ -124,17 +125,16 @@ impl Worker {
         if self.on_hold {
             return true;
         }
-        if self.pod.is_deleted() && self.kind != Kind::Readiness {
-            // The kubelet takes it as a success, and stops.
+        if self.pod.is_deleted() && self.kind != ProbeKind::Readiness {
+            // The kubelet counts this as a success and stops.
             return false;
         }
-        if running.since.elapsed().as_secs()
-            < u64::try_from(self.probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0)
-        {
+        let delay = i64::from(self.probe.initial_delay_seconds.unwrap_or(0));
+        if whole_seconds_since(running.started_at, Timestamp::now()) < delay {
             return true;
         }
-        // Startup probes run until they succeed, the others from then on.
-        if (self.kind == Kind::Startup) != (startup == Some(false)) {
+        // Startup probes run until they succeed; the others run from then on.
+        if (self.kind == ProbeKind::Startup) != (startup == Some(false)) {
             return true;
         }
         if let Some(success) = self.probe_once(&running).await {
@@ -143,10 +143,10 @@ impl Worker {
         true
     }
 
-    /// `None` when nothing was learnt.
+    /// Probes once; returns `None` when there is no result.
     async fn probe_once(&self, running: &Running) -> Option<bool> {
         let pod_ip = self.pod.pod_ip();
-        let target = Target {
+        let target = HandlerTarget {
             executor: &self.pod.node.executor,
             running,
             container: &self.container,
@@ -161,8 +161,8 @@ impl Worker {
         }
         let title = self.kind.title();
         let warn = |text: String| {
-            // A probe of a container that has just ended says nothing anyone needs to know.
-            let current = self.pod.board.look(&self.container.name, |r| {
+            // A probe result of a container that has just ended is not reported.
+            let current = self.pod.records.look(&self.container.name, |r| {
                 r.running().is_some_and(|r| r.id == running.id)
             });
             if current == Some(true) {
@@ -194,20 +194,20 @@ impl Worker {
             return;
         }
         match (self.kind, success) {
-            (Kind::Readiness, ready) => self.set(running, |record| {
+            (ProbeKind::Readiness, ready) => self.set(running, |record| {
                 (record.readiness != Some(ready))
                     .then(|| record.readiness = Some(ready))
                     .is_some()
             }),
-            (Kind::Startup, true) => {
+            (ProbeKind::Startup, true) => {
                 self.set(running, |record| {
                     record.startup = Some(true);
                     true
                 });
                 self.pod.synced();
             }
-            (Kind::Liveness, true) => {}
-            (Kind::Startup | Kind::Liveness, false) => {
+            (ProbeKind::Liveness, true) => {}
+            (ProbeKind::Startup | ProbeKind::Liveness, false) => {
                 self.on_hold = true;
                 self.counter = Counter::default();
                 self.kill(running);
@@ -215,9 +215,9 @@ impl Worker {
         }
     }
 
-    /// Changes the record if it is still about the instance that was probed.
-    fn set(&self, running: &Running, change: impl FnOnce(&mut super::board::Record) -> bool) {
-        let mut records = self.pod.board.records();
+    /// Changes the record if it still belongs to the instance that was probed.
+    fn set(&self, running: &Running, change: impl FnOnce(&mut super::container_records::Record) -> bool) {
+        let mut records = self.pod.records.records();
         let Some(record) = records.get_mut(&self.container.name) else {
             return;
         };
@@ -225,14 +225,14 @@ impl Worker {
         let changed = current && change(record);
         drop(records);
         if changed {
-            self.pod.board.touch();
+            self.pod.records.touch();
         }
     }
 
     fn kill(&self, running: &Running) {
         let what = match self.kind {
-            Kind::Startup => "startup",
-            Kind::Liveness | Kind::Readiness => "liveness",
+            ProbeKind::Startup => "startup",
+            ProbeKind::Liveness | ProbeKind::Readiness => "liveness",
         };
         let restarted = if self.pod.restart_policy() == "Never" {
             ""
@@ -244,12 +244,19 @@ impl Worker {
             message,
             grace_seconds: self.probe.termination_grace_period_seconds,
         };
-        // Full or closed means that the container is being killed already.
+        // A full or closed channel means that the container is already being killed.
         let _ = running.kill.try_send(kill);
     }
 }
 
-/// Consecutive equal results.
+/// Returns the whole seconds since the start. The kubelet uses the start time of the API, which is
+/// cut to the second, and cuts the result again. A delay of five seconds is thus over after four to
+/// five.
+fn whole_seconds_since(start: Timestamp, now: Timestamp) -> i64 {
+    now.as_second() - start.as_second()
+}
+
+/// A count of consecutive equal results.
 #[derive(Debug, Default)]
 struct Counter {
     last: Option<bool>,
@@ -257,7 +264,7 @@ struct Counter {
 }
 
 impl Counter {
-    /// Whether this result now counts.
+    /// Returns true if this result now counts.
     fn add(&mut self, success: bool, threshold: i32) -> bool {
         if self.last == Some(success) {
             self.run += 1;
@@ -271,10 +278,18 @@ impl Counter {
 
 #[cfg(test)]
 mod tests {
-    use super::Counter;
+    use super::{Counter, Timestamp, whole_seconds_since};
 
     #[test]
-    fn results_count_from_the_threshold_on_and_start_over_when_they_change() {
+    fn an_initial_delay_counts_from_the_second_of_the_start() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let start = at("2026-01-01T00:00:00.9Z");
+        assert_eq!(whole_seconds_since(start, at("2026-01-01T00:00:04.9Z")), 4);
+        assert_eq!(whole_seconds_since(start, at("2026-01-01T00:00:05.0Z")), 5);
+    }
+
+    #[test]
+    fn results_count_from_the_threshold_and_reset_on_a_change() {
         let mut counter = Counter::default();
         let counts: Vec<bool> = [false, false, false, false, true, false, false]
             .into_iter()

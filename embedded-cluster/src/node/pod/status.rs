@@ -1,4 +1,4 @@
-//! A pod's status from what is known about its containers. Pure.
+//! A pod's status, computed from the records of its containers. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,23 +9,24 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::board::{Record, Role, State, Terminated};
+use super::container_records::{Record, Role, RunState, Terminated};
 
-/// What is known beside the containers.
+/// Facts about a pod apart from those of its containers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) host_ip: String,
-    /// Known once the sandbox has its address.
+    /// The pod's address, known once the sandbox has it.
     pub(crate) pod_ip: Option<String>,
     pub(crate) start_time: Option<Timestamp>,
     pub(crate) sandbox_ready: bool,
-    /// Nothing of the pod will run again.
+    /// True if nothing of the pod will run again.
     pub(crate) finished: bool,
-    /// Why the whole pod failed, whatever its containers did: (reason, message).
+    /// The reason why the whole pod failed, regardless of its containers: (reason, message).
     pub(crate) failure: Option<(String, String)>,
 }
 
-/// The status to publish. `pod` brings the conditions that others own, and those to compare with.
+/// Computes the status to publish. `pod` provides the conditions set by others, and the earlier
+/// ones to compare with.
 pub(crate) fn compose(
     pod: &Pod,
     records: &BTreeMap<String, Record>,
@@ -45,7 +46,7 @@ pub(crate) fn compose(
         host_ips: Some(vec![HostIP {
             ip: facts.host_ip.clone(),
         }]),
-        // The kubelet reads it from the runtime, with the first container.
+        // The kubelet reads the address from the runtime, with the first container.
         pod_ip: facts.pod_ip.clone().filter(|_| anything_ran),
         pod_ips: facts
             .pod_ip
@@ -69,7 +70,7 @@ pub(crate) fn compose(
     }
 }
 
-/// The phase. It is final only once nothing runs any more, sidecars included.
+/// Returns the phase. It is final only once nothing runs any more, including sidecars.
 pub(crate) fn phase(pod: &Pod, records: &BTreeMap<String, Record>, facts: &Facts) -> &'static str {
     let phase = phase_of_containers(pod, records, facts);
     let anything_runs = records.values().any(|record| record.running().is_some());
@@ -80,7 +81,7 @@ pub(crate) fn phase(pod: &Pod, records: &BTreeMap<String, Record>, facts: &Facts
     }
 }
 
-/// The kubelet's `getPhase`.
+/// Computes the phase from the containers, like the kubelet's `getPhase`.
 fn phase_of_containers(pod: &Pod, records: &BTreeMap<String, Record>, facts: &Facts) -> &'static str {
     if facts.failure.is_some() {
         return "Failed";
@@ -95,19 +96,19 @@ fn phase_of_containers(pod: &Pod, records: &BTreeMap<String, Record>, facts: &Fa
     for record in records.values() {
         let ended = record.terminated().or(record.last.as_ref());
         match (record.role, &record.state) {
-            (Role::Init, State::Terminated(terminated)) => init_failed |= terminated.exit_code != 0,
+            (Role::Init, RunState::Terminated(terminated)) => init_failed |= terminated.exit_code != 0,
             (Role::Init, _) => {
                 initializing = true;
                 init_failed |= ended.is_some_and(|ended| ended.exit_code != 0);
             }
             (Role::Sidecar, _) => initializing |= !record.started() && !facts.finished && ended.is_none(),
-            (Role::Main, State::Running(_)) => running += 1,
-            (Role::Main, State::Terminated(terminated)) => {
+            (Role::Main, RunState::Running(_)) => running += 1,
+            (Role::Main, RunState::Terminated(terminated)) => {
                 stopped += 1;
                 succeeded += i32::from(terminated.exit_code == 0);
             }
-            (Role::Main, State::Waiting { .. }) if record.last.is_some() => stopped += 1,
-            (Role::Main, State::Waiting { .. }) => waiting += 1,
+            (Role::Main, RunState::Waiting { .. }) if record.last.is_some() => stopped += 1,
+            (Role::Main, RunState::Waiting { .. }) => waiting += 1,
         }
     }
     if init_failed && (policy == "Never" || facts.finished) {
@@ -255,7 +256,7 @@ fn listed(name: &str, reason: &str, message: &str, containers: &[String]) -> Pod
     )
 }
 
-/// Names of the containers that meet a condition, in the order of the spec.
+/// Returns the names of the containers that meet a condition, in the order of the spec.
 fn names(pod: &Pod, records: &BTreeMap<String, Record>, matches: impl Fn(&Record) -> bool) -> Vec<String> {
     let spec = pod.spec.as_ref();
     let all = spec
@@ -275,9 +276,9 @@ fn statuses(containers: &[Container], records: &BTreeMap<String, Record>) -> Vec
 
 fn status(name: &str, record: &Record) -> ContainerStatus {
     let id = match &record.state {
-        State::Running(running) => Some(&running.id),
-        State::Terminated(terminated) => Some(&terminated.id),
-        State::Waiting { .. } => record.last.as_ref().map(|last| &last.id),
+        RunState::Running(running) => Some(&running.id),
+        RunState::Terminated(terminated) => Some(&terminated.id),
+        RunState::Waiting { .. } => record.last.as_ref().map(|last| &last.id),
     };
     ContainerStatus {
         name: name.to_owned(),
@@ -298,22 +299,22 @@ fn status(name: &str, record: &Record) -> ContainerStatus {
     }
 }
 
-fn state(state: &State) -> ContainerState {
+fn state(state: &RunState) -> ContainerState {
     match state {
-        State::Waiting { reason, message } => ContainerState {
+        RunState::Waiting { reason, message } => ContainerState {
             waiting: Some(ContainerStateWaiting {
                 reason: Some(reason.clone()),
                 message: Some(message.clone()).filter(|message| !message.is_empty()),
             }),
             ..ContainerState::default()
         },
-        State::Running(running) => ContainerState {
+        RunState::Running(running) => ContainerState {
             running: Some(ContainerStateRunning {
                 started_at: Some(Time(running.started_at)),
             }),
             ..ContainerState::default()
         },
-        State::Terminated(ended) => ContainerState {
+        RunState::Terminated(ended) => ContainerState {
             terminated: Some(terminated(ended)),
             ..ContainerState::default()
         },
@@ -332,7 +333,7 @@ fn terminated(ended: &Terminated) -> ContainerStateTerminated {
     }
 }
 
-/// Kubernetes' quality of service class.
+/// Returns the quality of service class, as in Kubernetes.
 fn qos(containers: &[Container]) -> String {
     let resources = |container: &Container| container.resources.clone().unwrap_or_default();
     let none = containers.iter().all(|container| {
@@ -380,15 +381,15 @@ mod tests {
         }
     }
 
-    fn with(state: State, last: Option<Terminated>) -> BTreeMap<String, Record> {
+    fn with(state: RunState, last: Option<Terminated>) -> BTreeMap<String, Record> {
         let mut record = Record::new(Role::Main, "i".to_owned(), "");
         record.state = state;
         record.last = last;
         BTreeMap::from([("c".to_owned(), record)])
     }
 
-    fn waiting() -> State {
-        State::Waiting {
+    fn waiting() -> RunState {
+        RunState::Waiting {
             reason: "CrashLoopBackOff".to_owned(),
             message: String::new(),
         }
@@ -412,7 +413,7 @@ mod tests {
         assert_eq!(
             phase(
                 &pod("Always"),
-                &with(State::Terminated(ended(0)), None),
+                &with(RunState::Terminated(ended(0)), None),
                 &unfinished
             ),
             "Running"
@@ -420,7 +421,7 @@ mod tests {
         assert_eq!(
             phase(
                 &pod("Never"),
-                &with(State::Terminated(ended(0)), None),
+                &with(RunState::Terminated(ended(0)), None),
                 &unfinished
             ),
             "Succeeded"
@@ -428,7 +429,7 @@ mod tests {
         assert_eq!(
             phase(
                 &pod("Never"),
-                &with(State::Terminated(ended(1)), None),
+                &with(RunState::Terminated(ended(1)), None),
                 &unfinished
             ),
             "Failed"
@@ -436,7 +437,7 @@ mod tests {
         assert_eq!(
             phase(
                 &pod("OnFailure"),
-                &with(State::Terminated(ended(1)), None),
+                &with(RunState::Terminated(ended(1)), None),
                 &unfinished
             ),
             "Running"
@@ -444,7 +445,7 @@ mod tests {
         assert_eq!(
             phase(
                 &pod("Always"),
-                &with(State::Terminated(ended(0)), None),
+                &with(RunState::Terminated(ended(0)), None),
                 &finished
             ),
             "Succeeded"
@@ -452,7 +453,7 @@ mod tests {
         assert_eq!(
             phase(
                 &pod("Always"),
-                &with(State::Terminated(ended(137)), None),
+                &with(RunState::Terminated(ended(137)), None),
                 &finished
             ),
             "Failed"
@@ -466,15 +467,14 @@ mod tests {
 
     #[test]
     fn a_phase_is_not_final_while_a_sidecar_runs() {
-        let mut records = with(State::Terminated(ended(0)), None);
+        let mut records = with(RunState::Terminated(ended(0)), None);
         let mut sidecar = Record::new(Role::Sidecar, "i".to_owned(), "");
         let (kill, _) = tokio::sync::mpsc::channel(1);
-        sidecar.state = State::Running(crate::node::pod::Running {
+        sidecar.state = RunState::Running(crate::node::pod::Running {
             id: "s".to_owned(),
             pid: 1,
             bundle: "/b".into(),
             started_at: Timestamp::UNIX_EPOCH,
-            since: tokio::time::Instant::now(),
             kill,
         });
         records.insert("s".to_owned(), sidecar);

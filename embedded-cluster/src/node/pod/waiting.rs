@@ -1,5 +1,5 @@
-//! What keeps a container from running: a missing image, a wrong configuration, a program that cannot be
-//! started, a back-off; and how each is told and waited for.
+//! Reasons that keep a container from running: a missing image, a wrong configuration, an unusable
+//! program, a back-off.
 
 use std::time::Duration;
 
@@ -7,14 +7,16 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::render;
-use super::board::{State, Terminated};
 use super::container::{ContainerTask, NotStarted};
+use super::container_records::{RunState, Terminated};
 use super::ending::stop_requested;
+use crate::delays::spread;
 use crate::images::Image;
+use crate::node::chain;
 use crate::node::security::describe;
 
-/// The kubelet looks again at a container whose configuration is wrong about this often; a change of the
-/// ConfigMap or Secret it needs is noticed at once.
+/// The time between two checks of a container with a wrong configuration, similar to the kubelet's.
+/// A change of the ConfigMap or Secret it needs is noticed at once.
 const CONFIG_RETRY: Duration = Duration::from_secs(10);
 /// The kubelet's back-off for images.
 pub(super) const IMAGE_RETRY: Duration = Duration::from_secs(10);
@@ -24,8 +26,8 @@ impl ContainerTask {
     pub(super) fn never_started(&self, message: String) -> Terminated {
         self.pod
             .warning(Some(&self.container.name), "Failed", format!("Error: {message}"));
-        self.pod.board.update(&self.container.name, |record| {
-            if let State::Terminated(ended) = &record.state {
+        self.pod.records.update(&self.container.name, |record| {
+            if let RunState::Terminated(ended) = &record.state {
                 record.last = Some(ended.clone());
                 record.restarts += 1;
             }
@@ -57,15 +59,22 @@ impl ContainerTask {
             render(wait)
         );
         self.waiting("CrashLoopBackOff", message);
-        self.pause(wait, false).await;
+        // The kubelet checks again when it next syncs the pod, regardless of the remaining
+        // back-off.
+        let mut syncs = self.pod.sync.subscribe();
+        syncs.borrow_and_update();
+        tokio::select! {
+            () = self.pause(spread(self.pod.node.delays.back_off_sync), false) => {}
+            _ = syncs.changed() => {}
+        }
     }
 
     pub(super) fn waiting(&self, reason: &str, message: String) {
-        self.pod.board.update(&self.container.name, |record| {
-            if let State::Terminated(ended) = &record.state {
+        self.pod.records.update(&self.container.name, |record| {
+            if let RunState::Terminated(ended) = &record.state {
                 record.last = Some(ended.clone());
             }
-            record.state = State::Waiting {
+            record.state = RunState::Waiting {
                 reason: reason.to_owned(),
                 message,
             };
@@ -92,7 +101,7 @@ impl ContainerTask {
                 format!("Failed to pull image {image:?}: {message}"),
             );
             self.pod.warning(Some(&name), "Failed", "Error: ErrImagePull");
-            // Published before it is replaced, as the kubelet's next sync would do.
+            // The status is published before it is replaced, as at the kubelet's next sync.
             self.pod.publish().await;
             self.pod.normal(
                 Some(&name),
@@ -111,12 +120,13 @@ impl ContainerTask {
         self.pause(wait, false).await;
     }
 
-    /// Waits, unless the pod is stopped, or (when asked) an object it refers to changes.
+    /// Waits until the time is over or the pod is stopped. With `for_objects`, also ends the wait
+    /// when an object that the container refers to changes.
     pub(super) async fn pause(&mut self, wait: Duration, for_objects: bool) {
         let mut objects = self.pod.objects_changed.subscribe();
         let until = Instant::now() + wait;
         tokio::select! {
-            // Time itself is the point: a back-off.
+            // This wait is the back-off.
             () = sleep_until(until) => {}
             () = stop_requested(&mut self.stop) => {}
             _ = objects.changed(), if for_objects => {}
@@ -151,13 +161,17 @@ impl ContainerTask {
             Ok(Ok(None)) => Err(missing(format!(
                 "image {reference:?} is not in the embedded cluster's image store, and its nodes have no network to pull from"
             ))),
-            Ok(Err(error)) => Err(missing(error.to_string())),
+            Ok(Err(error)) => {
+                let text = chain(&error);
+                self.pod.node.health.notice("reading an image", &text);
+                Err(missing(text))
+            }
             Err(error) => Err(missing(format!("image store failed: {error}"))),
         }
     }
 }
 
-/// `docker.io/perconalab/valkey@sha256:…`, as runtimes report it.
+/// Returns the image ID as runtimes report it: `docker.io/perconalab/valkey@sha256:…`.
 pub(super) fn image_id(image: &Image) -> String {
     let name = image.reference.split('@').next().unwrap_or_default();
     let repository = match name.rsplit_once(':') {

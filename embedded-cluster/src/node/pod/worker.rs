@@ -1,4 +1,5 @@
-//! The life of a pod on the node, in order: volumes, sandbox, init containers, containers, the end, deletion.
+//! The life of a pod on the node, in order: volumes, sandbox, init containers, containers, end,
+//! deletion.
 
 use std::fs;
 use std::io;
@@ -6,25 +7,28 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::api::{DeleteParams, Preconditions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::PodContext;
-use super::board::Role;
 use super::container::ContainerTask;
-use super::probe;
+use super::container_records::Role;
+use super::{probe, sync};
+use crate::api::unsupported;
+use crate::node::removal::remove_in_background;
 use crate::node::sandbox::Sandbox;
-use crate::node::{chain, etc, support};
+use crate::node::{chain, etc};
+use crate::seconds::bounded;
 
-/// Waits between attempts to set a pod up: the kubelet's volume manager starts at half a second and ends at two
-/// minutes. Changes of ConfigMaps and Secrets cut a wait short.
+/// The first wait between attempts to set up a pod. The kubelet's volume manager starts at half a
+/// second and ends at two minutes. Changes of ConfigMaps and Secrets cut a wait short.
 const SET_UP_RETRY: Duration = Duration::from_millis(500);
 const SET_UP_RETRY_MAX: Duration = Duration::from_secs(122);
 
-/// What is left to containers of a pod that has vanished from the API (the kubelet's minimum).
+/// The grace period of a pod that has vanished from the API (the kubelet's minimum).
 const VANISHED_GRACE: Duration = Duration::from_secs(1);
 
 type StopSender = watch::Sender<Option<Instant>>;
@@ -39,15 +43,7 @@ pub(crate) async fn run(pod: Arc<PodContext>) {
         .and_then(|status| status.phase.clone())
         .unwrap_or_default();
     if !matches!(phase.as_str(), "Succeeded" | "Failed") {
-        match support::refusal(&pod.latest()) {
-            Some(message) => {
-                pod.warning(None, "UnsupportedByEmbeddedCluster", message.as_str());
-                pod.change_facts(|facts| {
-                    facts.failure = Some(("UnsupportedByEmbeddedCluster".to_owned(), message));
-                });
-            }
-            None => live(&pod).await,
-        }
+        live(&pod).await;
         take_down(&pod).await;
         pod.change_facts(|facts| {
             facts.finished = true;
@@ -56,7 +52,7 @@ pub(crate) async fn run(pod: Arc<PodContext>) {
         pod.publish().await;
     }
     pod.done.cancel();
-    // Only ends early when it panics, which is our own bug and already reported.
+    // The publisher ends early only when it panics, which is a bug here and already reported.
     let _ = publisher.await;
     let mut latest = pod.latest.subscribe();
     // The sender is in the context, so this cannot fail.
@@ -67,7 +63,7 @@ pub(crate) async fn run(pod: Arc<PodContext>) {
 }
 
 async fn publish_changes(pod: Arc<PodContext>) {
-    let mut changes = pod.board.watch();
+    let mut changes = pod.records.watch();
     loop {
         changes.borrow_and_update();
         pod.publish().await;
@@ -78,9 +74,14 @@ async fn publish_changes(pod: Arc<PodContext>) {
     }
 }
 
+/// Returns the settings of the pod that have no effect.
+fn unenforced(pod: &Pod) -> Option<String> {
+    unsupported::unenforced(&serde_json::to_value(pod).ok()?)
+}
+
 async fn live(pod: &Arc<PodContext>) {
-    if let Some(message) = support::unenforced(&pod.latest()) {
-        // No warning: nothing is wrong with the pod.
+    if let Some(message) = unenforced(&pod.latest()) {
+        // No warning: the pod has no error.
         pod.normal(None, "Unenforced", message);
     }
     let stop = Arc::new(StopSender::new(None));
@@ -91,12 +92,14 @@ async fn live(pod: &Arc<PodContext>) {
         _ = stopped.wait_for(Option::is_some) => false,
     };
     if ready {
+        let following = tokio::spawn(sync::follow_objects(Arc::clone(pod)));
         run_containers(pod, &stop).await;
+        following.abort();
     }
     stopper.abort();
 }
 
-/// Turns deletion, disappearance and the active deadline into one deadline for the containers.
+/// Combines deletion, disappearance and the active deadline into one deadline for the containers.
 async fn stop_when_asked(pod: Arc<PodContext>, stop: Arc<StopSender>) {
     let mut latest = pod.latest.subscribe();
     let active = pod
@@ -104,7 +107,7 @@ async fn stop_when_asked(pod: Arc<PodContext>, stop: Arc<StopSender>) {
         .spec
         .as_ref()
         .and_then(|spec| spec.active_deadline_seconds);
-    let active = active.map(|seconds| Instant::now() + Duration::from_secs(seconds.max(0).unsigned_abs()));
+    let active = active.map(|seconds| Instant::now() + bounded(seconds));
     let mut known_grace = None;
     loop {
         let now = latest.borrow_and_update().clone();
@@ -119,12 +122,12 @@ async fn stop_when_asked(pod: Arc<PodContext>, stop: Arc<StopSender>) {
                 .max(1);
             if known_grace != Some(grace) {
                 known_grace = Some(grace);
-                bring_forward(&stop, Instant::now() + Duration::from_secs(grace.unsigned_abs()));
+                bring_forward(&stop, Instant::now() + bounded(grace));
             }
         }
         let overdue = async {
             match active {
-                // Time itself is the point: the pod's active deadline.
+                // This wait is the pod's active deadline.
                 Some(active) if stop.borrow().is_none() => sleep_until(active).await,
                 _ => std::future::pending().await,
             }
@@ -135,7 +138,7 @@ async fn stop_when_asked(pod: Arc<PodContext>, stop: Arc<StopSender>) {
                 let message = "Pod was active on the node longer than the specified deadline";
                 pod.normal(None, "DeadlineExceeded", message);
                 pod.change_facts(|facts| facts.failure = Some(("DeadlineExceeded".to_owned(), message.to_owned())));
-                let grace = Duration::from_secs(pod.grace_seconds().max(1).unsigned_abs());
+                let grace = bounded(pod.grace_seconds().max(1));
                 bring_forward(&stop, Instant::now() + grace);
             }
         }
@@ -152,7 +155,7 @@ fn bring_forward(stop: &StopSender, deadline: Instant) {
     });
 }
 
-/// Tries until volumes and sandbox are there.
+/// Retries until volumes and sandbox exist.
 async fn set_up(pod: &Arc<PodContext>) {
     let mut retry = SET_UP_RETRY;
     let mut objects = pod.objects_changed.subscribe();
@@ -160,10 +163,13 @@ async fn set_up(pod: &Arc<PodContext>) {
         objects.borrow_and_update();
         match try_set_up(pod).await {
             Ok(()) => return,
-            Err((reason, message)) => pod.warning(None, reason, message),
+            Err((reason, message)) => {
+                pod.node.health.notice("setting up a pod", &message);
+                pod.warning(None, reason, message);
+            }
         }
         tokio::select! {
-            // Time itself is the point: a back-off.
+            // This wait is a back-off.
             () = sleep_until(Instant::now() + retry) => retry = (retry * 2).min(SET_UP_RETRY_MAX),
             changed = objects.changed() => if changed.is_err() { return },
         }
@@ -179,7 +185,7 @@ async fn try_set_up(pod: &Arc<PodContext>) -> Result<(), (&'static str, String)>
         .await
         .map_err(|error| ("FailedMount", chain(&error)))?;
     *pod.volumes() = volumes;
-    let failed = |error: &dyn std::error::Error| {
+    let failed = |error: &(dyn std::error::Error + 'static)| {
         (
             "FailedCreatePodSandBox",
             format!("Failed to create pod sandbox: {}", chain(error)),
@@ -224,22 +230,22 @@ async fn run_containers(pod: &Arc<PodContext>, stop: &Arc<StopSender>) {
             .map(|container| tokio::spawn(task(pod, container, Role::Main, stop).run()))
             .collect();
         for main in mains {
-            // Only fails when it panicked, which is our own bug and already reported.
+            // The task fails only when it panicked, which is a bug here and already reported.
             let _ = main.await;
         }
     }
-    // Sidecars outlive what they serve, and end in the reverse order of their start.
+    // Sidecars outlive the containers they serve, and end in the reverse order of their start.
     let deadline = stop
         .borrow()
-        .unwrap_or_else(|| Instant::now() + Duration::from_secs(pod.grace_seconds().max(1).unsigned_abs()));
+        .unwrap_or_else(|| Instant::now() + bounded(pod.grace_seconds().max(1)));
     for sidecar in sidecars.into_iter().rev() {
         bring_forward(&sidecar.stop, deadline);
-        // As above.
+        // An error is a panic here, too, which is already reported.
         let _ = sidecar.task.await;
     }
 }
 
-/// Runs the init containers in order; whether the others may start.
+/// Runs the init containers in order; returns true if the others may start.
 async fn initialize(
     pod: &Arc<PodContext>,
     inits: &[Container],
@@ -262,8 +268,8 @@ async fn initialize(
                 stop: own_stop,
             });
             let started = async {
-                let mut changes = pod.board.watch();
-                while pod.board.look(&name, super::board::Record::started) != Some(true) {
+                let mut changes = pod.records.watch();
+                while pod.records.look(&name, super::container_records::Record::started) != Some(true) {
                     if changes.changed().await.is_err() {
                         return;
                     }
@@ -275,7 +281,9 @@ async fn initialize(
             }
         } else {
             Box::pin(task(pod, container.clone(), Role::Init, stop).run()).await;
-            if stop.borrow().is_some() || pod.board.look(&name, super::board::Record::ready) != Some(true) {
+            if stop.borrow().is_some()
+                || pod.records.look(&name, super::container_records::Record::ready) != Some(true)
+            {
                 return false;
             }
         }
@@ -294,7 +302,7 @@ fn task(pod: &Arc<PodContext>, container: Container, role: Role, stop: &Arc<Stop
 
 fn start_probes<'a>(pod: &Arc<PodContext>, containers: impl Iterator<Item = &'a Container>) {
     for container in containers {
-        for kind in probe::Kind::ALL {
+        for kind in probe::ProbeKind::ALL {
             if let Some(wanted) = kind.of(container) {
                 tokio::spawn(probe::run(
                     Arc::clone(pod),
@@ -307,7 +315,7 @@ fn start_probes<'a>(pod: &Arc<PodContext>, containers: impl Iterator<Item = &'a 
     }
 }
 
-/// Gives back what the pod's sandbox holds. Its logs stay until the pod is deleted.
+/// Releases the resources of the pod's sandbox. Its logs stay until the pod is deleted.
 async fn take_down(pod: &PodContext) {
     *pod.sandbox
         .lock()
@@ -319,11 +327,7 @@ async fn take_down(pod: &PodContext) {
 }
 
 async fn remove(pod: &PodContext) {
-    if let Err(error) = fs::remove_dir_all(&pod.dir)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(pod = pod.key.name, %error, "files of a deleted pod stay behind");
-    }
+    remove_in_background(&pod.dir);
     if pod.latest.borrow().gone {
         return;
     }
@@ -336,7 +340,7 @@ async fn remove(pod: &PodContext) {
         .preconditions(preconditions);
     match pod.api().delete(&pod.key.name, &now).await {
         Ok(_) => {}
-        // Somebody was faster, or its successor has the name already.
+        // Another client deleted it first, or a successor already has its name.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
         Err(error) => {
             tracing::warn!(pod = pod.key.name, %error, "a terminated pod could not be deleted from the API");

@@ -3,12 +3,17 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `payload` | the files of configMap, secret, projected and downwardAPI volumes (pure) |
-//! | `atomic` | writing such files so that a reader sees all of one version, also later on |
+//! | `atomic` | writes and updates such files so that a reader always sees one version |
 //! | `ownership` | `fsGroup` |
+//! | `sub_path` | a part of a volume, which its containers may change at any time |
+//!
+//! Containers write into some of these directories. Their files never redirect the node's
+//! operations: links are not followed, and names are resolved beneath the volume.
 
 mod atomic;
 mod ownership;
 mod payload;
+mod sub_path;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,16 +29,20 @@ use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use super::quantity;
-use super::spec::Bind;
+pub(crate) use sub_path::SubPath;
 
-/// Directory of persistent volumes below the node's state directory; the claim controller makes paths in it.
+use super::removal::remove_in_background;
+use super::spec::Bind;
+use crate::quantity;
+
+/// The directory of persistent volumes below the node's state directory; the claim controller
+/// creates paths in it.
 pub const PERSISTENT_VOLUMES: &str = "volumes";
 
-/// How long a claim may take to be bound before its pod says so.
+/// The time that a claim may take to be bound before its pod gets an event.
 const BINDING: Duration = Duration::from_secs(2);
 
-/// Why a volume cannot be mounted (yet). The texts end up in `FailedMount` events.
+/// The reasons why a volume cannot be mounted (yet). `FailedMount` events contain the texts.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VolumeError {
     #[error("MountVolume.SetUp failed for volume {volume:?} : {reason}")]
@@ -44,7 +53,7 @@ pub(crate) enum VolumeError {
         #[source]
         source: io::Error,
     },
-    #[error("read what volume {volume:?} needs")]
+    #[error("read the objects that volume {volume:?} refers to")]
     Api {
         volume: String,
         #[source]
@@ -52,17 +61,40 @@ pub(crate) enum VolumeError {
     },
 }
 
-/// Where a pod's volumes are.
+/// The locations of a pod's volumes.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct PodVolumes {
-    directories: BTreeMap<String, PathBuf>,
+    mounted: BTreeMap<String, Mounted>,
 }
 
-/// What volumes are made from.
+/// One volume of a pod.
+#[derive(Debug, Clone)]
+struct Mounted {
+    directory: PathBuf,
+    /// True if every container sees the volume read-only, even if it requests otherwise.
+    read_only: bool,
+}
+
+/// The mounts of one container.
+#[derive(Debug, Default)]
+pub(crate) struct ContainerMounts {
+    pub(crate) binds: Vec<Bind>,
+    /// Parts of volumes. The container's helper mounts them in `sub_paths/INDEX` of the bundle,
+    /// where `binds` refer to them.
+    pub(crate) sub_paths: Vec<SubPath>,
+}
+
+/// The directory of a container's bundle in which its sub paths are mounted.
+pub(crate) const SUB_PATHS: &str = "sub_paths";
+
+/// The directory of a container's bundle in which the volumes declared by its image are mounted.
+pub(crate) const IMAGE_VOLUMES: &str = "image_volumes";
+
+/// The factory of volumes, with their sources and locations.
 #[derive(Clone)]
 pub(crate) struct VolumeMaker {
     client: Client,
-    /// Of the node.
+    /// The node's state directory.
     state_dir: PathBuf,
 }
 
@@ -71,26 +103,27 @@ impl VolumeMaker {
         Self { client, state_dir }
     }
 
-    /// Makes every volume of the pod, or brings those that follow the API up to date.
+    /// Creates every volume of the pod, or updates existing ones from the API.
     pub(crate) async fn prepare(&self, pod: &Pod, pod_dir: &Path) -> Result<PodVolumes, VolumeError> {
         let spec = pod.spec.as_ref();
         let fs_group = fs_group(pod);
         let mut volumes = PodVolumes::default();
         for volume in spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten() {
-            let directory = self.one(pod, pod_dir, volume, fs_group).await?;
-            volumes.directories.insert(volume.name.clone(), directory);
+            let mounted = Mounted {
+                directory: self.one(pod, pod_dir, volume, fs_group).await?,
+                read_only: is_read_only(volume),
+            };
+            volumes.mounted.insert(volume.name.clone(), mounted);
         }
         Ok(volumes)
     }
 
-    /// Brings the volumes that follow ConfigMaps and Secrets up to date, if this object is one of theirs.
-    pub(crate) async fn refresh(&self, pod: &Pod, pod_dir: &Path, object: &str) -> Result<(), VolumeError> {
+    /// Updates the volumes whose files come from the API.
+    pub(crate) async fn refresh(&self, pod: &Pod, pod_dir: &Path) -> Result<(), VolumeError> {
         let spec = pod.spec.as_ref();
-        for volume in spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten() {
-            let (config_maps, secrets) = payload::references(volume);
-            if config_maps.iter().chain(&secrets).any(|name| name == object) {
-                self.one(pod, pod_dir, volume, fs_group(pod)).await?;
-            }
+        let volumes = spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten();
+        for volume in volumes.filter(|volume| comes_from_api(volume)) {
+            self.one(pod, pod_dir, volume, fs_group(pod)).await?;
         }
         Ok(())
     }
@@ -137,7 +170,7 @@ impl VolumeMaker {
         }
     }
 
-    /// The directory of the persistent volume that a claim is bound to.
+    /// Returns the directory of the persistent volume to which a claim is bound.
     async fn claimed(&self, pod: &Pod, volume: &Volume, claim: &str) -> Result<PathBuf, VolumeError> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let api = |source| VolumeError::Api {
@@ -145,11 +178,12 @@ impl VolumeMaker {
             source: Box::new(source),
         };
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
-        // Binding follows scheduling by milliseconds; only a claim that takes longer is worth an event.
+        // Binding follows scheduling within milliseconds. Only a claim that takes longer needs an
+        // event.
         let bound = await_condition(claims.clone(), claim, |claim: Option<&PersistentVolumeClaim>| {
             claim.and_then(|claim| claim.status.as_ref()?.phase.as_deref()) == Some("Bound")
         });
-        // Whether it is bound, timed out or failed shows below.
+        // The code below checks the result: bound, timed out or failed.
         let _ = tokio::time::timeout(BINDING, bound).await;
         let Some(claim_object) = claims.get_opt(claim).await.map_err(api)? else {
             return Err(self.set_up(volume, &format!("persistentvolumeclaim {claim:?} not found")));
@@ -171,7 +205,7 @@ impl VolumeMaker {
             self.set_up(
                 volume,
                 &format!(
-                    "persistentvolume {name:?} has no local or hostPath path below {}",
+                    "persistentvolume {name:?} has no local or hostPath path right below {}",
                     root.display()
                 ),
             )
@@ -187,10 +221,11 @@ impl VolumeMaker {
             .or(spec.host_path.as_ref().map(|host| &host.path))?;
         let path = PathBuf::from(path);
         let root = self.state_dir.join(PERSISTENT_VOLUMES);
-        let plain = path
-            .components()
-            .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-        (plain && path.starts_with(&root) && path != root).then_some(path)
+        // Accepts one directory directly below the root: a deeper path could go through a link that
+        // a container made.
+        let mut below = path.strip_prefix(&root).ok()?.components();
+        let one = matches!((below.next(), below.next()), (Some(Component::Normal(_)), None));
+        one.then_some(path)
     }
 
     /// Removes the data of a deleted persistent volume.
@@ -200,10 +235,8 @@ impl VolumeMaker {
             .as_ref()
             .and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref())
             == Some("Retain");
-        if let Some(path) = self.path_of(object).filter(|path| path.exists() && !retained)
-            && let Err(error) = fs::remove_dir_all(&path)
-        {
-            tracing::warn!(path = %path.display(), %error, "a deleted persistent volume's data stays behind");
+        if let Some(path) = self.path_of(object).filter(|_| !retained) {
+            remove_in_background(path);
         }
     }
 
@@ -232,18 +265,19 @@ impl VolumeMaker {
 }
 
 impl PodVolumes {
-    /// The bind mounts of one container.
+    /// Returns the mounts of one container, whose files are in `bundle`.
     ///
     /// # Errors
-    /// The kubelet's text for `CreateContainerConfigError`.
-    pub(crate) fn binds(
+    /// Fails with the kubelet's text for `CreateContainerConfigError`.
+    pub(crate) fn mounts(
         &self,
         container: &Container,
+        bundle: &Path,
         expand: impl Fn(&str) -> String,
-    ) -> Result<Vec<Bind>, String> {
-        let mut binds = Vec::new();
+    ) -> Result<ContainerMounts, String> {
+        let mut mounts = ContainerMounts::default();
         for wanted in container.volume_mounts.iter().flatten() {
-            let directory = self.directories.get(&wanted.name).ok_or_else(|| {
+            let volume = self.mounted.get(&wanted.name).ok_or_else(|| {
                 format!(
                     "cannot find volume {:?} to mount into container {:?}",
                     wanted.name, container.name
@@ -255,27 +289,32 @@ impl PodVolumes {
                 _ => None,
             };
             let source = match sub_path {
-                None => directory.clone(),
-                Some(path) => sub_directory(directory, &path)?,
+                None => volume.directory.clone(),
+                Some(path) => {
+                    let prepared = SubPath::prepare(&volume.directory, &path)?;
+                    mounts.sub_paths.push(prepared);
+                    bundle
+                        .join(SUB_PATHS)
+                        .join((mounts.sub_paths.len() - 1).to_string())
+                }
             };
-            binds.push(Bind {
+            mounts.binds.push(Bind {
                 source,
                 destination: PathBuf::from(&wanted.mount_path),
-                read_only: wanted.read_only == Some(true),
+                read_only: volume.read_only || wanted.read_only == Some(true),
             });
         }
         // A mount inside another's path must come after it.
-        binds.sort_by_key(|bind| bind.destination.components().count());
-        Ok(binds)
+        mounts
+            .binds
+            .sort_by_key(|bind| bind.destination.components().count());
+        Ok(mounts)
     }
 
-    /// Undoes the mounts of in-memory volumes; the directories go with the pod's.
+    /// Unmounts in-memory volumes; their directories are removed with the pod's.
     pub(crate) fn unmount(&self, pod_dir: &Path) {
-        for directory in self
-            .directories
-            .values()
-            .filter(|directory| directory.starts_with(pod_dir))
-        {
+        let directories = self.mounted.values().map(|volume| &volume.directory);
+        for directory in directories.filter(|directory| directory.starts_with(pod_dir)) {
             // Only in-memory volumes are mount points.
             let _ = umount2(directory, MntFlags::MNT_DETACH);
         }
@@ -287,32 +326,16 @@ fn fs_group(pod: &Pod) -> Option<u32> {
     context.fs_group.and_then(|group| u32::try_from(group).ok())
 }
 
-fn sub_directory(volume: &Path, sub_path: &str) -> Result<PathBuf, String> {
-    let relative = Path::new(sub_path);
-    if relative
-        .components()
-        .any(|part| !matches!(part, Component::Normal(_) | Component::CurDir))
-    {
-        return Err(format!(
-            "subPath {sub_path:?} must be relative and must not contain '..'"
-        ));
-    }
-    let path = volume.join(relative);
-    if !path.exists() {
-        fs::create_dir_all(&path).map_err(|error| format!("failed to create subPath directory: {error}"))?;
-    }
-    // A link inside the volume must not lead out of it.
-    let real = path
-        .canonicalize()
-        .map_err(|error| format!("failed to prepare subPath {sub_path:?}: {error}"))?;
-    let root = volume
-        .canonicalize()
-        .map_err(|error| format!("failed to prepare subPath {sub_path:?}: {error}"))?;
-    if real.starts_with(root) {
-        Ok(real)
-    } else {
-        Err(format!("subPath {sub_path:?} leads out of its volume"))
-    }
+/// Returns true if the volume is read-only. The kubelet mounts volumes from the API read-only, and
+/// claims if the pod asks for it.
+fn is_read_only(volume: &Volume) -> bool {
+    let claim = volume.persistent_volume_claim.as_ref();
+    comes_from_api(volume) || claim.is_some_and(|claim| claim.read_only == Some(true))
+}
+
+/// Returns true for a configMap, secret, projected or downwardAPI volume.
+fn comes_from_api(volume: &Volume) -> bool {
+    volume.empty_dir.is_none() && volume.persistent_volume_claim.is_none()
 }
 
 fn empty_dir(directory: &Path, source: &EmptyDirVolumeSource, fs_group: Option<u32>) -> io::Result<()> {
@@ -334,7 +357,7 @@ fn empty_dir(directory: &Path, source: &EmptyDirVolumeSource, fs_group: Option<u
             Some("tmpfs"),
             directory,
             Some("tmpfs"),
-            MsFlags::empty(),
+            MsFlags::MS_NODEV | MsFlags::MS_NOSUID,
             Some(options.as_str()),
         )?;
     }
@@ -348,37 +371,56 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn nested_mounts_come_after_their_parents_and_unknown_volumes_are_named() {
-        let volumes = PodVolumes {
-            directories: BTreeMap::from([("a".to_owned(), "/v/a".into())]),
+    fn volumes(read_only: bool) -> PodVolumes {
+        let mounted = Mounted {
+            directory: "/v/a".into(),
+            read_only,
         };
-        let container: Container = serde_json::from_value(json!({"name": "c", "volumeMounts": [
-            {"name": "a", "mountPath": "/data/deep/er"}, {"name": "a", "mountPath": "/data", "readOnly": true}]})).unwrap();
-        let binds = volumes.binds(&container, str::to_owned).unwrap();
-        assert_eq!(binds[0].destination, PathBuf::from("/data"));
-        assert!(binds[0].read_only);
-        let container: Container =
-            serde_json::from_value(json!({"name": "c", "volumeMounts": [{"name": "b", "mountPath": "/b"}]}))
-                .unwrap();
-        assert!(
-            volumes
-                .binds(&container, str::to_owned)
-                .unwrap_err()
-                .contains("\"b\"")
-        );
+        PodVolumes {
+            mounted: BTreeMap::from([("a".to_owned(), mounted)]),
+        }
+    }
+
+    fn mounts(volumes: &PodVolumes, container: serde_json::Value) -> Result<ContainerMounts, String> {
+        let container: Container = serde_json::from_value(container).unwrap();
+        volumes.mounts(&container, Path::new("/bundle"), str::to_owned)
     }
 
     #[test]
-    fn a_sub_path_stays_inside_its_volume() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(sub_directory(dir.path(), "a/b").unwrap().is_dir());
-        assert!(sub_directory(dir.path(), "../x").is_err());
-        std::os::unix::fs::symlink("/", dir.path().join("out")).unwrap();
-        assert!(
-            sub_directory(dir.path(), "out")
-                .unwrap_err()
-                .contains("leads out")
-        );
+    fn nested_mounts_follow_parents_and_unknown_volumes_are_named() {
+        let nested = json!({"name": "c", "volumeMounts": [
+            {"name": "a", "mountPath": "/data/deep/er"}, {"name": "a", "mountPath": "/data", "readOnly": true}]});
+        let binds = mounts(&volumes(false), nested).unwrap().binds;
+        assert_eq!(binds[0].destination, PathBuf::from("/data"));
+        assert!(binds[0].read_only && !binds[1].read_only);
+        let unknown = json!({"name": "c", "volumeMounts": [{"name": "b", "mountPath": "/b"}]});
+        assert!(mounts(&volumes(false), unknown).unwrap_err().contains("\"b\""));
+    }
+
+    #[test]
+    fn a_read_only_volume_is_read_only_for_everyone() {
+        let wanted =
+            json!({"name": "c", "volumeMounts": [{"name": "a", "mountPath": "/a", "readOnly": false}]});
+        assert!(mounts(&volumes(true), wanted).unwrap().binds[0].read_only);
+        for (volume, read_only) in [
+            (json!({"configMap": {"name": "m"}}), true),
+            (json!({"secret": {"secretName": "s"}}), true),
+            (json!({"projected": {"sources": []}}), true),
+            (json!({"downwardAPI": {"items": []}}), true),
+            (
+                json!({"persistentVolumeClaim": {"claimName": "c", "readOnly": true}}),
+                true,
+            ),
+            (json!({"persistentVolumeClaim": {"claimName": "c"}}), false),
+            (json!({"emptyDir": {}}), false),
+        ] {
+            let mut named = volume.clone();
+            named["name"] = json!("v");
+            assert_eq!(
+                is_read_only(&serde_json::from_value(named).unwrap()),
+                read_only,
+                "{volume}"
+            );
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The files of configMap, secret, projected and downwardAPI volumes, from the objects they come from. Pure.
+//! The files of configMap, secret, projected and downwardAPI volumes, built from their source
+//! objects. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +10,10 @@ use k8s_openapi::api::core::v1::{
 use super::atomic::File;
 use crate::node::downward;
 
-/// Kubernetes' default for every one of these volumes.
+/// The default file mode of all these volumes in Kubernetes.
 const DEFAULT_MODE: i32 = 0o644;
 
-/// Objects of the pod's namespace.
+/// The source objects, from the pod's namespace.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     pub(super) config_maps: BTreeMap<String, ConfigMap>,
@@ -21,7 +22,7 @@ pub(super) struct Sources {
 
 type Files = BTreeMap<String, File>;
 
-/// Names the volume refers to: (config maps, secrets).
+/// Returns the names to which the volume refers: (config maps, secrets).
 pub(super) fn references(volume: &Volume) -> (Vec<String>, Vec<String>) {
     let projections = || {
         volume
@@ -46,10 +47,10 @@ pub(super) fn references(volume: &Volume) -> (Vec<String>, Vec<String>) {
     )
 }
 
-/// The volume's files.
+/// Builds the volume's files.
 ///
 /// # Errors
-/// The kubelet's text for `FailedMount`.
+/// Fails with the kubelet's text for `FailedMount`.
 pub(super) fn files(pod: &Pod, volume: &Volume, sources: &Sources) -> Result<Files, String> {
     let mut files = Files::new();
     if let Some(source) = &volume.config_map {

@@ -1,16 +1,16 @@
-//! Causes that Services are: names that nobody has yet, ports that lead nowhere, pods that are no servers.
-
-use std::collections::BTreeMap;
+//! Causes in Services: unpublished names, ports that lead nowhere, pods that are not servers.
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 
+use super::super::cause::Cause;
 use super::super::evidence::Evidence;
 use crate::trial::observer::is_server;
+use crate::valkey::ClusterObservation;
 
-/// A headless Service that hides pods until they are ready deadlocks a cluster: no pod is ready before the cluster is formed,
-/// and it cannot be formed without names.
-pub(super) fn names_are_not_published(evidence: &Evidence) -> Option<String> {
+/// Recognises a headless Service that hides pods until they are ready, which deadlocks a cluster.
+/// No pod is ready before the cluster is formed, and forming it needs the names.
+pub(super) fn names_are_not_published(evidence: &Evidence) -> Option<Cause> {
     let forms_a_cluster = evidence
         .jobs
         .iter()
@@ -21,16 +21,17 @@ pub(super) fn names_are_not_published(evidence: &Evidence) -> Option<String> {
             spec.cluster_ip.as_deref() == Some("None") && spec.publish_not_ready_addresses != Some(true)
         })
     })?;
-    forms_a_cluster.then(|| {
-        format!(
-            "the headless Service {} does not publish the addresses of pods that are not ready \
-             (publishNotReadyAddresses), so no pod has a name before the cluster is formed",
-            headless.name_any()
-        )
+    let unformed = evidence
+        .observation
+        .as_ref()
+        .is_some_and(ClusterObservation::is_unformed);
+    forms_a_cluster.then(|| Cause::NamesAreNotPublished {
+        service: headless.name_any(),
+        unformed,
     })
 }
 
-pub(super) fn service_port_does_not_exist(evidence: &Evidence) -> Option<String> {
+pub(super) fn service_port_does_not_exist(evidence: &Evidence) -> Option<Cause> {
     use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
     evidence.services.iter().find_map(|service| {
         let pods: Vec<&Pod> = evidence.pods.iter().filter(|pod| is_server(pod)).collect();
@@ -41,19 +42,17 @@ pub(super) fn service_port_does_not_exist(evidence: &Evidence) -> Option<String>
             };
             let first = pods.first()?;
             let known: Vec<&str> = container_ports(first).collect();
-            (!known.contains(&target.as_str())).then(|| {
-                format!(
-                    "Service {} sends clients to the port {target:?}, which pod {} does not have (it has {})",
-                    service.name_any(),
-                    first.name_any(),
-                    known.join(", ")
-                )
+            (!known.contains(&target.as_str())).then(|| Cause::ServicePortDoesNotExist {
+                service: service.name_any(),
+                port: target.clone(),
+                pod: first.name_any(),
+                known: known.iter().map(|&name| name.to_owned()).collect(),
             })
         })
     })
 }
 
-pub(super) fn service_selects_no_server(evidence: &Evidence) -> Option<String> {
+pub(super) fn service_selects_no_server(evidence: &Evidence) -> Option<Cause> {
     let servers: Vec<&Pod> = evidence.pods.iter().filter(|pod| is_server(pod)).collect();
     let first = servers.first()?;
     evidence.services.iter().find_map(|service| {
@@ -62,35 +61,35 @@ pub(super) fn service_selects_no_server(evidence: &Evidence) -> Option<String> {
             .iter()
             .find(|(key, value)| first.labels().get(*key) != Some(*value))?;
         let none = !servers.iter().any(|pod| selects(service, pod));
-        none.then(|| {
-            format!(
-                "Service {} selects pods with {key}={value}, which no server has",
-                service.name_any()
-            )
+        none.then(|| Cause::ServiceSelectsNoServer {
+            service: service.name_any(),
+            label: format!("{key}={value}"),
         })
     })
 }
 
-pub(super) fn job_pods_in_service(evidence: &Evidence) -> Option<String> {
-    evidence.services.iter().find_map(|service| {
-        let job = evidence
-            .pods
-            .iter()
-            .find(|pod| !is_server(pod) && selects(service, pod));
-        // The pod of a hook is often gone by now, and so is its Job; what was deployed tells the same.
-        let of_job = || {
-            let labelled = |(name, labels): (&String, &BTreeMap<String, String>)| {
-                let mut pod = Pod::default();
-                pod.metadata.labels = Some(labels.clone());
-                selects(service, &pod).then(|| name.clone())
-            };
-            evidence.hook_pods.iter().find_map(labelled)
-        };
-        let name = job.map(ResourceExt::name_any).or_else(of_job)?;
-        Some(format!(
-            "Service {} also sends clients to {name}, which is no server",
-            service.name_any()
-        ))
+pub(super) fn job_pods_in_service(evidence: &Evidence) -> Option<Cause> {
+    let found: Vec<(String, String)> = evidence
+        .services
+        .iter()
+        .filter_map(|service| Some((service.name_any(), other_pod(evidence, service)?)))
+        .collect();
+    let pod = found.first()?.1.clone();
+    let services = found.into_iter().map(|(service, _)| service).collect();
+    Some(Cause::JobPodsInService { services, pod })
+}
+
+/// Returns a pod that the Service selects although it is no server. A hook's pod and its Job are
+/// often deleted already; the deployed objects still show their labels.
+fn other_pod(evidence: &Evidence, service: &Service) -> Option<String> {
+    let mut others = evidence.pods.iter().filter(|pod| !is_server(pod));
+    if let Some(pod) = others.find(|pod| selects(service, pod)) {
+        return Some(pod.name_any());
+    }
+    evidence.hook_pods.iter().find_map(|(name, labels)| {
+        let mut pod = Pod::default();
+        pod.metadata.labels = Some(labels.clone());
+        selects(service, &pod).then(|| name.clone())
     })
 }
 

@@ -1,0 +1,199 @@
+//! States of the servers that waiting does not end, recognised during another wait. A state counts
+//! only after a while, because a formation passes through all of them.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::error::{TrialError, When};
+use super::observer::Observer;
+use crate::checks::{self, readiness};
+use crate::valkey::ClusterObservation;
+use crate::valkey::observation::Mode;
+use crate::valkey::view::{NodeView, ViewErrorKind};
+use crate::wait::{self, DeadlinePauses, Expectation, Verdict};
+
+/// Time that a state must last. A formation without a hook takes a few seconds, for example by a
+/// sidecar container. A replica retries its link every second.
+const LASTING: Duration = Duration::from_secs(10);
+
+/// Time that a state may last while a hook runs. Our largest formation is several times faster,
+/// counted from the moment when every server answers.
+const AT_IT: Duration = Duration::from_secs(35);
+
+/// Time that a server may serve without being ready. The chart's own probe needs less for its delay
+/// and one period.
+const UNREADY: Duration = Duration::from_secs(30);
+
+/// Time that the first pod may be alone and not ready. The second pod starts only after it.
+const ALONE: Duration = Duration::from_secs(20);
+
+/// Time beyond a probe's own delay and period that a pod may take to become ready.
+const MARGIN: Duration = Duration::from_secs(15);
+
+/// Interval between observations: long, because these states are rare.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// A deadline that no trial reaches. The other branch of the select has the real deadline.
+const NEVER: Duration = Duration::from_secs(86_400);
+
+/// A state of the servers that waiting does not end, once it has lasted for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LastingState {
+    /// Every server knows only itself. Normal until the hooks have ended, and permanent afterwards.
+    Unformed,
+    /// Every server knows only itself, while hooks run.
+    StillUnformed,
+    /// A replica has no password for its primary, which requires one.
+    UnableToSync,
+    /// A replica offers its primary a password that is not the primary's.
+    WrongPrimaryPassword,
+    /// A server refuses every password that it could have.
+    Locked,
+    /// A server announces an address that no pod of the release has.
+    WrongAddress,
+    /// Pods start one after the other, and the first cannot become ready before the others exist.
+    OneAtATime,
+    /// Every promise holds, but a pod is not ready, because its probe requires something else.
+    NeverReady,
+}
+
+impl LastingState {
+    /// Returns the time that the state must last before it counts. `delay` is the latest time from
+    /// a server's start to readiness.
+    fn lasting(self, delay: Duration) -> Duration {
+        match self {
+            Self::StillUnformed | Self::WrongAddress => AT_IT,
+            Self::NeverReady => UNREADY.max(delay + MARGIN),
+            Self::OneAtATime => ALONE.max(delay + MARGIN),
+            Self::Unformed | Self::UnableToSync | Self::WrongPrimaryPassword | Self::Locked => LASTING,
+        }
+    }
+
+    /// Returns true if servers serve in this state, and only replicas do not follow.
+    pub(super) fn is_of_replication(self) -> bool {
+        matches!(self, Self::UnableToSync | Self::WrongPrimaryPassword)
+    }
+
+    fn holds(self, seen: &ClusterObservation) -> bool {
+        match self {
+            Self::Unformed | Self::StillUnformed => seen.is_unformed(),
+            Self::UnableToSync => seen.answered().any(|(_, view)| view.is_locked_out()),
+            Self::WrongPrimaryPassword => seen.answered().any(|(_, view)| offers_wrong_password(view)),
+            Self::Locked => {
+                let mut refusals = seen.views.values().filter_map(|view| view.as_ref().err());
+                refusals.any(|error| error.kind == ViewErrorKind::Authentication)
+            }
+            Self::WrongAddress => announces_what_no_pod_has(seen),
+            Self::OneAtATime => is_alone(seen),
+            Self::NeverReady => {
+                let broken = checks::run(seen);
+                !broken.is_empty() && broken.iter().all(|violation| violation.check == readiness::NAME)
+            }
+        }
+    }
+}
+
+impl fmt::Display for LastingState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Self::Unformed | Self::StillUnformed => "no server has known any other",
+            Self::UnableToSync => "a replica has had no password for its primary",
+            Self::WrongPrimaryPassword => "a replica has offered its primary a wrong password",
+            Self::Locked => "a server has refused the release's password",
+            Self::WrongAddress => "a server has announced an address that is no pod's",
+            Self::OneAtATime => "the first pod has waited alone, not ready",
+            Self::NeverReady => "a pod that serves has not been ready",
+        };
+        write!(f, "{what}")
+    }
+}
+
+fn offers_wrong_password(view: &NodeView) -> bool {
+    view.primary_auth_matches == Some(false) && view.replication.link_up == Some(false)
+}
+
+/// Returns true if a server outside a working cluster announces an address that no pod has.
+/// - A pod that was just replaced announces its old address for a moment.
+/// - In a working cluster, the address of a Service or load balancer is no fault.
+fn announces_what_no_pod_has(seen: &ClusterObservation) -> bool {
+    let fails = |pod: &str| {
+        let view = seen.views.get(pod).and_then(|view| view.as_ref().ok());
+        let info = view.and_then(|view| view.cluster_info.as_ref());
+        info.is_some_and(|info| info.cluster_state != "ok")
+    };
+    seen.node_tables()
+        .filter(|(pod, _)| fails(pod))
+        .any(|(_, nodes)| {
+            let announced = nodes.myself().map_or("", |myself| myself.ip.as_str());
+            let all_known = seen.pods.iter().all(|pod| pod.ip.is_some());
+            !announced.is_empty() && all_known && seen.pod_by_ip(announced).is_none()
+        })
+}
+
+/// Returns true if the only pod of a cluster answers but is not ready.
+fn is_alone(seen: &ClusterObservation) -> bool {
+    let [only] = seen.pods.as_slice() else {
+        return false;
+    };
+    let several = seen.expected.mode == Mode::Cluster && seen.expected.pods > 1;
+    several && !only.ready && !only.terminating && seen.answered().count() == 1
+}
+
+/// States that count once the hooks have ended.
+pub(super) const AFTER_HOOKS: [LastingState; 5] = [
+    LastingState::Unformed,
+    LastingState::UnableToSync,
+    LastingState::Locked,
+    LastingState::OneAtATime,
+    LastingState::NeverReady,
+];
+
+/// States that count while an installation's hooks run, because the hooks would wait in vain.
+pub(super) const WHILE_HOOKS_RUN: [LastingState; 5] = [
+    LastingState::StillUnformed,
+    LastingState::UnableToSync,
+    LastingState::WrongPrimaryPassword,
+    LastingState::WrongAddress,
+    LastingState::OneAtATime,
+];
+
+/// Resolves when the servers have been in one of `states` for long enough, with every broken
+/// promise; otherwise pends forever. `delay` is the latest time from a server's start to readiness.
+/// Time in which the cluster is busy does not count. Meant for `select!`, next to a wait that could
+/// be in vain.
+pub(super) async fn watch(
+    observer: &Observer,
+    states: &[LastingState],
+    pauses: DeadlinePauses,
+    delay: Duration,
+) -> TrialError {
+    let since: Mutex<Vec<Option<Instant>>> = Mutex::new(vec![None; states.len()]);
+    let never = Expectation::new("the servers", "to be beyond hope", NEVER);
+    let lasting = wait::poll(never, INTERVAL, || async {
+        let seen = observer.observe().await.ok();
+        let mut since = since.lock().expect("no code panics while it holds the moments");
+        for (state, since) in states.iter().zip(since.iter_mut()) {
+            let Some(seen) = seen.as_ref().filter(|seen| state.holds(seen)) else {
+                *since = None;
+                continue;
+            };
+            let since = *since.get_or_insert_with(Instant::now);
+            if since.elapsed().saturating_sub(pauses.excused(since)) >= state.lasting(delay) {
+                return Verdict::Ready((*state, checks::run(seen)));
+            }
+        }
+        Verdict::NotYet("they may still come round".to_owned())
+    });
+    match lasting.await {
+        Ok((state, violations)) => TrialError::Unhealthy {
+            when: When::Lasting(state, state.lasting(delay)),
+            violations,
+        },
+        Err(error) => error.into(),
+    }
+}

@@ -1,4 +1,4 @@
-//! `cargo xtask cluster`: an embedded cluster to work on with kubectl.
+//! The command `cluster`: an embedded cluster to work on with kubectl.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask report`: commands for finished reports.
+//! The command `report`: merges, compares, shows and recovers finished reports.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

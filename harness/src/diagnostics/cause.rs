@@ -103,7 +103,12 @@ pub enum Cause {
     /// A Service's selector matches no server.
     ServiceSelectsNoServer { service: String, label: String },
     /// Services select a pod that is not a server.
-    JobPodsInService { services: Vec<String>, pod: String },
+    JobPodsInService {
+        services: Vec<String>,
+        pod: String,
+        /// True if clients can be sent there at the end of the trial.
+        ready: bool,
+    },
     /// A replica has no password for its primary.
     ReplicasCannotAuthenticate { replica: String },
     /// The password in a Secret ends with a line break, which no client sends.
@@ -536,7 +541,7 @@ impl fmt::Display for Cause {
                     "Service {service} selects pods with {label}, which no server has"
                 )
             }
-            Self::JobPodsInService { services, pod } => match services.as_slice() {
+            Self::JobPodsInService { services, pod, .. } => match services.as_slice() {
                 [service] => write!(
                     f,
                     "Service {service} also sends clients to {pod}, which is no server"

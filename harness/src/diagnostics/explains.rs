@@ -89,8 +89,9 @@ impl Cause {
             Self::ServicePortDoesNotExist { service, .. } | Self::ServiceSelectsNoServer { service, .. } => {
                 (any(&[services::NAME, CLIENTS]) && about(service)) || promise == HOOKS
             }
-            Self::JobPodsInService { services, .. } => {
-                let of_services = any(&[services::NAME, CLIENTS]);
+            Self::JobPodsInService { services, ready, .. } => {
+                // A pod that has ended is no endpoint, so clients are kept out by something else.
+                let of_services = promise == services::NAME || (promise == CLIENTS && *ready);
                 // A budget with the Services' selector counts these pods, too.
                 let of_budget = promise == disruption_budget::NAME
                     && violation.expected == disruption_budget::ONLY_SERVERS;
@@ -237,8 +238,10 @@ mod tests {
         let cause = Cause::JobPodsInService {
             services: vec!["vk".to_owned()],
             pod: "vk-cluster-init".to_owned(),
+            ready: false,
         };
         assert!(cause.explains(&broken("services", "Service vk")));
+        assert!(!cause.explains(&broken(client::NAME, "Service vk")));
         assert!(!cause.explains(&broken("services", "Service vk-headless")));
         for promise in [
             "replication",

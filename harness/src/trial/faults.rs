@@ -36,8 +36,8 @@ impl Context {
             .await
     }
 
-    /// Ends the trial if a replica is known not to follow its primary. It cannot take over, and what
-    /// comes of that is no further defect.
+    /// Ends the trial if a replica is known not to follow its primary. It cannot take over, and
+    /// what comes of that is no further defect.
     ///
     /// # Errors
     /// [`TrialError::NotJudged`] if a violation of replication was noted.

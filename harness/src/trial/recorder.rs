@@ -113,8 +113,8 @@ impl Recorder {
         }
     }
 
-    /// Keeps an observation that shows broken promises. A later act may mend them, and the cause must
-    /// be recognised all the same.
+    /// Keeps an observation that shows broken promises. A later act may mend them, and the cause
+    /// must be recognised all the same.
     pub(super) fn note_observation(&mut self, seen: ClusterObservation) {
         self.noted.observations.push(seen);
     }

@@ -24,7 +24,7 @@ struct Together {
 /// Scenarios of a Valkey cluster without persistence, rotation or upgrades.
 const CLUSTER: &[&str] = &["formation::forms::cluster-rpm"];
 
-const TOGETHER: [Together; 16] = [
+const TOGETHER: [Together; 17] = [
     // The Job's failure is a symptom, and no second finding.
     Together {
         name: "links-that-a-job-waits-for",
@@ -61,6 +61,11 @@ const TOGETHER: [Together; 16] = [
             "formation::forms::cluster-rpm",
             "scaling::two_shards_at_once::cluster-rpm",
         ],
+    },
+    Together {
+        name: "job-pods-and-client-port",
+        defects: &[JOB_PODS, CLIENT_PORT],
+        trials: CLUSTER,
     },
     Together {
         name: "client-port-and-budget",

@@ -7,6 +7,7 @@
 //! | [`structure`] | length of files, registered suites |
 //! | [`layers`] | dependencies between crates, import cycles inside a crate |
 //! | [`graph`] | the picture of the crates |
+//! | [`index`] | the list of the source files |
 //! | [`guides`] | commands, scenarios and links in Markdown files |
 //! | [`limits`] | the allowed violations of each rule |
 //!
@@ -14,6 +15,7 @@
 
 mod graph;
 mod guides;
+mod index;
 mod layers;
 mod limits;
 mod prose;
@@ -41,7 +43,7 @@ pub(crate) struct TidyArgs {
     #[arg(long, value_name = "RULE")]
     rule: Vec<String>,
     /// Lower the limits in .config/tidy-limits to the present violations, and update the picture of
-    /// the crates; no limit is raised.
+    /// the crates and the list of files; no limit is raised.
     #[arg(long, conflicts_with = "rule")]
     record: bool,
 }
@@ -84,7 +86,7 @@ struct Rule {
 }
 
 /// All rules, in the order of printing.
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     Rule {
         name: "layers",
         mend: "let the upper crate call the lower one, or move the shared code down",
@@ -99,6 +101,11 @@ const RULES: [Rule; 12] = [
         name: "crate-graph",
         mend: "write the picture: cargo xtask tidy --record",
         check: graph::outdated,
+    },
+    Rule {
+        name: "file-index",
+        mend: "begin the file with its purpose, and write the list: cargo xtask tidy --record",
+        check: index::outdated,
     },
     Rule {
         name: "suites",
@@ -154,6 +161,8 @@ pub(crate) fn run(args: &TidyArgs) -> anyhow::Result<ExitCode> {
     let mut tree = Tree::read(&root)?;
     if args.record {
         graph::write(&tree, &root)?;
+        tree = Tree::read(&root)?;
+        index::write(&tree, &root)?;
         tree = Tree::read(&root)?;
     }
     let mut limits = Limits::read(&root)?;

@@ -51,9 +51,10 @@ pub(super) fn server_cannot_write(evidence: &Evidence) -> Option<Cause> {
 /// else its configuration.
 pub(super) fn replica_has_a_stale_password(evidence: &Evidence) -> Option<Cause> {
     let seen = evidence.observation.as_ref()?;
+    // A replica without any password is another cause, which an earlier rule recognises.
     let mut unlinked = seen
         .answered()
-        .filter(|(_, view)| view.replication.link_up == Some(false));
+        .filter(|(_, view)| view.replication.link_up == Some(false) && view.primary_auth_set != Some(false));
     unlinked.find_map(|(pod, view)| {
         let refused = |line: &&str| REFUSED_BY_PRIMARY.iter().any(|words| line.contains(words));
         let log = evidence.logs.get(&format!("{pod}/valkey"));
@@ -193,6 +194,10 @@ mod tests {
             "{said}"
         );
         assert!(said.contains("WRONGPASS"), "{said}");
+        let seen = evidence.observation.as_mut().unwrap();
+        let replica = seen.views.get_mut("valkey-4").unwrap().as_mut().unwrap();
+        replica.primary_auth_set = Some(false);
+        assert_eq!(replica_has_a_stale_password(&evidence), None, "it has none");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::super::cause::Cause;
 use super::super::evidence::Evidence;
 use crate::trial::observer::is_server;
 use crate::valkey::ClusterObservation;
+use crate::wait::conditions::is_ready;
 
 /// Recognises a headless Service that hides pods until they are ready, which deadlocks a cluster.
 /// No pod is ready before the cluster is formed, and forming it needs the names.
@@ -75,8 +76,12 @@ pub(super) fn job_pods_in_service(evidence: &Evidence) -> Option<Cause> {
         .filter_map(|service| Some((service.name_any(), other_pod(evidence, service)?)))
         .collect();
     let pod = found.first()?.1.clone();
+    let ready = evidence
+        .pods
+        .iter()
+        .any(|other| other.name_any() == pod && is_ready(other));
     let services = found.into_iter().map(|(service, _)| service).collect();
-    Some(Cause::JobPodsInService { services, pod })
+    Some(Cause::JobPodsInService { services, pod, ready })
 }
 
 /// Returns a pod that the Service selects although it is no server. A hook's pod and its Job are

@@ -205,8 +205,8 @@ fn what_is_no_image_archive_is_told_apart() {
     let (dir, store) = store();
     let path = dir.path().join("x.tar");
     for (bytes, problem) in [
-        (b"not a tar archive, and long enough to be one, or not".repeat(20), "no tar archive"),
-        (tar_of(&[("readme", b"hello")]), "names no image"),
+        (b"not a tar archive, and long enough to be one, or not".repeat(20), "it is not a tar archive"),
+        (tar_of(&[("readme", b"hello")]), "has no image name"),
         (tar_of(&[("manifest.json", b"{")]), "parse manifest.json"),
         (
             tar_of(&[("manifest.json", br#"[{"Config":"c.json","RepoTags":["a:1"],"Layers":[]}]"#)]),

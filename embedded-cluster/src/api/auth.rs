@@ -55,7 +55,8 @@ pub struct Denial {
 /// A denial that cannot be parsed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a denial is VERB:RESOURCE or VERB:RESOURCE:NAMESPACE, such as create:pods/exec or *:secrets:default, not {0:?}"
+    "invalid denial {0:?}: expected VERB:RESOURCE or VERB:RESOURCE:NAMESPACE, such as create:pods/exec or \
+     *:secrets:default"
 )]
 pub struct DenialError(String);
 

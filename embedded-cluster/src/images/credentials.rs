@@ -88,7 +88,7 @@ impl Credentials {
         tracing::warn!(
             registry,
             why,
-            "cannot use the registry's credentials; pulling without"
+            "cannot use the registry's credentials; pulling without them"
         );
         RegistryAuth::Anonymous
     }

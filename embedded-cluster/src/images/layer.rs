@@ -198,7 +198,8 @@ impl<'a> Layer<'a> {
 
     fn attributes<R: Read>(&self, entry: &Entry<'_, R>) -> io::Result<Attributes> {
         let header = entry.header();
-        let id = |id: u64| u32::try_from(id).map_err(|_| invalid(format!("{id} is no user or group")));
+        let id =
+            |id: u64| u32::try_from(id).map_err(|_| invalid(format!("{id} is not a valid user or group ID")));
         let owner = if self.keep_owners {
             Some((id(header.uid()?)?, id(header.gid()?)?))
         } else {

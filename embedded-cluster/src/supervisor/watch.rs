@@ -104,7 +104,7 @@ pub(super) fn watch(replies: Receiver<String>, process: Process, log: LogTail) -
         if let Some(first) = first
             && let Err(error) = first.wait(REMOVAL_MS)
         {
-            tracing::debug!(%error, "the end of a cluster's processes was not waited for");
+            tracing::debug!(%error, "failed to wait for the end of a cluster's processes");
         }
         log.wait_for_end();
         // If the supervisor was killed, it did not remove its cgroups.
@@ -136,7 +136,7 @@ fn how(status: Option<ExitStatus>) -> String {
     };
     match (status.signal(), status.code()) {
         (Some(signal), _) => describe(Exit::Signal(signal)),
-        (None, Some(EXIT_CANNOT_START | EXIT_DIED)) => "ended without saying why".to_owned(),
+        (None, Some(EXIT_CANNOT_START | EXIT_DIED)) => "ended without giving a reason".to_owned(),
         (None, code) => describe(Exit::Code(code.unwrap_or_default())),
     }
 }

@@ -88,7 +88,7 @@ impl Contents {
     /// Returns the file of this name, to which another file of the archive refers.
     pub(super) fn require(&self, name: &str) -> Result<&Staged, ImageError> {
         self.get(name)
-            .ok_or_else(|| self.malformed(format!("it says it has `{name}`, and has not")))
+            .ok_or_else(|| self.malformed(format!("it refers to `{name}`, which is missing")))
     }
 
     /// Returns the content of the file of this name.
@@ -106,7 +106,7 @@ impl Contents {
     }
 
     fn not_an_archive(&self, error: &io::Error) -> ImageError {
-        self.malformed(format!("it is no tar archive, or a damaged one ({error})"))
+        self.malformed(format!("it is not a tar archive, or it is damaged ({error})"))
     }
 }
 

@@ -47,7 +47,7 @@ impl ImageStore {
         }
         if images.is_empty() {
             return Err(contents.malformed(
-                "it names no image; save it by its full name, as in `docker save REPOSITORY:TAG`",
+                "it has no image name; save the image by its full name, as in `docker save REPOSITORY:TAG`",
             ));
         }
         Ok(images)
@@ -179,9 +179,10 @@ impl Import<'_> {
             .contents
             .require(&format!("blobs/{}/{}", digest.algorithm(), digest.digest()))?;
         if staged.digest != *digest {
-            return Err(self
-                .contents
-                .malformed(format!("its blob {digest} has the content of {}", staged.digest)));
+            return Err(self.contents.malformed(format!(
+                "the content of its blob {digest} has the digest {}",
+                staged.digest
+            )));
         }
         Ok(staged)
     }

@@ -91,7 +91,7 @@ impl RequestHandler for Handler {
         match response_handle.send_response(response).await {
             Ok(info) => info,
             Err(error) => {
-                tracing::debug!(%error, "a DNS client went away before its answer");
+                tracing::debug!(%error, "failed to send a DNS response");
                 let mut failed = Metadata::response_from_request(&request.metadata);
                 failed.response_code = ResponseCode::ServFail;
                 hickory_server::proto::op::Header {

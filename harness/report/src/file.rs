@@ -44,8 +44,8 @@ pub enum ReportFileError {
     },
     /// The file ends in the middle.
     #[error(
-        "report {0} ends in the middle: what wrote it was cut off; `{2} report recover {1}` makes a report of the \
-         trials that had finished",
+        "report {0} is truncated: the program that wrote it was interrupted; `{2} report recover {1}` makes a report \
+         of the finished trials",
         path.display(),
         path.parent().unwrap_or(Path::new(".")).display(),
         settings::program()
@@ -214,7 +214,7 @@ mod tests {
         for length in [0, 1, text.len() / 2, text.len() - 1] {
             let error = parse(&text[..length], Path::new("runs/r1/report.json")).expect_err("cut off");
             let said = error.to_string();
-            assert!(said.contains("ends in the middle"), "{length}: {said}");
+            assert!(said.contains("is truncated"), "{length}: {said}");
             assert!(said.contains("report recover runs/r1`"), "{said}");
         }
     }

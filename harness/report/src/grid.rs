@@ -172,7 +172,7 @@ impl Grid<'_> {
             .map(|(letter, column)| format!("{letter}\u{a0}{column}"))
             .collect();
         let text = format!(
-            "{}\n✓ pass, ✗ FAIL, ⊘ blocked, – skip, ! not learnt",
+            "{}\n✓ pass, ✗ FAIL, ⊘ blocked, – skip, ! inconclusive",
             columns.join(", ")
         );
         wrapped(&text, Some(width)) + "\n"

@@ -81,7 +81,7 @@ pub enum RecoverError {
         path: PathBuf,
     },
     /// The run ended normally.
-    #[error("the run of journal {} came to its end: its report is {}", path.display(), report.display())]
+    #[error("the run of journal {} has finished: its report is {}", path.display(), report.display())]
     Complete {
         /// The journal.
         path: PathBuf,
@@ -89,7 +89,7 @@ pub enum RecoverError {
         report: PathBuf,
     },
     /// A line is not a journal entry.
-    #[error("line {line} of journal {} is not a journal's", path.display())]
+    #[error("line {line} of journal {} is not a journal entry", path.display())]
     Content {
         /// The journal.
         path: PathBuf,
@@ -100,7 +100,7 @@ pub enum RecoverError {
         source: serde_json::Error,
     },
     /// The run was killed before the first line was written.
-    #[error("journal {} has no beginning: the run was killed before it had one", path.display())]
+    #[error("journal {} has no header: the run was killed before it wrote one", path.display())]
     Empty {
         /// The journal.
         path: PathBuf,
@@ -162,7 +162,7 @@ impl Journal {
             self.file = None;
             let _ = writeln!(
                 self.warnings,
-                "warning: journal {} cannot be written any more ({error}): if the run is killed, what finishes from now on is lost",
+                "warning: journal {} cannot be written any more ({error}): if the run is killed, trials that finish from now on are lost",
                 self.path.display()
             );
         }
@@ -409,7 +409,7 @@ mod tests {
             kept: None,
         });
         let error = recover(folder.path()).expect_err("complete");
-        assert!(error.to_string().contains("came to its end"), "{error}");
+        assert!(error.to_string().contains("has finished"), "{error}");
         let error = recover(Path::new("/nowhere")).expect_err("no journal");
         assert!(
             error

@@ -34,7 +34,7 @@ pub fn write_summary(report: &RunReport, out: &mut dyn Write) -> io::Result<()> 
         .filter(|trial| is_telling(trial, report))
         .peekable();
     if telling.peek().is_some() {
-        text.push_str("\n### What did not pass\n");
+        text.push_str("\n### Trials that did not pass\n");
     }
     let mut left_out = 0;
     for trial in telling {
@@ -57,7 +57,7 @@ pub fn write_release_note(report: &RunReport, out: &mut dyn Write) -> io::Result
     let mut text = heading(report);
     let _ = writeln!(
         text,
-        "\n| suite | passed | failed | not learnt | skipped |\n|---|--:|--:|--:|--:|"
+        "\n| suite | passed | failed | inconclusive | skipped |\n|---|--:|--:|--:|--:|"
     );
     for suite in distinct(report.trials.iter().map(|trial| trial.suite.clone())) {
         let count = |matching: fn(&Outcome) -> bool| {
@@ -141,8 +141,8 @@ fn findings(report: &RunReport) -> String {
     for entry in &report.known {
         let state = match entry.state {
             AcceptanceState::Used => continue,
-            AcceptanceState::Unused => "fits no finding of this run and can go",
-            AcceptanceState::Expired => "has expired: what it accepted counts as new",
+            AcceptanceState::Unused => "matches no finding of this run and can be removed",
+            AcceptanceState::Expired => "has expired: the findings that it accepted count as new",
         };
         let _ = writeln!(
             text,

@@ -92,8 +92,8 @@ fn findings(report: &RunReport, style: Style) -> String {
     for entry in &report.known {
         let state = match entry.state {
             AcceptanceState::Used => continue,
-            AcceptanceState::Unused => "fits no finding of this run and can go",
-            AcceptanceState::Expired => "has expired: what it accepted counts as new",
+            AcceptanceState::Unused => "matches no finding of this run and can be removed",
+            AcceptanceState::Expired => "has expired: the findings that it accepted count as new",
         };
         let line = format!("known finding {} {state} (until {})", entry.id, entry.until);
         let _ = writeln!(text, "{}", wrapped(&line, style.width()));
@@ -166,7 +166,7 @@ fn likely(cause: Option<&str>, facts: &[String]) -> String {
         (None, []) => String::new(),
         (None, facts) => {
             let facts: String = facts.iter().map(|fact| format!("  - {fact}\n")).collect();
-            format!("no known cause fits; the most telling facts:\n{facts}")
+            format!("no known cause fits; the most relevant facts:\n{facts}")
         }
     }
 }

@@ -231,7 +231,7 @@ impl Storm {
         };
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if !output.status.success() {
-            let complete = said.contains("came to its end") || said.contains("has no beginning");
+            let complete = said.contains("has finished") || said.contains("has no header");
             return (!complete).then(|| format!("report recover failed: {said}"));
         }
         let text = std::fs::read_to_string(report.join("report.json")).unwrap_or_default();

@@ -148,7 +148,7 @@ fn a_report_that_cannot_be_read_says_why() {
     let (code, text) = run(&["report", "show", path(folder.path())]);
     assert_eq!(code, Some(2), "{text}");
     assert!(
-        text.contains("ends in the middle") && text.contains("report recover"),
+        text.contains("is truncated") && text.contains("report recover"),
         "{text}"
     );
     let mut newer = real();
@@ -161,7 +161,7 @@ fn a_report_that_cannot_be_read_says_why() {
 
 /// Invalid reports, and the expected messages.
 const UNREADABLE: [(&str, &str); 3] = [
-    ("truncated", "ends in the middle"),
+    ("truncated", "is truncated"),
     ("newer", "has schema 99, and this program reads up to 1"),
     ("other", "is not a report"),
 ];
@@ -254,14 +254,14 @@ fn what_cannot_be_recovered_is_told_from_what_can() {
     let trial = serde_json::json!({"entry": "trial", "report": trial});
     for (journal, said) in [
         (None, "journal.jsonl cannot be read"),
-        (Some(String::new()), "has no beginning"),
+        (Some(String::new()), "has no header"),
         (
             Some(format!("{began}\n{{\"entry\": 7}}\n{trial}\n")),
             "line 2 of journal",
         ),
         (
             Some(format!("{began}\n{{\"entry\": \"ended\"}}\n")),
-            "came to its end",
+            "has finished",
         ),
     ] {
         let (code, text) = recover(journal.as_deref());

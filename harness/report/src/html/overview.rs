@@ -72,8 +72,8 @@ fn findings(report: &RunReport) -> Markup {
                 ol.findings { @for finding in &report.findings { (one_finding(finding)) } }
                 ul.stale { @for entry in stale { li {
                     "The known finding " code { (entry.id) } " (until " (entry.until) ") "
-                    @if entry.state == AcceptanceState::Expired { "has expired: what it accepted counts as new." }
-                    @else { "fits nothing in this run and can go." }
+                    @if entry.state == AcceptanceState::Expired { "has expired: the findings that it accepted count as new." }
+                    @else { "matches nothing in this run and can be removed." }
                 } } }
             }
         }
@@ -213,7 +213,7 @@ fn promises(report: &RunReport) -> Markup {
         @if !rows.is_empty() {
             section aria-labelledby="promises-title" {
                 h2 id="promises-title" { "Promises" }
-                p.note { (rows.len() - broken) " kept wherever they were looked at, " (broken) " broken." }
+                p.note { (rows.len() - broken) " kept in every check, " (broken) " broken." }
                 ul.promises {
                     @for (name, (promise, breakers)) in &rows {
                         li class=(if promise.broken > 0 { "fail" } else { "pass" }) {

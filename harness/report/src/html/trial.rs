@@ -48,7 +48,7 @@ pub(super) fn render(trial: &TrialReport, report: &RunReport, room: Room) -> Mar
                 @if room.pictures {
                     @if !trial.record.timeline.is_empty() { (lanes::render(trial)) }
                     @if !trial.record.slot_maps.is_empty() { (slots::render(&trial.record.slot_maps)) }
-                } @else { p.note { "This page has no room for more pictures; report.json has what they would show." } }
+                } @else { p.note { "This page has no room for more pictures; their data is in report.json." } }
                 @for availability in &trial.record.availability { (gaps(availability)) }
                 @for fates in &trial.record.ledgers { (keys(fates)) }
                 (asserted(trial))
@@ -75,7 +75,7 @@ fn why(trial: &TrialReport, report: &RunReport) -> Markup {
                 p.cause { span.eyebrow { "Most likely cause" } (cause) }
             } @else if !trial.record.facts.is_empty() {
                 div.cause {
-                    span.eyebrow { "No known cause fits; the most telling facts" }
+                    span.eyebrow { "No known cause fits; the most relevant facts" }
                     ol { @for fact in &trial.record.facts { li { (fact) } } }
                 }
             }
@@ -123,7 +123,7 @@ fn gaps(availability: &Availability) -> Markup {
             figcaption { "Writes during " (availability.what) }
             div.scroll role="region" aria-label={ "Writes during " (availability.what) } tabindex="0" { table {
                 thead { tr { th scope="col" { "Shard of" } th scope="col" { "Slots" } th scope="col" { "Longest gap" }
-                    th scope="col" { "Acknowledged" } th scope="col" { "Lost, unconfirmed" } th scope="col" { "In the way" } } }
+                    th scope="col" { "Acknowledged" } th scope="col" { "Lost, unconfirmed" } th scope="col" { "Obstacles" } } }
                 tbody { @for (pod, shard) in &availability.shards { tr {
                     th scope="row" { (pod) }
                     td { (shard.slots.summary()) }
@@ -140,7 +140,7 @@ fn gaps(availability: &Availability) -> Markup {
 fn keys(fates: &KeyFates) -> Markup {
     html! {
         figure {
-            figcaption { "What became of the keys after " (fates.what) }
+            figcaption { "State of the keys after " (fates.what) }
             ul.fates {
                 @for (class, count) in &fates.counts {
                     li class=(if fates.slots.contains_key(class) { "fail" } else { "pass" }) {
@@ -150,7 +150,7 @@ fn keys(fates: &KeyFates) -> Markup {
                 }
             }
             @if fates.confirmed_gone + fates.unconfirmed_gone > 0 {
-                p.note { "Of those gone, replicas had confirmed " (fates.confirmed_gone) " and not " (fates.unconfirmed_gone) "." }
+                p.note { "Of the missing keys, replicas had confirmed " (fates.confirmed_gone) " and not confirmed " (fates.unconfirmed_gone) "." }
             }
         }
     }

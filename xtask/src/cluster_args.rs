@@ -32,7 +32,7 @@ pub(crate) struct ClusterArgs {
     /// [default: single-node].
     #[arg(long, value_name = "NAME|PATH")]
     kind_config: Option<String>,
-    /// kind, k3s: the Kubernetes version, such as v1.36, or a whole one
+    /// kind, k3s: the Kubernetes version, such as v1.36, or a full vX.Y.Z
     /// [default: the one that kind comes with; v1.36].
     #[arg(long, value_name = "vX.Y")]
     kube_version: Option<KubeVersion>,

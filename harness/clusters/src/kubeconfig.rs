@@ -223,8 +223,8 @@ fn announcement(
     let selector = settings::run_selector(run);
     let list: String = namespaces.iter().map(|name| format!("\n  {name}")).collect();
     format!(
-        "context {} is {}, Kubernetes {version}; nothing but these {} namespaces will be made and changed, each \
-         labelled {selector} and held to Pod Security {:?}:{list}",
+        "context {} is {}, Kubernetes {version}; the run creates and changes only these {} namespaces, each with \
+         the label {selector} and Pod Security {:?}:{list}",
         context.name,
         context.server(),
         namespaces.len(),

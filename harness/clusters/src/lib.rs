@@ -157,8 +157,8 @@ pub enum ClusterError {
     },
     /// A proxy is between this machine and the API server.
     #[error(
-        "the API server at {server} of context {context} is to be reached through the proxy {proxy}, and this program \
-         cannot use one: add the server to NO_PROXY, or run where the server can be reached"
+        "the API server at {server} of context {context} needs the proxy {proxy}, and this program supports no \
+         proxies: add the server to NO_PROXY, or run where no proxy is needed"
     )]
     Proxy {
         /// The context.
@@ -199,7 +199,7 @@ pub enum ClusterError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The user may not do everything that a run does.
-    #[error("context {context} lacks permissions, and nothing was touched; missing are:{missing}")]
+    #[error("context {context} lacks permissions, and nothing was changed; missing permissions:{missing}")]
     NotAllowed {
         /// The context.
         context: String,

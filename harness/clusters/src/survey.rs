@@ -120,7 +120,7 @@ pub fn storage(classes: &[StorageClass], wanted: Option<&str>) -> Result<String,
     let default = classes.iter().find(is_default).map(ResourceExt::name_any);
     default.ok_or_else(|| {
         if classes.is_empty() {
-            "the cluster has no storage class, so that no volume can be made".to_owned()
+            "the cluster has no storage class, so no volume can be created".to_owned()
         } else {
             format!(
                 "the cluster has no default storage class; --storage-class chooses one of: {}",

@@ -66,11 +66,11 @@ pub struct KubeVersion {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KubeVersionError {
     /// The text does not look like a version.
-    #[error("a version is vX.Y, one of {}, or a whole vX.Y.Z", known())]
+    #[error("a version is vX.Y, one of {}, or a full vX.Y.Z", known())]
     Malformed,
     /// No image is pinned for that minor version.
     #[error(
-        "no image is known for {0}; known are {all}, and a whole version (vX.Y.Z) is taken as it is",
+        "no image is known for {0}; known versions are {all}; a full version (vX.Y.Z) is used as it is",
         all = known()
     )]
     Unknown(String),
@@ -170,8 +170,8 @@ mod tests {
         let error = |text: &str| text.parse::<KubeVersion>().unwrap_err().to_string();
         assert_eq!(
             error("v1.20"),
-            "no image is known for v1.20; known are v1.34, v1.35, v1.36, v1.37, and a whole version (vX.Y.Z) is taken \
-             as it is"
+            "no image is known for v1.20; known versions are v1.34, v1.35, v1.36, v1.37; a full version (vX.Y.Z) is \
+             used as it is"
         );
         for malformed in ["1.36", "v1", "v1.x", "latest", "v1.36.4-k3s1"] {
             assert!(

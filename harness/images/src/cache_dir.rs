@@ -15,10 +15,10 @@ const FOLDER: &str = "percona-valkey-e2e";
 #[derive(Debug, thiserror::Error)]
 pub enum CacheDirError {
     /// Neither the variable nor a home folder is set.
-    #[error("find a cache folder; set {CACHE_VARIABLE} to a folder that can be written")]
+    #[error("find a cache folder; set {CACHE_VARIABLE} to a writable folder")]
     Unknown(#[source] HomeDirError),
     /// The folder cannot be written.
-    #[error("write the cache folder {}; set {CACHE_VARIABLE} to a folder that can be written", path.display())]
+    #[error("write the cache folder {}; set {CACHE_VARIABLE} to a writable folder", path.display())]
     Unwritable {
         /// The folder.
         path: PathBuf,

@@ -31,7 +31,7 @@ pub enum PrepareError {
         source: ImageError,
     },
     /// The registry did not deliver the image.
-    #[error("obtain image {reference}; --image-source stand-in or archive=PATH does without the registry")]
+    #[error("obtain image {reference}; --image-source stand-in or archive=PATH needs no registry")]
     Pull {
         /// The image.
         reference: String,

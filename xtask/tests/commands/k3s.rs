@@ -50,7 +50,7 @@ fn each_failure_has_its_own_message_and_leaves_no_container() {
                 ),
                 ..Script::default()
             },
-            "the image rancher/k3s:v1.36.4-k3s1 is not there and cannot be pulled: ",
+            "the image rancher/k3s:v1.36.4-k3s1 is missing and cannot be pulled: ",
         ),
         (
             Script {
@@ -71,7 +71,7 @@ fn each_failure_has_its_own_message_and_leaves_no_container() {
                 running: false,
                 ..Script::default()
             },
-            "it has ended; its last words were:\nlevel=fatal msg=\"no memory cgroup\"",
+            "it ended; its last output was:\nlevel=fatal msg=\"no memory cgroup\"",
         ),
     ];
     for (script, expected) in cases {
@@ -167,7 +167,7 @@ fn a_run_starts_imports_runs_and_removes() {
     let report = folder.path().to_str().expect("a readable path");
     let (code, text, _) = e2e(&engine.docker_host(), &["--report", report]);
     assert_eq!(code, Some(0), "{text}\n{:#?}", engine.asked());
-    let told = "rancher/k3s:v1.36.4-k3s1 is pulled now";
+    let told = "pulling rancher/k3s:v1.36.4-k3s1";
     assert!(text.contains(told), "{told:?} is missing: {text}");
     let asked = engine.asked();
     let order = [

@@ -36,7 +36,7 @@ fn a_run_passes_where_it_says_it_will_take_place() {
     ];
     let (code, text) = on(&cluster, "e2e", "", &more);
     assert_eq!(code, Some(0), "{text}");
-    let announced = text.find("nothing but these 3 namespaces will be made");
+    let announced = text.find("creates and changes only these 3 namespaces");
     assert!(
         announced.is_some_and(|at| at < text.find("cluster: ").unwrap_or(0)),
         "{text}"
@@ -103,7 +103,7 @@ fn all_missing_permissions_are_told_before_anything_is_touched() {
         "pods/exec in namespace vk-forms-standalone-rpm-",
         ": create, delete, get, list, patch, watch",
         "namespaces of the cluster: create",
-        "nothing was touched",
+        "nothing was changed",
     ] {
         assert!(text.contains(missing), "{missing:?} is missing: {text}");
     }

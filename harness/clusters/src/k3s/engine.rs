@@ -45,8 +45,8 @@ pub enum K3sError {
     },
     /// The image is not there and cannot be pulled.
     #[error(
-        "the image {image} is not there and cannot be pulled: {said}\nwhere there is no registry: `docker save` it where \
-         there is one, and `docker load` it here; or use --cluster embedded"
+        "the image {image} is missing and cannot be pulled: {said}\nwithout a registry: `docker save` it on another \
+         machine and `docker load` it here, or use --cluster embedded"
     )]
     Image {
         /// The image.
@@ -55,7 +55,7 @@ pub enum K3sError {
         said: String,
     },
     /// The disk of the engine is full.
-    #[error("the disk is full: `docker system df` says with what, `docker system prune` frees it: {said}")]
+    #[error("the disk is full: `docker system df` shows its use, `docker system prune` frees space: {said}")]
     DiskFull {
         /// The engine's message.
         said: String,
@@ -73,13 +73,13 @@ pub enum K3sError {
         written: String,
     },
     /// The kubeconfig cannot be read.
-    #[error("k3s wrote no kubeconfig that can be read")]
+    #[error("failed to read the kubeconfig that k3s wrote")]
     Kubeconfig(#[from] KubeconfigError),
     /// The engine refused something else.
     #[error("the container engine failed")]
     Container(#[from] TestcontainersError),
     /// The engine refused a question.
-    #[error("the container engine does not tell what it has")]
+    #[error("failed to query the container engine")]
     Engine(#[from] DockerError),
 }
 
@@ -294,7 +294,7 @@ mod tests {
         assert!(
             image
                 .to_string()
-                .contains("rancher/k3s:v1 is not there and cannot be pulled"),
+                .contains("rancher/k3s:v1 is missing and cannot be pulled"),
             "{image}"
         );
         assert_eq!(image.remedy(), "docker pull rancher/k3s:v1");

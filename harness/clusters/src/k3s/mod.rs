@@ -81,7 +81,7 @@ impl K3sProvider {
         let archive = Archive::of(store, &images).await?;
         let image = container::Image::of(&options.version());
         if !engine.has(&image.reference()).await.map_err(failed)? {
-            tell(format!("{} is pulled now", image.reference()));
+            tell(format!("pulling {}", image.reference()));
         }
         // From here on, an error or an interrupt drops `net`, which removes the container.
         let net = net::Net::under(run);
@@ -148,7 +148,7 @@ async fn kubeconfig_of(container: &ContainerAsync<GenericImage>) -> Result<Strin
             // A container that has ended cannot run anything.
             Err(error) => match container.is_running().await {
                 Ok(false) => Verdict::Never(format!(
-                    "it has ended; its last words were:\n{}",
+                    "it ended; its last output was:\n{}",
                     last_words(container).await
                 )),
                 _ => Verdict::NotYet(error.to_string()),

@@ -44,7 +44,7 @@ pub enum KindError {
         version: KubeVersion,
     },
     /// The disk of the engine is full.
-    #[error("the disk is full: `docker system df` says with what, `docker system prune` frees it: {said}")]
+    #[error("the disk is full: `docker system df` shows its use, `docker system prune` frees space: {said}")]
     DiskFull {
         /// The program's message.
         said: String,

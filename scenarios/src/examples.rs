@@ -127,8 +127,8 @@ impl Class {
         }
         if context.environment().borrowed {
             let reason = format!(
-                "the example names the storage class {name}, which the cluster does not have, and a run makes nothing \
-                 outside of its namespaces on a cluster of others"
+                "the example needs the storage class {name}, which this cluster does not have; on such a cluster, a run \
+                 creates nothing outside its namespaces"
             );
             return Err(TrialError::NotJudged(reason).into());
         }

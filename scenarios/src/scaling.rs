@@ -106,7 +106,7 @@ async fn is_safe(context: &Context, values: &Values) -> Result<()> {
     }
     let shards: Vec<&str> = losses.keys().map(String::as_str).collect();
     let reason = format!(
-        "nothing is drained, and this step takes every pod of the shard of {}: the README says not to do that",
+        "without draining, this step removes every pod of the shard of {}, which the README forbids",
         shards.join(", ")
     );
     Err(TrialError::NotJudged(reason).into())
@@ -194,7 +194,7 @@ async fn without_draining_an_unsafe_plan_loses_what_was_predicted(context: &mut 
     let predicted = forecast::losses(&seen, &leaving);
     ensure!(
         predicted.keys().eq([&leaving[0]]),
-        "the plan would lose {predicted:?} instead of all that {} has",
+        "the plan would lose {predicted:?} instead of all slots of {}",
         leaving[0]
     );
     context.scale(six).await?;
@@ -207,7 +207,7 @@ async fn without_draining_an_unsafe_plan_loses_what_was_predicted(context: &mut 
     let visible = predicted.intersection(&context.data.ledger()?.spec().slots_at(now_ms));
     ensure!(
         lost.difference(predicted).is_empty() && visible.difference(&lost).is_empty(),
-        "lost are the slots {}, predicted were {}",
+        "slots {} were lost, but slots {} were predicted",
         lost.summary(),
         predicted.summary()
     );
@@ -216,7 +216,10 @@ async fn without_draining_an_unsafe_plan_loses_what_was_predicted(context: &mut 
         .iter()
         .filter(|(class, _)| **class != Class::Lost)
         .collect();
-    ensure!(others.is_empty(), "besides the predicted loss: {others:?}");
+    ensure!(
+        others.is_empty(),
+        "problems besides the predicted loss: {others:?}"
+    );
     ensure!(
         found.unverified.is_empty(),
         "not verified: {:?}",
@@ -280,6 +283,6 @@ fn survivor_of(seen: &ClusterObservation, primary: &str) -> Result<String> {
     let mut pods = seen.pods.iter().map(|pod| pod.name.as_str());
     Ok(pods
         .find(follows)
-        .context("nobody follows the new primary")?
+        .context("no replica follows the new primary")?
         .to_owned())
 }

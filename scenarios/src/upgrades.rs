@@ -30,7 +30,7 @@ async fn from_another_version(context: &mut Context) -> Result<()> {
     needs_volumes(context)?;
     let subject = context.environment().subject.clone();
     let versions = subject.versions().await.map_err(TrialError::from)?;
-    let (older, newer) = versions.context("what is under test has no versions")?;
+    let (older, newer) = versions.context("the deployment under test has no versions")?;
     context.set_subject(older.clone());
     let before = context.values();
     context.install(before.clone()).await?;

@@ -140,7 +140,7 @@ pub fn check(seen: &ClusterObservation, view: &ClientView) -> Vec<Violation> {
     let mut violations = Vec::new();
     let subject = format!("Service {}", view.service);
     if view.admitted.served() != Some("PONG") {
-        let expected = format!("clients in another namespace to have PONG from {}", view.address);
+        let expected = format!("clients in another namespace to get PONG from {}", view.address);
         violations.push(Violation::new(NAME, &subject, expected, view.admitted.describe()));
         return violations;
     }
@@ -171,7 +171,7 @@ fn astray(seen: &ClusterObservation, endpoint: &Endpoint) -> Option<Violation> {
         |id| seen.pod_of_node(id).map_or_else(|| name(id), str::to_owned),
     );
     if host.is_empty() || host == "?" {
-        let expected = "to tell clients where it is";
+        let expected = "to announce its address to clients";
         return Some(Violation::new(NAME, subject, expected, "clients get no address"));
     }
     let expected = format!("clients to reach it at the announced endpoint {host}:{port}");
@@ -184,7 +184,7 @@ fn astray(seen: &ClusterObservation, endpoint: &Endpoint) -> Option<Violation> {
             format!("clients are redirected to another server, {}", name(found))
         }
         Answer::Unresolved(_) => format!("clients are redirected to {}", endpoint.answer.describe()),
-        other => format!("clients that are redirected there have {}", other.describe()),
+        other => format!("clients redirected there get {}", other.describe()),
     };
     Some(Violation::new(NAME, subject, expected, met))
 }

@@ -63,7 +63,7 @@ fn a_service_that_leads_nowhere_is_named_once() {
     view.admitted = Answer::parse(&[REFUSED, REFUSED], true);
     assert_eq!(
         found(&view),
-        "client: Service vk: expected clients in another namespace to have PONG from vk.ns.svc:6379, saw no connection \
+        "client: Service vk: expected clients in another namespace to get PONG from vk.ns.svc:6379, saw no connection \
          (Connection refused)"
     );
     view.admitted = Answer::parse(&[], true);
@@ -96,7 +96,7 @@ fn an_announced_name_that_does_not_resolve_is_named() {
 fn a_silent_or_wrong_server_at_an_announced_address_is_named() {
     let mut view = well();
     view.endpoints[2].answer = Answer::Silent;
-    assert!(found(&view).ends_with("saw clients that are redirected there have no answer within 5 s"));
+    assert!(found(&view).ends_with("saw clients redirected there get no answer within 5 s"));
     view.endpoints[2].answer = Answer::parse(&["OK", &id(1)], true);
     assert!(found(&view).ends_with("saw clients are redirected to another server, valkey-1 (11111111)"));
 }
@@ -106,7 +106,8 @@ fn a_node_that_announces_no_endpoint_is_named() {
     let mut view = well();
     view.endpoints[0].host = "?".to_owned();
     assert!(
-        found(&view).ends_with("valkey-0: expected to tell clients where it is, saw clients get no address")
+        found(&view)
+            .ends_with("valkey-0: expected to announce its address to clients, saw clients get no address")
     );
 }
 

@@ -30,8 +30,11 @@ pub fn check(
                 );
             }
             if !node.migrating.is_empty() || !node.importing.is_empty() {
-                let seen = format!("{} still moving", node.migrating.len() + node.importing.len());
-                violations.push(Violation::new(NAME, pod, "no slot on its way", seen).from_pod(viewer));
+                let seen = format!(
+                    "{} still in migration",
+                    node.migrating.len() + node.importing.len()
+                );
+                violations.push(Violation::new(NAME, pod, "no slot in migration", seen).from_pod(viewer));
             }
         }
     }

@@ -40,7 +40,7 @@ fn epochs_only_grow(series: &[ClusterObservation]) -> Vec<Violation> {
                 }
                 for ((epoch, owner), slots) in taken_back {
                     let owner = observation.node_name(owner);
-                    let expected = format!("an epoch not below {epoch}, under which {owner} had them");
+                    let expected = format!("an epoch of at least {epoch}, at which {owner} owned them");
                     let seen = format!(
                         "{} with epoch {}",
                         observation.node_name(&node.id),
@@ -71,7 +71,7 @@ pub fn failovers(before: &ClusterObservation, after: &ClusterObservation) -> Vec
             Violation::new(
                 NAME,
                 &pod.name,
-                "to stay a replica while nothing is done",
+                "to stay a replica while no operation runs",
                 "it is a primary now",
             )
         })

@@ -30,8 +30,8 @@ pub fn check(objects: &[Value], stem: &str, under: &str) -> Vec<Violation> {
             }
             let strange = hosts(text, stem).find(|word| !is_known(&known, word));
             if let Some(word) = strange {
-                let expected = format!("names that the release has, {under}");
-                let seen = format!("{word:?} in {path}; there is {}", known.join(", "));
+                let expected = format!("only names of this release's objects, {under}");
+                let seen = format!("{word:?} in {path}; the release has {}", known.join(", "));
                 violations.push(Violation::new(NAME, subject(object), expected, seen));
             }
         });
@@ -119,9 +119,9 @@ mod tests {
         assert_eq!(violations.len(), 2);
         assert_eq!(
             violations[0].to_string(),
-            "names: Job renamed-cluster-init: expected names that the release has, with fullnameOverride, saw \
-             \"vk-percona-valkey-\" in spec.template.spec.containers[init].env[HOST_PREFIX].value; there is renamed, \
-             renamed-headless, renamed"
+            "names: Job renamed-cluster-init: expected only names of this release's objects, with \
+             fullnameOverride, saw \"vk-percona-valkey-\" in spec.template.spec.containers[init].env[HOST_PREFIX].value; \
+             the release has renamed, renamed-headless, renamed"
         );
     }
 

@@ -239,7 +239,7 @@ impl Hook {
             weight
                 .trim()
                 .parse()
-                .map_err(|_| refuse(format!("has a hook weight {weight:?} that is no number")))
+                .map_err(|_| refuse(format!("has a hook weight {weight:?} that is not a number")))
         })?;
         let delete = delete_policy(annotations.get(DELETE_ANNOTATION))
             .map_err(|policy| refuse(format!("has an unknown hook delete policy {policy:?}")))?;
@@ -355,7 +355,7 @@ mod tests {
             ),
             (
                 json!({"helm.sh/hook": "test", "helm.sh/hook-weight": "heavy"}),
-                "\"heavy\" that is no number",
+                "\"heavy\" that is not a number",
             ),
             (
                 json!({"helm.sh/hook": "test", "helm.sh/hook-delete-policy": "x"}),

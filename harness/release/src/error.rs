@@ -24,7 +24,7 @@ pub enum ReleaseError {
     #[error("the values cannot be read")]
     Values(#[source] Box<manifests::values::ValuesError>),
     /// The API server refused a request about an object.
-    #[error("the API server did not {verb} {kind} {name}")]
+    #[error("failed to {verb} {kind} {name}")]
     Api {
         /// The request.
         verb: &'static str,
@@ -147,5 +147,5 @@ fn lines(log: &[String]) -> String {
     if log.is_empty() {
         return String::new();
     }
-    format!("; its last words were:\n    {}", log.join("\n    "))
+    format!("; its last output was:\n    {}", log.join("\n    "))
 }

@@ -69,7 +69,7 @@ fn names_no_service(set: &Object, headless: &[&Object]) -> Option<String> {
         .iter()
         .find(|(key, value)| labels.get(key.as_str()) != Some(value))?;
     Some(format!(
-        "the headless Service {} selects pods with {key}={}, which those of StatefulSet {} have not",
+        "the headless Service {} selects pods with {key}={}, which the pods of StatefulSet {} do not have",
         service.name(),
         value
             .as_str()

@@ -60,7 +60,7 @@ impl Release {
         match seen.await {
             Ok((pod, state)) => {
                 self.timeline
-                    .record(EntryKind::Note, pod.name_any(), format!("will not run: {state}"));
+                    .record(EntryKind::Note, pod.name_any(), format!("cannot run: {state}"));
                 let log = follow::last_lines(&pods, &pod).await;
                 ReleaseError::Terminal {
                     state: Box::new(state),

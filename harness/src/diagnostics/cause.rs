@@ -176,7 +176,7 @@ pub enum Cause {
     },
     /// A hook failed for a reason that only its own log states.
     HookFails { hook: String, said: String },
-    /// A hook ended with success although it could not do its work.
+    /// A hook reported success although its work failed.
     HookHidesItsFailure { hook: String, said: String },
     /// Nodes that were removed are still remembered.
     RemovedNodesAreNotForgotten { nodes: Vec<Remembered> },
@@ -311,7 +311,7 @@ impl Cause {
             Self::PodsStartOneAtATime { .. } => "Cluster pods are started one at a time",
             Self::ServicePortDoesNotExist { .. } => "A Service leads to a port that no server has",
             Self::ServiceSelectsNoServer { .. } => "A Service selects no server",
-            Self::JobPodsInService { .. } => "Services also select pods that are no servers",
+            Self::JobPodsInService { .. } => "Services also select pods that are not servers",
             Self::ReplicasCannotAuthenticate { .. } => "Replicas have no password for their primary",
             Self::PasswordEndsWithNewline { .. } => "The password ends with a line break",
             Self::PasswordIsRefused { .. } => "A server refuses the release's password",
@@ -321,8 +321,8 @@ impl Cause {
             Self::ReplicaHasAStalePassword { .. } => "Replicas offer their primary a wrong password",
             Self::NodeIdentityIsLost { .. } => "A restarted pod comes back as another node",
             Self::SlotsAreUncovered { .. } => "Slots have lost their owner",
-            Self::SlotsAreUnassigned { .. } => "Slots belong to nobody",
-            Self::HookWaits { .. } => "A hook waits for a pod in vain",
+            Self::SlotsAreUnassigned { .. } => "Slots are unassigned",
+            Self::HookWaits { .. } => "A hook waits for an unavailable pod",
             Self::NeverFormed { .. } => "The cluster is never formed",
             Self::ReadinessProbeFails { .. } => "A readiness probe fails although the server serves",
             Self::FieldIsImmutable { .. } => "An upgrade changes an immutable field",
@@ -409,7 +409,7 @@ impl fmt::Display for Cause {
             Self::AdmissionRefuses { kind, name, message } => {
                 write!(
                     f,
-                    "the API server does not take a pod: {kind} {name}: FailedCreate: {message}"
+                    "the API server refuses a pod: {kind} {name}: FailedCreate: {message}"
                 )
             }
             Self::NameTooLong {
@@ -419,7 +419,7 @@ impl fmt::Display for Cause {
                 limit,
             } => write!(
                 f,
-                "{object} cannot be created: {value:?} has {length} characters, and Kubernetes takes {limit}"
+                "{object} cannot be created: {value:?} has {length} characters, and Kubernetes allows {limit}"
             ),
             Self::SomethingIsMissing {
                 kind,
@@ -431,7 +431,7 @@ impl fmt::Display for Cause {
             Self::ImageCannotBeHad {
                 pod, image, message, ..
             } => {
-                write!(f, "pod {pod} cannot have its image {image}: {message}")
+                write!(f, "pod {pod} cannot pull its image {image}: {message}")
             }
             Self::ContainerCannotBeMade {
                 pod,
@@ -440,7 +440,7 @@ impl fmt::Display for Cause {
             } => {
                 write!(
                     f,
-                    "the container {container} of pod {pod} cannot be made: {message}"
+                    "the container {container} of pod {pod} cannot be created: {message}"
                 )
             }
             Self::ProgramIsMissing {
@@ -544,11 +544,11 @@ impl fmt::Display for Cause {
             Self::JobPodsInService { services, pod, .. } => match services.as_slice() {
                 [service] => write!(
                     f,
-                    "Service {service} also sends clients to {pod}, which is no server"
+                    "Service {service} also sends clients to {pod}, which is not a server"
                 ),
                 several => write!(
                     f,
-                    "Services {} also send clients to {pod}, which is no server",
+                    "Services {} also send clients to {pod}, which is not a server",
                     several.join(" and ")
                 ),
             },
@@ -617,10 +617,7 @@ impl fmt::Display for Cause {
                 write!(f, "slot {slots} uncovered: owner {owner} {fate}{replicas}")
             }
             Self::SlotsAreUnassigned { slots } => {
-                write!(
-                    f,
-                    "slots {slots} belong to nobody: no node that answered claims them"
-                )
+                write!(f, "slots {slots} are unassigned: no node that answered owns them")
             }
             Self::HookWaits { hook, pod, state } => {
                 write!(f, "the hook {hook} waits for pod {pod}, which is {state}")
@@ -656,10 +653,10 @@ impl fmt::Display for Cause {
                 object: None,
                 reason,
             } => write!(f, "{verb} is refused: {reason}"),
-            Self::HookFails { hook, said } => write!(f, "the hook {hook} failed; its last words: {said}"),
+            Self::HookFails { hook, said } => write!(f, "the hook {hook} failed; its last output: {said}"),
             Self::HookHidesItsFailure { hook, said } => write!(
                 f,
-                "the hook {hook} ended with success although it could not do its work; its last words: {said}"
+                "the hook {hook} reported success although its work failed; its last output: {said}"
             ),
             Self::RemovedNodesAreNotForgotten { nodes } => {
                 let nodes: Vec<String> = nodes.iter().map(Remembered::to_string).collect();
@@ -671,7 +668,7 @@ impl fmt::Display for Cause {
             }
             Self::PrimaryHasNoSlots { pods } => write!(
                 f,
-                "primary without slots: {}; it was taken into the cluster, and no slots were moved to it",
+                "primary without slots: {}; it joined the cluster, but no slots were moved to it",
                 pods.join(", ")
             ),
             Self::KeysWereEvicted { pods, count, limit } => write!(
@@ -731,10 +728,10 @@ impl fmt::Display for Unformed {
                 write!(f, ": the hook {hook}, which forms the cluster, ")?;
                 match restarts {
                     0 => write!(f, "has not ended")?,
-                    count => write!(f, "crashes again and again ({count} restarts)")?,
+                    count => write!(f, "keeps crashing ({count} restarts)")?,
                 }
                 let said = last_words.as_ref();
-                said.map_or(Ok(()), |said| write!(f, "; its last words: {said}"))
+                said.map_or(Ok(()), |said| write!(f, "; its last output: {said}"))
             }
             Self::HookHides { hook } => {
                 write!(
@@ -778,13 +775,13 @@ impl fmt::Display for Loss {
                     "the keys of slots {slots} are gone: {owner} was restarted and came back without them"
                 );
             }
-            Lost::MovedAway => "does not have them any more",
+            Lost::MovedAway => "does not own them any more",
             Lost::OwnerGone => "is gone",
         };
         write!(
             f,
-            "the keys of slots {slots} were lost on the way from {owner}, which had these slots when the keys were written \
-             and {whereabouts}: whoever serves them now got them without the keys"
+            "the keys of slots {slots} were lost: {owner} owned the slots when the keys were written and {whereabouts}, \
+             and the present owner received the slots without the keys"
         )
     }
 }
@@ -796,7 +793,7 @@ fn code(code: Option<i32>) -> String {
 fn words(last: &[String]) -> String {
     match last {
         [] => String::new(),
-        last => format!("; its last words: {}", last.join(" / ")),
+        last => format!("; its last output: {}", last.join(" / ")),
     }
 }
 

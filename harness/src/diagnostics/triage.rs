@@ -434,7 +434,7 @@ mod tests {
         );
         assert_eq!(
             triage(&evidence).unwrap(),
-            "the server of pod vk-0 crashes at start with exit code 1; its last words: starting / bad directive"
+            "the server of pod vk-0 crashes at start with exit code 1; its last output: starting / bad directive"
         );
     }
 
@@ -490,7 +490,7 @@ mod tests {
             .push(parse("{metadata: {name: init-x, labels: {app: vk}}}"));
         assert_eq!(
             triage(&evidence).unwrap(),
-            "Service vk also sends clients to init-x, which is no server"
+            "Service vk also sends clients to init-x, which is not a server"
         );
     }
 
@@ -600,7 +600,7 @@ mod tests {
         .into();
         assert_eq!(
             triage(&evidence).unwrap(),
-            "the hook vk-test failed; its last words: FAILED: no answer"
+            "the hook vk-test failed; its last output: FAILED: no answer"
         );
     }
 

@@ -30,7 +30,7 @@ pub(super) fn never_formed(evidence: &Evidence) -> Option<Cause> {
     Some(Cause::NeverFormed { why })
 }
 
-/// Returns the state of a Job that has not ended, and its last words. A Job that has succeeded is
+/// Returns the state of a Job that has not ended, and its last output. A Job that has succeeded is
 /// deleted, or reports that it is complete.
 fn has_not_ended(evidence: &Evidence, job: &str) -> Option<Unformed> {
     let found = evidence.jobs.iter().find(|found| found.name_any() == job)?;
@@ -92,11 +92,11 @@ mod tests {
         let state = |job: &str, restarts| has_not_ended(&evidence(job, restarts), "vk-cluster-init");
         assert_eq!(
             state("{active: 1}", 0).unwrap().to_string(),
-            ": the hook vk-cluster-init, which forms the cluster, has not ended; its last words: no such option"
+            ": the hook vk-cluster-init, which forms the cluster, has not ended; its last output: no such option"
         );
         assert_eq!(
             state("{active: 1}", 3).unwrap().to_string(),
-            ": the hook vk-cluster-init, which forms the cluster, crashes again and again (3 restarts); its last words: no such \
+            ": the hook vk-cluster-init, which forms the cluster, keeps crashing (3 restarts); its last output: no such \
              option"
         );
         assert_eq!(state("{conditions: [{type: Complete, status: 'True'}]}", 0), None);

@@ -27,7 +27,7 @@ pub(super) fn outcome(context: &Context, error: &anyhow::Error, evidence: &diagn
     if let Some(absence) = context.timeline().deadline_pauses().absence() {
         return Outcome::Broken {
             reason: format!(
-                "the API server was away for {:.0} s, and what was seen in that time proves nothing: {message}",
+                "the API server was unreachable for {:.0} s, so observations from that time prove nothing: {message}",
                 absence.as_secs_f64().ceil()
             ),
         };

@@ -111,7 +111,12 @@ impl Context {
 
     async fn read_through_valkey(&self, pod: &str, path: &str) -> Result<String, String> {
         let found = tokio::time::timeout(MONITOR_TIMEOUT, self.monitor_script(pod, path)).await;
-        found.map_err(|_| format!("{path} did not come by within {} s", MONITOR_TIMEOUT.as_secs()))?
+        found.map_err(|_| {
+            format!(
+                "the content of {path} was not seen within {} s",
+                MONITOR_TIMEOUT.as_secs()
+            )
+        })?
     }
 
     async fn monitor_script(&self, pod: &str, path: &str) -> Result<String, String> {
@@ -128,7 +133,7 @@ impl Context {
         for _ in 0..answers {
             let answer = lines.next_line().await.map_err(io)?.unwrap_or_default();
             if answer.trim() != "+OK" {
-                return Err(format!("the server does not let itself be monitored: {answer}"));
+                return Err(format!("the server refuses MONITOR: {answer}"));
             }
         }
         let command = [CLIENT, "--eval", path, ",", MARKER];

@@ -245,7 +245,7 @@ fn refused_upgrade(error: ReleaseError, fixed: &[ImmutableChange]) -> TrialError
     }
     let said = super::error::format_error(&error.into());
     let violation = |change: &ImmutableChange| {
-        let expected = format!("to keep {}, which Kubernetes does not change", change.field);
+        let expected = format!("to keep {}, which is immutable", change.field);
         let seen = format!(
             "the upgrade is refused: {} became {}",
             change.before, change.after

@@ -22,7 +22,7 @@ pub enum TrialError {
     #[error(transparent)]
     Wait(Box<WaitError>),
     /// Promises are broken, and stayed broken until the deadline.
-    #[error("{} not hold {when}:{}", counted(violations), list(violations))]
+    #[error("{} {when}:{}", counted(violations), list(violations))]
     Unhealthy {
         /// The time at which the promises were broken.
         when: When,
@@ -30,7 +30,7 @@ pub enum TrialError {
         violations: Vec<Violation>,
     },
     /// A pod's Valkey stopped answering.
-    #[error("failed to have an answer from the server of pod {pod}")]
+    #[error("failed to get an answer from the server of pod {pod}")]
     Answer {
         /// The pod.
         pod: String,
@@ -42,13 +42,13 @@ pub enum TrialError {
     #[error("the fault did not take place: {0}")]
     Invalid(String),
     /// The record of writes cannot be kept on this machine.
-    #[error("the record of what was written cannot be kept")]
+    #[error("failed to record the writes")]
     RecordFile(#[from] RecordFileError),
     /// The record of writes failed while the writers ran.
-    #[error("the record of what was written could not be kept: {0}")]
+    #[error("failed to record the writes: {0}")]
     Unrecorded(String),
     /// The run's client pod does not work. This says nothing about the deployment.
-    #[error("clients could not be tried: {0}")]
+    #[error("client connections could not be tested: {0}")]
     Client(String),
     /// The scenario verifies data that it has not written.
     #[error("nothing is written yet")]
@@ -95,10 +95,10 @@ pub enum When {
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Now => write!(f, "now"),
-            Self::DuringTheTrial => write!(f, "throughout the trial"),
-            Self::Within(time) => write!(f, "within {} s", time.as_secs()),
-            Self::Lasting(state, time) => write!(f, "and {state} for {} s", time.as_secs()),
+            Self::Now => write!(f, "failing now"),
+            Self::DuringTheTrial => write!(f, "failed during the trial"),
+            Self::Within(time) => write!(f, "still failing after {} s", time.as_secs()),
+            Self::Lasting(state, time) => write!(f, "failing, and {state} for {} s", time.as_secs()),
         }
     }
 }
@@ -159,8 +159,8 @@ impl TrialError {
 
 fn counted(violations: &[Violation]) -> String {
     match violations.len() {
-        1 => "1 of the promises does".to_owned(),
-        many => format!("{many} of the promises do"),
+        1 => "1 check".to_owned(),
+        many => format!("{many} checks"),
     }
 }
 

@@ -84,10 +84,13 @@ impl Context {
         let killer = tokio::spawn(killer);
         let scaled = Box::pin(self.scale(values)).await;
         let killed = killer.await;
-        let invalid =
-            |why: String| TrialError::Invalid(format!("the scale Job was not killed in the middle: {why}"));
+        let invalid = |why: String| {
+            TrialError::Invalid(format!(
+                "the scale Job was not killed while it moved slots: {why}"
+            ))
+        };
         let moved = killed
-            .unwrap_or_else(|_| Err("it was not tried".to_owned()))
+            .unwrap_or_else(|_| Err("the kill was not tried".to_owned()))
             .map_err(invalid)?;
         let outputs = scaled?;
         let finally = self
@@ -116,7 +119,7 @@ impl Context {
     async fn following(&self, pod: &str, primary: &str) -> Result<String, TrialError> {
         let seen = self.observe().await?;
         let before =
-            primary_of(&seen, pod).ok_or_else(|| TrialError::Invalid(format!("{pod} is no replica")))?;
+            primary_of(&seen, pod).ok_or_else(|| TrialError::Invalid(format!("{pod} is not a replica")))?;
         self.command(pod, &["CLUSTER", "REPLICATE", primary]).await?;
         let budget = self.environment().deadlines.healthy;
         let what = Expectation::new(pod, "to follow its new primary, in sync", budget);
@@ -130,7 +133,7 @@ impl Context {
             if linked && primary_of(&seen, pod).as_deref() == Some(primary) {
                 return Verdict::Ready(());
             }
-            Verdict::NotYet("it does not".to_owned())
+            Verdict::NotYet("it does not follow it yet".to_owned())
         });
         followed.await?;
         Ok(before)

@@ -32,7 +32,7 @@ impl Context {
             format!("Secret {name}"),
             "to keep its generated password over an upgrade",
         );
-        let seen = "it has another one, and the running servers do not";
+        let seen = "it has a new one, which the running servers do not accept";
         Err(TrialError::unhealthy(vec![Violation::new(
             password::NAME,
             subject,

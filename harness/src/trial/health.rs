@@ -177,7 +177,7 @@ impl Context {
     /// Waits until every linked replica has its primary's data. Nothing may write meanwhile.
     pub(super) async fn replicas_caught_up(&self) -> Result<(), TrialError> {
         let budget = self.environment().deadlines.healthy;
-        let what = Expectation::new("the replicas", "to have what their primaries have", budget);
+        let what = Expectation::new("the replicas", "to have their primaries' data", budget);
         self.until_kept(what, replication::check_caught_up).await?;
         Ok(())
     }
@@ -200,7 +200,7 @@ impl Context {
                 }
                 // Observations reuse connections. A healthy release must also serve a new
                 // connection.
-                let seen = observer.observe_anew().await?;
+                let seen = observer.observe_over_new_connections().await?;
                 let violations = judge(&seen);
                 Ok::<_, TrialError>((seen, violations))
             };

@@ -52,7 +52,7 @@ impl Context {
         self.recorder
             .steps
             .clone()
-            .run("take every server away", self.servers_gone())
+            .run("scale every server down", self.servers_gone())
             .await
     }
 

@@ -45,7 +45,7 @@ impl Past {
 
     /// Discards earlier observations. After a predicted loss, slots are reassigned, so earlier
     /// observations prove nothing.
-    pub(super) fn start_anew(&mut self) {
+    pub(super) fn forget_observations(&mut self) {
         self.series.clear();
     }
 

@@ -60,14 +60,14 @@ impl Context {
         let slot = slot_of_another(&seen, &name).ok_or_else(|| invalid("no other shard has slots"))?;
         if let Some(why) = self.dead(&name, &command).await? {
             return Err(TrialError::Invalid(format!(
-                "the liveness probe of {name} fails while all is well: {why}"
+                "the liveness probe of {name} fails while the cluster is healthy: {why}"
             )));
         }
-        let what = Expectation::new(&name, "to see a slot lost for as long as its probe runs", BUDGET);
+        let what = Expectation::new(&name, "to see a lost slot while its probe runs", BUDGET);
         let probed = wait::poll(what, INTERVAL, || async {
             match self.probed_without(&name, &command, slot).await {
                 Ok(Some(dead)) => Verdict::Ready(dead),
-                Ok(None) => Verdict::NotYet("its peers know better".to_owned()),
+                Ok(None) => Verdict::NotYet("its peers restored the slot too soon".to_owned()),
                 Err(error) => Verdict::NotYet(error.to_string()),
             }
         });

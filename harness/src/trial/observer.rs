@@ -61,7 +61,7 @@ impl Observer {
     }
 
     /// Observes once over new connections, like a client that connects now.
-    pub async fn observe_anew(&self) -> Result<ClusterObservation, TrialError> {
+    pub async fn observe_over_new_connections(&self) -> Result<ClusterObservation, TrialError> {
         self.links.close();
         self.observe().await
     }

@@ -43,7 +43,7 @@ impl Context {
         let forecast = forecast::losses(&before, &departing);
         if !drained && !forecast.is_empty() {
             // The lost slots get other owners, with arbitrary epochs.
-            self.deployment.past.start_anew();
+            self.deployment.past.forget_observations();
         }
         let outputs = Box::pin(self.upgrade_bundle(values, bundle)).await?;
         let of_pod = |pod: &String| Some((node_id(&before, pod)?.to_owned(), pod.clone()));
@@ -135,7 +135,7 @@ impl Context {
         if still.is_empty() {
             return Ok(());
         }
-        Err(TrialError::Invalid(format!("{still:?} were not taken away")))
+        Err(TrialError::Invalid(format!("pods {still:?} were not removed")))
     }
 
     /// Returns a violation for each missing claim. Only the user may delete a claim.
@@ -147,7 +147,7 @@ impl Context {
                 Violation::new(
                     "persistence",
                     format!("claim {claim}"),
-                    "to be left behind",
+                    "to be kept",
                     "it is gone",
                 )
             })
@@ -181,7 +181,7 @@ pub fn all_replaced(before: &ClusterObservation, after: &ClusterObservation) -> 
         return Ok(());
     }
     Err(TrialError::Invalid(format!(
-        "{} are the same pods as before",
+        "pods {} were not replaced",
         same.join(", ")
     )))
 }

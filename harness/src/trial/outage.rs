@@ -66,7 +66,7 @@ impl Context {
             .steps
             .clone()
             .run(
-                format!("keep {} away", pods.join(", ")),
+                format!("keep {} down", pods.join(", ")),
                 self.kept_away(pods, before),
             )
             .await
@@ -78,7 +78,7 @@ impl Context {
             .steps
             .clone()
             .run(
-                format!("bring {} back", outage.pods.join(", ")),
+                format!("restore {}", outage.pods.join(", ")),
                 self.brought_back(&outage),
             )
             .await
@@ -92,7 +92,7 @@ impl Context {
                 let owns = |id: &&str| nodes.by_id(id).is_some_and(|node| !node.slots.is_empty());
                 if let Some(absent) = outage.nodes().find(owns) {
                     let name = outage.before.node_name(absent);
-                    return Err(format!("{pod} still takes {name} for the owner of its slots"));
+                    return Err(format!("{pod} still sees {name} as the owner of its slots"));
                 }
             }
             survivors(outage, seen).try_for_each(|(pod, state)| match state {
@@ -105,12 +105,12 @@ impl Context {
 
     /// Waits until every remaining node marks the absent nodes as failed.
     pub async fn missed(&mut self, outage: &Outage) -> Result<ClusterObservation, TrialError> {
-        self.seen_by_survivors(outage, "to be taken for failed", |outage, seen| {
+        self.seen_by_survivors(outage, "to be marked as failed", |outage, seen| {
             for (pod, nodes) in seen.node_tables().filter(|(pod, _)| !outage.has(pod)) {
                 let present = |id: &&str| nodes.by_id(id).is_some_and(|node| !node.has(&Flag::Failed));
                 if let Some(node) = outage.nodes().find(present) {
                     let name = outage.before.node_name(node);
-                    return Err(format!("{pod} does not take {name} for failed"));
+                    return Err(format!("{pod} does not mark {name} as failed"));
                 }
             }
             Ok(())
@@ -121,7 +121,7 @@ impl Context {
     /// Waits until every remaining node reports the cluster as down, as it must while slots have no
     /// owner.
     pub async fn cluster_is_down(&mut self, outage: &Outage) -> Result<ClusterObservation, TrialError> {
-        self.seen_by_survivors(outage, "to be missed", |outage, seen| {
+        self.seen_by_survivors(outage, "to bring the cluster down", |outage, seen| {
             survivors(outage, seen).try_for_each(|(pod, state)| match state {
                 "fail" => Ok(()),
                 state => Err(format!("{pod} says {state}")),
@@ -157,7 +157,7 @@ impl Context {
         let pods = self.pods();
         let first = names
             .first()
-            .ok_or_else(|| TrialError::Invalid("no pod to keep away".to_owned()))?;
+            .ok_or_else(|| TrialError::Invalid("no pod to keep down".to_owned()))?;
         let pod = pods
             .get(first)
             .await
@@ -170,7 +170,7 @@ impl Context {
             .map(|owner| owner.name.clone())
             .ok_or_else(|| TrialError::Invalid(format!("pod {first} belongs to no StatefulSet")))?;
         let sets = self.stateful_sets();
-        let failed = |source| TrialError::api(format!("keep pods of StatefulSet {set} away"), source);
+        let failed = |source| TrialError::api(format!("keep pods of StatefulSet {set} down"), source);
         let restore = restore::restoring(&sets.get(&set).await.map_err(failed)?);
         let elsewhere = json!({"spec": {
             "updateStrategy": {"type": "OnDelete", "rollingUpdate": null},
@@ -198,20 +198,20 @@ impl Context {
         let budget = self.environment().deadlines.pod_replacement;
         let what = Expectation::new(
             format!("pod {name}"),
-            "to go, and another to stay pending",
+            "to be deleted, and its replacement to stay pending",
             budget,
         )
         .pausing(self.timeline().deadline_pauses());
         let gone = wait::object(&pods, name, what, |pod: Option<&Pod>| match pod {
             Some(pod) if pod.uid() == before.uid() => Verdict::NotYet("it is still there".to_owned()),
             Some(pod) if conditions::is_running(pod) => {
-                Verdict::Never("another runs in its place already".to_owned())
+                Verdict::Never("its replacement already runs".to_owned())
             }
             Some(_) => Verdict::Ready(()),
-            None => Verdict::NotYet("no other has been made".to_owned()),
+            None => Verdict::NotYet("it has no replacement yet".to_owned()),
         });
         gone.await
-            .map_err(|error| TrialError::Invalid(format!("the pod was not kept away: {error}")))
+            .map_err(|error| TrialError::Invalid(format!("the pod was not kept down: {error}")))
     }
 
     async fn brought_back(&self, outage: &Outage) -> Result<(), TrialError> {

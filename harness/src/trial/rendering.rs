@@ -34,7 +34,7 @@ impl Context {
     pub async fn verify_secrecy(&mut self) -> Result<(), TrialError> {
         let steps = self.recorder.steps.clone();
         let violations = steps
-            .judge("look where the password is rendered", self.secrecy())
+            .judge("check where the password is rendered", self.secrecy())
             .await?;
         self.recorder.note_broken(violations);
         self.recorder.kept([secrecy::NAME]);
@@ -46,7 +46,7 @@ impl Context {
     pub async fn verify_names(&mut self) -> Result<(), TrialError> {
         let steps = self.recorder.steps.clone();
         let violations = steps
-            .judge("look what pods call each other", self.strange_names())
+            .judge("check the host names that pods use", self.strange_names())
             .await?;
         self.recorder.note_broken(violations);
         self.recorder.kept([names::NAME]);
@@ -131,8 +131,8 @@ pub(super) fn hooks_in_the_way(hooks: &[Hook], revision: usize) -> Vec<Violation
             Violation::new(
                 HOOKS,
                 format!("{kind} {name}"),
-                "a hook-delete-policy that makes room for the next run, such as before-hook-creation",
-                format!("one that failed or timed out stays, and the next one is refused: {kind} {name} already exists"),
+                "a hook-delete-policy that lets the next hook start, such as before-hook-creation",
+                format!("a failed hook stays, and the next one is refused: {kind} {name} already exists"),
             )
         })
         .collect()

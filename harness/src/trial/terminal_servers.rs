@@ -173,7 +173,7 @@ pub(super) async fn watch(
     delay: Duration,
 ) -> TrialError {
     let since: Mutex<Vec<Option<Instant>>> = Mutex::new(vec![None; states.len()]);
-    let never = Expectation::new("the servers", "to be beyond hope", NEVER);
+    let never = Expectation::new("the servers", "to reach a terminal state", NEVER);
     let lasting = wait::poll(never, INTERVAL, || async {
         let seen = observer.observe().await.ok();
         let mut since = since.lock().expect("no code panics while it holds the moments");
@@ -187,7 +187,7 @@ pub(super) async fn watch(
                 return Verdict::Ready((*state, checks::run(seen)));
             }
         }
-        Verdict::NotYet("they may still come round".to_owned())
+        Verdict::NotYet("not in a terminal state".to_owned())
     });
     match lasting.await {
         Ok((state, violations)) => TrialError::Unhealthy {

@@ -395,7 +395,7 @@ impl RoutedClient {
                 _ => Err(error.to_string()),
             },
             value => {
-                let text = resp::text(&value).ok_or("CLUSTER NODES is no text")?;
+                let text = resp::text(&value).ok_or("the answer to CLUSTER NODES is not text")?;
                 let table = ClusterNodes::parse(&text).map_err(|error| error.to_string())?;
                 Ok(Table::Cluster(table))
             }

@@ -249,7 +249,7 @@ fn integer(text: &[u8]) -> io::Result<i64> {
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| {
             unexpected(&format!(
-                "{:?} where a number belongs",
+                "expected a number, got {:?}",
                 String::from_utf8_lossy(text)
             ))
         })

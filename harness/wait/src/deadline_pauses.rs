@@ -108,12 +108,12 @@ impl DeadlinePauses {
                 continue;
             }
             self.note_absence(true, asked);
-            tell("the API server is away");
+            tell("the API server is unreachable");
             while !answers(client).await {
                 ticker.tick().await;
             }
             self.note_absence(false, Instant::now());
-            tell("the API server is back");
+            tell("the API server is reachable again");
         }
     }
 
@@ -145,7 +145,7 @@ impl DeadlinePauses {
             let busy = seen.busy();
             self.note(busy.is_some(), Instant::now());
             if busy != before {
-                tell(busy.as_deref().unwrap_or("nothing is waited for any more"));
+                tell(busy.as_deref().unwrap_or("the cluster has no pending work"));
                 before = busy;
             }
         }

@@ -115,7 +115,7 @@ pub enum WaitError {
         unchanged_for: Duration,
     },
     /// The expectation cannot be met any more.
-    #[error("{subject} will never be seen {expected}: {reason} (after {})", seconds(*.waited))]
+    #[error("waited {} for {subject} {expected}, which cannot happen: {reason}", seconds(*.waited))]
     Never {
         /// The subject.
         subject: String,

@@ -190,7 +190,7 @@ impl fmt::Display for TooLong {
         let length = self.value.chars().count();
         write!(
             f,
-            "{:?} has {length} characters, and Kubernetes takes {}",
+            "{:?} has {length} characters, and Kubernetes allows {}",
             self.value, self.limit
         )?;
         self.field
@@ -705,7 +705,7 @@ mod tests {
         assert!(
             state
                 .to_string()
-                .contains("has 70 characters, and Kubernetes takes 63"),
+                .contains("has 70 characters, and Kubernetes allows 63"),
             "{state}"
         );
     }

@@ -139,7 +139,7 @@ pub(super) const OF_MANIFESTS: &[Breakage] = &[
             checks: &["cluster_state", "topology", "balance"],
             says: &["primaries with slots: expected 4, saw 3", "vk-percona-valkey-6"],
             cause: &[
-                "the hook vk-percona-valkey-cluster-scale ended with success",
+                "the hook vk-percona-valkey-cluster-scale reported success",
                 "the slots could not be moved",
             ],
         },
@@ -155,7 +155,7 @@ pub(super) const OF_MANIFESTS: &[Breakage] = &[
             checks: &["drain"],
             says: &["vk-percona-valkey-6", "it owns slots 8192-12287 (4096)"],
             cause: &[
-                "the hook vk-percona-valkey-cluster-drain ended with success",
+                "the hook vk-percona-valkey-cluster-drain reported success",
                 "the slots could not be moved",
             ],
         },
@@ -319,7 +319,7 @@ pub(super) const OF_MANIFESTS: &[Breakage] = &[
         "may_gain_privileges",
         Standalone,
         Rpm,
-        Finding::Cause(&["the API server does not take a pod", "allowPrivilegeEscalation"]),
+        Finding::Cause(&["the API server refuses a pod", "allowPrivilegeEscalation"]),
     )
     .manifests(changes::may_gain_privileges)
     .rule("admission_refuses")
@@ -342,7 +342,7 @@ pub(super) const OF_MANIFESTS: &[Breakage] = &[
         Standalone,
         Rpm,
         Finding::Cause(&[
-            "the container valkey of pod vk-percona-valkey-0 cannot be made",
+            "the container valkey of pod vk-percona-valkey-0 cannot be created",
             "couldn't find key password",
         ]),
     )
@@ -424,7 +424,7 @@ pub(super) const OF_MANIFESTS: &[Breakage] = &[
         "slot_dropped",
         Cluster,
         Rpm,
-        Finding::Cause(&["slots 5 belong to nobody"]),
+        Finding::Cause(&["slots 5 are unassigned"]),
     )
     .operation(|context| Box::pin(operations::slot_dropped(context)))
     .rule("slots_are_unassigned")
@@ -481,7 +481,7 @@ pub(super) const OF_CHARTS: &[Breakage] = &[
             "hides its failure",
         ]))
     .patch("init-swallows-failure"),
-    Breakage::new("tool_image_without_tag", Cluster, Rpm, Finding::Cause(&["cannot have its image perconalab/valkey:9.0.3-tools"]))
+    Breakage::new("tool_image_without_tag", Cluster, Rpm, Finding::Cause(&["cannot pull its image perconalab/valkey:9.0.3-tools"]))
     .patch("tool-image-without-tag"),
     Breakage::new("does_not_render", Cluster, Rpm, Finding::Says(&[
             "helm template failed",
@@ -516,7 +516,7 @@ pub(super) const OF_CHARTS: &[Breakage] = &[
     .patch("init-never-ends"),
     Breakage::new("init_crashes", Cluster, Rpm, Finding::Cause(&[
             "vk-percona-valkey-cluster-init",
-            "crashes again and again",
+            "keeps crashing",
             "--clster",
         ]))
     .patch("init-crashes"),
@@ -537,7 +537,7 @@ pub(super) const OF_CHARTS: &[Breakage] = &[
     .patch_for("secret-regenerated", Act::Upgrade),
     Breakage::new("service_port_leads_nowhere", Standalone, Rpm, Finding::Checks(
             &["client"],
-            "Service vk-percona-valkey: expected clients in another namespace to have PONG",
+            "Service vk-percona-valkey: expected clients in another namespace to get PONG",
         ))
     .patch("service-port-leads-nowhere"),
     Breakage::new("announces_unknown_names", Cluster, Rpm, Finding::Checks(
@@ -547,7 +547,7 @@ pub(super) const OF_CHARTS: &[Breakage] = &[
     .patch("announces-unknown-names"),
     Breakage::new("announces_localhost", Cluster, Rpm, Finding::Checks(
             &["client"],
-            "at the announced endpoint localhost:6379, saw clients that are redirected there have no connection",
+            "at the announced endpoint localhost:6379, saw clients redirected there get no connection",
         ))
     .patch("announces-localhost"),
     Breakage::new("hook_stays", Cluster, Rpm, Finding::Checks(&["hooks"], "Job vk-percona-valkey-cluster-scale already exists"))

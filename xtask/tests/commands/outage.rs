@@ -31,8 +31,8 @@ fn a_run_outlives_an_api_server_that_is_away_for_ten_seconds() {
     assert_eq!(code, Some(0), "{text}");
     // The outage is on the timeline of a trial that bridged it. Otherwise the trial was restarted.
     let report = fs::read_to_string(folder.path().join("report.json")).expect("the run wrote its report");
-    let told =
-        report.contains("the API server is away") || text.contains("starts again: the API server was away");
+    let told = report.contains("the API server is unreachable")
+        || text.contains("starts again: the API server was unreachable");
     assert!(told, "nobody noticed: {text}");
 }
 

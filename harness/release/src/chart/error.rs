@@ -53,7 +53,7 @@ pub enum ChartError {
         said: String,
     },
     /// `helm` cannot read the given values.
-    #[error("the values that were given cannot be read: {said}")]
+    #[error("helm cannot read the given values: {said}")]
     Values {
         /// Its error output.
         said: String,
@@ -65,7 +65,7 @@ pub enum ChartError {
         parameters: Vec<String>,
     },
     /// The output of `helm template` is not YAML.
-    #[error("what helm template printed is not YAML")]
+    #[error("the output of helm template is not YAML")]
     Output(#[source] serde_yaml::Error),
     /// The rendered objects cannot be deployed.
     #[error("the chart renders something that cannot be deployed")]

@@ -198,7 +198,7 @@ mod tests {
             .unwrap()
             .to_string();
         assert!(
-            said.starts_with("the keys of slots 5-99 were lost on the way from valkey-6")
+            said.starts_with("the keys of slots 5-99 were lost: valkey-6 owned the slots")
                 && said.contains("is gone"),
             "{said}"
         );

@@ -154,7 +154,7 @@ mod tests {
             hook_hides_its_failure(&output(&["moving", "FAILED: the slots could not be moved", ""]))
                 .unwrap()
                 .to_string(),
-            "the hook vk-cluster-drain ended with success although it could not do its work; its last words: \
+            "the hook vk-cluster-drain reported success although its work failed; its last output: \
              FAILED: the slots could not be moved"
         );
     }

@@ -58,7 +58,7 @@ impl Context {
             }
             reached
         };
-        let reached = self.recorder.steps.run("come in as clients do", reached).await;
+        let reached = self.recorder.steps.run("connect as a client", reached).await;
         // No later act goes through the Service.
         reached.or_else(|error| self.recorder.note_unhealthy(error))?;
         if !doors.is_empty() {
@@ -79,7 +79,7 @@ impl Context {
         let pauses = self.timeline().deadline_pauses();
         let what = Expectation::new(
             format!("Service {}", door.service),
-            "to let clients in",
+            "to accept clients",
             PROPAGATION,
         )
         .pausing(pauses);

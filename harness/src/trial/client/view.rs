@@ -98,8 +98,8 @@ pub(super) async fn take(
     let input = format!("{}\n", password.map(authentication).unwrap_or_default());
     let ran = exec::run(pods, pod::NAME, pod::NAME, &command, Some(&input));
     let ran = tokio::time::timeout(WHOLE_LOOK, ran).await;
-    let failed = |why: String| TrialError::Client(format!("the client pod could not look: {why}"));
-    let ran = ran.map_err(|_| failed(format!("no end within {} s", WHOLE_LOOK.as_secs())))??;
+    let failed = |why: String| TrialError::Client(format!("the client pod failed: {why}"));
+    let ran = ran.map_err(|_| failed(format!("no result within {} s", WHOLE_LOOK.as_secs())))??;
     match ran.end {
         ExecEnd::Exited(0) => Ok(read(door, &ran.stdout, password.is_some())),
         ExecEnd::Exited(code) => Err(failed(format!("exit code {code}: {}", ran.stderr.trim()))),

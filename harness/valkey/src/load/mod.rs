@@ -103,7 +103,7 @@ pub enum LoadError {
     #[error("background load: {0}")]
     NoOwners(WaitError),
     /// The fates of the writes cannot be recorded.
-    #[error("background load: its record cannot be kept")]
+    #[error("background load: failed to record the writes")]
     RecordFile(#[from] RecordFileError),
 }
 
@@ -358,7 +358,7 @@ fn key(label: &str, slot: u16, number: u16) -> String {
 }
 
 fn numbers(value: &Value) -> Result<Vec<u64>, String> {
-    let unexpected = || "its list holds something that is no number".to_owned();
+    let unexpected = || "its list holds a value that is not a number".to_owned();
     resp::items(value)
         .ok_or_else(unexpected)?
         .iter()

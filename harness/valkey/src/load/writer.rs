@@ -234,7 +234,7 @@ impl Writer {
             (Some(text), _, _) => verdict(&text),
             // The server acknowledged the write before the connection broke.
             (None, true, _) => Attempt::Acknowledged { confirmed },
-            (None, false, Ok(Ok(()))) => Attempt::Unknown("an answer that is no number".to_owned()),
+            (None, false, Ok(Ok(()))) => Attempt::Unknown("an answer that is not a number".to_owned()),
             (None, false, Ok(Err(error))) => Attempt::Unknown(format!("connection broke: {}", error.kind())),
             (None, false, Err(_elapsed)) => Attempt::Unknown("no answer".to_owned()),
         };

@@ -59,7 +59,7 @@ pub(crate) fn describe(chart: &Chart) -> String {
         String::new()
     } else {
         format!(
-            "; passed on, as the README does not have them: {}",
+            "; not in the README, passed to helm unchanged: {}",
             others.join(", ")
         )
     };
@@ -80,5 +80,7 @@ pub(crate) fn warnings(chart: &Chart) -> Vec<String> {
 /// Describes the parts of the chart beyond the README, in one line, if there are any.
 pub(crate) async fn describe_extensions(chart: &Chart) -> Option<String> {
     let words = chart.beyond_readme().await.words()?;
-    Some(format!("the chart has beyond the README, not judged: {words}"))
+    Some(format!(
+        "parts of the chart beyond the README, not judged: {words}"
+    ))
 }

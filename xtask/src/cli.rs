@@ -62,7 +62,7 @@ pub(crate) enum Command {
     Doctor,
     /// Remove what killed runs left behind, and say what was done.
     Sweep(SweepArgs),
-    /// Kill runs at random moments, in every way, and look at what is left of them.
+    /// Kill runs at random moments, in every way, and check what they leave behind.
     Storm(StormArgs),
     /// Measure how fast the embedded cluster is, next to floors measured in the same run.
     Bench(BenchArgs),

@@ -22,7 +22,7 @@ pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
         } => {
             let cluster = named(&name)?;
             limits::check(true)?;
-            let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+            let runtime = tokio::runtime::Runtime::new().context("failed to start the async runtime")?;
             let (store, images) = runtime.block_on(prepare_images(&image_source))?;
             for image in images.iter().filter(|image| image.stand_in) {
                 eprintln!("note: {} is a stand-in", image.reference);

@@ -34,9 +34,9 @@ pub(crate) struct CompareArgs {
 /// Runs the command. Exits with 1 if there are differences and `--exit-code` was given.
 pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
     let Some(chart) = chart::open(&args.chart)? else {
-        return Err(UsageError("--chart DIR is needed: what is to be compared?".to_owned()).into());
+        return Err(UsageError("--chart DIR is required: it names the chart to compare".to_owned()).into());
     };
-    let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+    let runtime = tokio::runtime::Runtime::new().context("failed to start the async runtime")?;
     if let Some(beyond) = runtime.block_on(chart::describe_extensions(&chart)) {
         println!("{beyond}");
     }

@@ -26,7 +26,7 @@ struct Finding {
 
 /// Runs the command. Succeeds when the default provider is usable.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+    let runtime = tokio::runtime::Runtime::new().context("failed to start the async runtime")?;
     let findings = [
         runtime.block_on(embedded()),
         runtime.block_on(kind()),
@@ -152,7 +152,7 @@ fn images_at_hand() -> Finding {
     Finding {
         what: "stand-ins",
         usable: images::host_binaries()
-            .map(|_| "a Valkey server and client for images without a registry are at hand".to_owned())
+            .map(|_| "a Valkey server and client for images without a registry are available".to_owned())
             .map_err(|error| format_error(&error.into())),
         command: format!("{} e2e --image-source stand-in", program()),
     }

@@ -244,7 +244,7 @@ fn follow_capacity(session: &mut Session, most: usize, events: &EventSink) {
     };
     let jobs = room.trials().min(most);
     session.environment.turns = Turns::new(jobs);
-    let text = format!("{jobs} at a time: the cluster has {room} (--jobs N decides otherwise)");
+    let text = format!("{jobs} at a time: the cluster has {room} (--jobs N overrides this)");
     events.send(Event::Note { text });
 }
 

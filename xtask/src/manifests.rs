@@ -159,7 +159,7 @@ fn check(dir: &Path) -> anyhow::Result<ExitCode> {
     for difference in differences {
         eprintln!("{difference}");
     }
-    eprintln!("mend them with: {MENDING_COMMAND}");
+    eprintln!("fix them with: {MENDING_COMMAND}");
     Ok(ExitCode::from(1))
 }
 

@@ -207,7 +207,7 @@ fn write_schema(check: bool) -> anyhow::Result<u8> {
         return Ok(exit::QUALIFIED);
     }
     say(&format!(
-        "{SCHEMA_FILE} is not what the types say; `cargo xtask report schema` writes it"
+        "{SCHEMA_FILE} does not match the types; `cargo xtask report schema` writes it"
     ));
     Ok(exit::NOT_QUALIFIED)
 }

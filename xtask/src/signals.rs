@@ -43,7 +43,7 @@ pub(crate) fn halt_on(halt: &Halt, events: &EventSink, sweep: Option<String>) ->
         halt.now(HaltReason::Interrupted);
         if signals.recv().await.is_some() {
             if let Some(sweep) = sweep {
-                eprintln!("ended at once; what is left on the cluster goes with: {sweep}");
+                eprintln!("stopped at once; remove what is left on the cluster with: {sweep}");
             }
             std::process::exit(i32::from(exit::INTERRUPTED));
         }

@@ -36,7 +36,7 @@ pub(crate) struct SweepArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: SweepArgs) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+    let runtime = tokio::runtime::Runtime::new().context("failed to start the async runtime")?;
     let any_age = args.run.is_some();
     let default = if any_age { SignedDuration::ZERO } else { SAFE_AGE };
     let sweep = Sweep {

@@ -44,7 +44,7 @@ impl BareCluster {
             server: binaries.server.clone(),
             cli: binaries.cli.clone(),
             configuration: configuration.to_owned(),
-            folder: tempfile::tempdir().context("no temporary folder can be made")?,
+            folder: tempfile::tempdir().context("failed to create a temporary folder")?,
             password: Password::new("loopback"),
         })
     }
@@ -64,21 +64,21 @@ impl BareCluster {
         tokio::try_join!(self.create(&names), all_ok(&dialer, &names, &self.password))?;
         let ok = begun.elapsed();
         for mut server in servers {
-            server.kill().await.context("a bare server does not end")?;
+            server.kill().await.context("failed to stop a bare server")?;
         }
         Ok(Formed { up, ok })
     }
 
     pub(super) fn start(&self, name: &str) -> Result<Child> {
         let folder = self.folder.path().join(name);
-        fs::create_dir_all(&folder).context("a server's folder cannot be made")?;
+        fs::create_dir_all(&folder).context("failed to create a server's folder")?;
         let file = folder.join("valkey.conf");
         // The password is in a file, because every user of the machine can read the arguments.
         fs::write(
             &file,
             configuration(&self.configuration, name, &folder, self.password.expose()),
         )
-        .context("a server's configuration cannot be written")?;
+        .context("failed to write a server's configuration")?;
         Command::new(&self.server)
             .arg(&file)
             .stdin(Stdio::null())

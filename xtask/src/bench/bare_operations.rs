@@ -186,7 +186,7 @@ async fn shrink(nodes: &mut Vec<Node>) -> Result<()> {
         for node in nodes.iter() {
             node.ask::<()>(&["CLUSTER", "FORGET", &id]).await?;
         }
-        gone.child.kill().await.context("a bare server does not end")?;
+        gone.child.kill().await.context("failed to stop a bare server")?;
     }
     agreed(nodes, count - 2).await
 }
@@ -220,7 +220,7 @@ async fn until(node: &Node, expected: &str, is_so: impl AsyncFn(&Node) -> Result
     let so = wait::poll(what, INTERVAL, || async {
         match is_so(node).await {
             Ok(true) => Verdict::Ready(()),
-            Ok(false) => Verdict::NotYet("it is not so yet".to_owned()),
+            Ok(false) => Verdict::NotYet("not yet".to_owned()),
             Err(error) => Verdict::Never(format!("{error:#}")),
         }
     });

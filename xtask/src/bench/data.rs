@@ -137,7 +137,7 @@ async fn benchmark(tool: &Path, name: &str) -> Result<Duration> {
 }
 
 async fn ledger(bare: &BareCluster, name: &str) -> Result<Duration> {
-    let folder = tempfile::tempdir().context("no temporary folder can be made")?;
+    let folder = tempfile::tempdir().context("failed to create a temporary folder")?;
     let spec = LedgerSpec {
         label: "bench".to_owned(),
         seed: 0,

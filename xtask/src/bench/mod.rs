@@ -66,7 +66,7 @@ struct Bench {
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Runtime::new().context("no async runtime could be made")?;
+    let runtime = tokio::runtime::Runtime::new().context("failed to start the async runtime")?;
     let figures = runtime.block_on(measure(args))?;
     print!("{}", table::render(&figures));
     if let Some(file) = &args.json {

@@ -24,7 +24,7 @@ const TARGET_MS: f64 = 1000.0;
 /// Takes the measurement.
 pub(super) fn measure() -> Result<Vec<Figure>> {
     let report = thousand()?;
-    let folder = tempfile::tempdir().context("there is no temporary folder")?;
+    let folder = tempfile::tempdir().context("failed to create a temporary folder")?;
     let (mut written, mut serialised) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let begun = Instant::now();
@@ -47,7 +47,7 @@ pub(super) fn measure() -> Result<Vec<Figure>> {
 
 /// Repeats the trials of the run under other names.
 fn thousand() -> Result<RunReport> {
-    let folder = tempfile::tempdir().context("there is no temporary folder")?;
+    let folder = tempfile::tempdir().context("failed to create a temporary folder")?;
     let path = folder.path().join("report.json");
     std::fs::write(&path, RUN).context("failed to write the run to repeat")?;
     let mut report = file::read(&path)?;

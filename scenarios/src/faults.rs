@@ -33,13 +33,13 @@ async fn a_primary_that_stays_away_is_replaced(context: &mut Context) -> Result<
         .next()
         .context("no pod owns slots")?;
     context.start_load().await?;
-    let outage = context.keep_away(std::slice::from_ref(&primary)).await?;
+    let outage = context.keep_down(std::slice::from_ref(&primary)).await?;
     let during = context.taken_over(&outage).await?;
     ensure!(
         highest_epoch(&during) > highest_epoch(&before),
         "another node owns the slots of {primary} without an election"
     );
-    context.bring_back(outage).await?;
+    context.restore_pods(outage).await?;
     let after = context.healthy().await?;
     ensure!(
         !primaries(&after).contains(&primary),
@@ -61,9 +61,9 @@ async fn a_replica_that_stays_away_is_not_missed(context: &mut Context) -> Resul
         .find(|pod| !owners.contains(pod))
         .context("every pod owns slots")?;
     context.start_load().await?;
-    let outage = context.keep_away(&[replica]).await?;
-    context.missed(&outage).await?;
-    context.bring_back(outage).await?;
+    let outage = context.keep_down(&[replica]).await?;
+    context.marked_as_failed(&outage).await?;
+    context.restore_pods(outage).await?;
     context.healthy().await?;
     context.stop_load(context.migration_budget()).await?;
     context.verify_data().await?;
@@ -80,9 +80,9 @@ async fn a_lost_shard_returns_with_its_data(context: &mut Context) -> Result<()>
         .context("no pod owns slots")?;
     let shard = shard_of(&before, &primary)?;
     ensure!(shard.len() > 1, "{primary} has no replica");
-    let outage = context.keep_away(&shard).await?;
+    let outage = context.keep_down(&shard).await?;
     context.cluster_is_down(&outage).await?;
-    context.bring_back(outage).await?;
+    context.restore_pods(outage).await?;
     context.healthy().await?;
     context.verify_data().await?;
     Ok(())
@@ -94,9 +94,9 @@ async fn a_lost_majority_returns_with_its_data(context: &mut Context) -> Result<
     let before = running(context).await?;
     let mut majority = primaries(&before);
     majority.truncate(majority.len() / 2 + 1);
-    let outage = context.keep_away(&majority).await?;
+    let outage = context.keep_down(&majority).await?;
     context.cluster_is_down(&outage).await?;
-    context.bring_back(outage).await?;
+    context.restore_pods(outage).await?;
     context.healthy().await?;
     context.verify_data().await?;
     Ok(())

@@ -35,7 +35,7 @@ struct Queue {
 pub(super) struct Newcomer {
     number: u64,
     since: Instant,
-    turned_away: CancellationToken,
+    closed: CancellationToken,
     admitted: CancellationToken,
     queue: Newcomers,
 }
@@ -52,27 +52,27 @@ impl Default for Newcomers {
 impl Newcomers {
     /// Adds a connection, and closes the oldest newcomer when there are too many.
     pub(super) fn enter(&self) -> Newcomer {
-        let turned_away = CancellationToken::new();
+        let closed = CancellationToken::new();
         let mut queue = self.lock();
         let number = queue.next;
         queue.next += 1;
-        queue.waiting.push_back((number, turned_away.clone()));
+        queue.waiting.push_back((number, closed.clone()));
         let crowded = queue.waiting.len() > MAX_NEWCOMERS;
         drop(queue);
         if crowded {
-            self.turn_oldest_away();
+            self.close_oldest();
         }
         Newcomer {
             number,
             since: Instant::now(),
-            turned_away,
+            closed,
             admitted: CancellationToken::new(),
             queue: self.clone(),
         }
     }
 
     /// Closes the connection that has been a newcomer for longest.
-    pub(super) fn turn_oldest_away(&self) {
+    pub(super) fn close_oldest(&self) {
         if let Some((_, oldest)) = self.lock().waiting.pop_front() {
             oldest.cancel();
         }
@@ -97,11 +97,11 @@ impl Newcomer {
     }
 
     /// Resolves when the connection must be closed. Never resolves once the connection is admitted.
-    pub(super) async fn turned_away(&self) {
+    pub(super) async fn closed(&self) {
         tokio::select! {
             biased;
             () = self.admitted.cancelled() => {}
-            () = self.turned_away.cancelled() => return,
+            () = self.closed.cancelled() => return,
             // A sleep is right here: a silent client produces no event to wait for.
             () = sleep_until(self.since + self.queue.deadline) => return,
         }
@@ -126,9 +126,9 @@ mod tests {
         known.admit();
         let oldest = newcomers.enter();
         let others: Vec<Newcomer> = (0..MAX_NEWCOMERS).map(|_| newcomers.enter()).collect();
-        oldest.turned_away().await;
+        oldest.closed().await;
         assert_eq!(newcomers.lock().waiting.len(), MAX_NEWCOMERS);
-        assert!(!others[0].turned_away.is_cancelled() && !known.turned_away.is_cancelled());
+        assert!(!others[0].closed.is_cancelled() && !known.closed.is_cancelled());
         drop(others);
         assert!(newcomers.lock().waiting.is_empty());
     }
@@ -143,9 +143,9 @@ mod tests {
         let (stranger, known) = (newcomers.enter(), newcomers.enter());
         known.admit();
         let start = Instant::now();
-        stranger.turned_away().await;
+        stranger.closed().await;
         assert!(start.elapsed() >= deadline);
-        let stays = tokio::time::timeout(deadline * 5, known.turned_away());
+        let stays = tokio::time::timeout(deadline * 5, known.closed());
         assert!(stays.await.is_err());
     }
 }

@@ -96,7 +96,7 @@ impl ApiServer {
                 Ok(_) => warning.tell(&format!("a connection is closed: {MAX_CONNECTIONS} are open")),
                 Err(error) if is_exhausted(&error) => {
                     warning.tell(&format!("a connection cannot be accepted: {error}"));
-                    newcomers.turn_oldest_away();
+                    newcomers.close_oldest();
                     // A sleep is right here: no event reports that descriptors are free again.
                     sleep_until(Instant::now() + PAUSE).await;
                 }
@@ -132,7 +132,7 @@ async fn serve_connection(
     let newcomer = Arc::new(newcomer);
     tokio::select! {
         () = talk(server, acceptor, stream, Arc::clone(&newcomer)) => {}
-        () = newcomer.turned_away() => tracing::debug!("a connection without a request that names its user is closed"),
+        () = newcomer.closed() => tracing::debug!("a connection without a request that names its user is closed"),
     }
 }
 

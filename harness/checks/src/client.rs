@@ -157,13 +157,13 @@ pub fn check(seen: &ClusterObservation, view: &ClientView) -> Vec<Violation> {
     violations.extend(
         view.endpoints
             .iter()
-            .filter_map(|endpoint| astray(seen, endpoint)),
+            .filter_map(|endpoint| endpoint_violation(seen, endpoint)),
     );
     merge_views(violations)
 }
 
 /// Returns a violation if clients do not find the announced node at the endpoint.
-fn astray(seen: &ClusterObservation, endpoint: &Endpoint) -> Option<Violation> {
+fn endpoint_violation(seen: &ClusterObservation, endpoint: &Endpoint) -> Option<Violation> {
     let Endpoint { host, port, node, .. } = endpoint;
     let name = |id: &str| seen.node_name(id);
     let subject = node.as_deref().map_or_else(

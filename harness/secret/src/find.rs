@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Password;
 
 /// Parts of a key or of a variable's name that mark its value as secret.
-const TELLING: [&str; 7] = [
+const SECRET_KEY_PARTS: [&str; 7] = [
     "pass",
     "pwd",
     "secret",
@@ -154,7 +154,7 @@ fn is_directive(word: &str) -> bool {
 
 fn tells(key: &str) -> bool {
     let key = key.to_lowercase();
-    TELLING.iter().any(|part| key.contains(part))
+    SECRET_KEY_PARTS.iter().any(|part| key.contains(part))
 }
 
 /// Returns true if text is more than a word. Hiding each `default` or `appendonly` would destroy

@@ -7,7 +7,7 @@ use super::evidence::Evidence;
 use crate::wait::conditions;
 
 /// Number of facts that are reported.
-const TOLD: usize = 3;
+const MAX_FACTS: usize = 3;
 
 /// Words that mark a log line as trouble.
 const TROUBLE: [&str; 8] = [
@@ -30,11 +30,11 @@ const SOURCES: [Source; 5] = [
 ];
 
 /// Returns the three most telling facts: one of each sort first, then more of the first sorts.
-pub fn telling_facts(evidence: &Evidence) -> Vec<String> {
+pub fn relevant_facts(evidence: &Evidence) -> Vec<String> {
     let found: Vec<Vec<String>> = SOURCES.iter().map(|source| source(evidence)).collect();
     let rounds = found.iter().map(Vec::len).max().unwrap_or(0);
     let in_turn = (0..rounds).flat_map(|round| found.iter().filter_map(move |facts| facts.get(round)));
-    in_turn.take(TOLD).map(|fact| shortened(fact)).collect()
+    in_turn.take(MAX_FACTS).map(|fact| shortened(fact)).collect()
 }
 
 fn pods_that_are_not_ready(evidence: &Evidence) -> Vec<String> {
@@ -144,13 +144,13 @@ mod tests {
             .logs
             .insert("vk-1/valkey".into(), "starting\nPermission denied\nbye\n".into());
         assert_eq!(
-            telling_facts(&evidence),
+            relevant_facts(&evidence),
             [
                 "pod vk-0 is Pending 0/0",
                 "pod vk-1: Unhealthy (×7): probe failed",
                 "vk-1/valkey logged: Permission denied",
             ]
         );
-        assert!(telling_facts(&Evidence::default()).is_empty());
+        assert!(relevant_facts(&Evidence::default()).is_empty());
     }
 }

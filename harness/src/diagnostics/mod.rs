@@ -32,7 +32,7 @@ pub use cause::Cause;
 pub(crate) use collect::collect;
 pub use evidence::Evidence;
 pub use exhibits::exhibits;
-pub use facts::telling_facts;
+pub use facts::relevant_facts;
 pub use gist::GIST_FILE;
 pub use triage::{Recognised, diagnose, recognised, rules};
 pub use write::write;

@@ -288,7 +288,7 @@ fn record_failure(report: &mut TrialReport, evidence: &diagnostics::Evidence, na
     }
     record.exhibits = diagnostics::exhibits(evidence);
     if let Outcome::Failed { cause: None, .. } = &report.outcome {
-        record.facts = diagnostics::telling_facts(evidence);
+        record.facts = diagnostics::relevant_facts(evidence);
     }
 }
 

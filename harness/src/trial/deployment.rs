@@ -24,7 +24,7 @@ pub struct Deployment {
     hook_outputs: Vec<HookOutput>,
     pub(super) past: Past,
     /// The state of the release in which clients last connected successfully.
-    pub(super) clients_came_in: Option<String>,
+    pub(super) clients_connected: Option<String>,
 }
 
 impl Deployment {

@@ -25,7 +25,7 @@ impl Context {
     /// Takes every server away, and fails if `helm test` then succeeds. Must be a scenario's last
     /// act.
     pub async fn verify_helm_test_can_fail(&mut self) -> Result<(), TrialError> {
-        self.take_servers_away().await?;
+        self.scale_servers_down().await?;
         self.remove_earlier_tests().await?;
         let test = self.fails_without_servers();
         self.recorder.steps.run("helm test without servers", test).await?;
@@ -48,7 +48,7 @@ impl Context {
     }
 
     /// Scales every StatefulSet to zero, and waits until no server pod is left.
-    async fn take_servers_away(&mut self) -> Result<(), TrialError> {
+    async fn scale_servers_down(&mut self) -> Result<(), TrialError> {
         self.recorder
             .steps
             .clone()

@@ -60,26 +60,26 @@ impl Context {
     ///
     /// # Errors
     /// [`TrialError::Invalid`] if a pod is not deleted, or if its replacement runs.
-    pub async fn keep_away(&mut self, pods: &[String]) -> Result<Outage, TrialError> {
+    pub async fn keep_down(&mut self, pods: &[String]) -> Result<Outage, TrialError> {
         let before = self.observe().await?;
         self.recorder
             .steps
             .clone()
             .run(
                 format!("keep {} down", pods.join(", ")),
-                self.kept_away(pods, before),
+                self.take_down(pods, before),
             )
             .await
     }
 
     /// Lets absent pods come back, and waits until they run.
-    pub async fn bring_back(&mut self, outage: Outage) -> Result<(), TrialError> {
+    pub async fn restore_pods(&mut self, outage: Outage) -> Result<(), TrialError> {
         self.recorder
             .steps
             .clone()
             .run(
                 format!("restore {}", outage.pods.join(", ")),
-                self.brought_back(&outage),
+                self.undo_outage(&outage),
             )
             .await
     }
@@ -104,7 +104,7 @@ impl Context {
     }
 
     /// Waits until every remaining node marks the absent nodes as failed.
-    pub async fn missed(&mut self, outage: &Outage) -> Result<ClusterObservation, TrialError> {
+    pub async fn marked_as_failed(&mut self, outage: &Outage) -> Result<ClusterObservation, TrialError> {
         self.seen_by_survivors(outage, "to be marked as failed", |outage, seen| {
             for (pod, nodes) in seen.node_tables().filter(|(pod, _)| !outage.has(pod)) {
                 let present = |id: &&str| nodes.by_id(id).is_some_and(|node| !node.has(&Flag::Failed));
@@ -153,7 +153,7 @@ impl Context {
         Ok(self.recorder.steps.run(name, seen).await?)
     }
 
-    async fn kept_away(&self, names: &[String], before: ClusterObservation) -> Result<Outage, TrialError> {
+    async fn take_down(&self, names: &[String], before: ClusterObservation) -> Result<Outage, TrialError> {
         let pods = self.pods();
         let first = names
             .first()
@@ -177,7 +177,7 @@ impl Context {
             "template": {"spec": {"nodeSelector": {NOWHERE: "true"}}},
         }});
         self.patch_set(&set, &elsewhere).await?;
-        let went = names.iter().map(|name| self.goes_away(name));
+        let went = names.iter().map(|name| self.replace_with_pending(name));
         futures::future::try_join_all(went).await?;
         Ok(Outage {
             pods: names.to_vec(),
@@ -188,7 +188,7 @@ impl Context {
     }
 
     /// Deletes a pod, and waits until its replacement exists and cannot run.
-    async fn goes_away(&self, name: &str) -> Result<(), TrialError> {
+    async fn replace_with_pending(&self, name: &str) -> Result<(), TrialError> {
         let pods = self.pods();
         let failed = |source| TrialError::api(format!("delete pod {name}"), source);
         let before = pods.get(name).await.map_err(failed)?;
@@ -214,7 +214,7 @@ impl Context {
             .map_err(|error| TrialError::Invalid(format!("the pod was not kept down: {error}")))
     }
 
-    async fn brought_back(&self, outage: &Outage) -> Result<(), TrialError> {
+    async fn undo_outage(&self, outage: &Outage) -> Result<(), TrialError> {
         self.patch_set(&outage.set, &outage.restore).await?;
         let pods = self.pods();
         for name in &outage.pods {

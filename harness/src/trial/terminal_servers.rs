@@ -22,7 +22,7 @@ const LASTING: Duration = Duration::from_secs(10);
 
 /// Time that a state may last while a hook runs. Our largest formation is several times faster,
 /// counted from the moment when every server answers.
-const AT_IT: Duration = Duration::from_secs(35);
+const LASTING_DURING_HOOK: Duration = Duration::from_secs(35);
 
 /// Time that a server may serve without being ready. The chart's own probe needs less for its delay
 /// and one period.
@@ -67,7 +67,7 @@ impl LastingState {
     /// a server's start to readiness.
     fn lasting(self, delay: Duration) -> Duration {
         match self {
-            Self::StillUnformed | Self::WrongAddress => AT_IT,
+            Self::StillUnformed | Self::WrongAddress => LASTING_DURING_HOOK,
             Self::NeverReady => UNREADY.max(delay + MARGIN),
             Self::OneAtATime => ALONE.max(delay + MARGIN),
             Self::Unformed | Self::UnableToSync | Self::WrongPrimaryPassword | Self::Locked => LASTING,

@@ -71,7 +71,7 @@ pub(crate) fn run(args: &StormArgs) -> anyhow::Result<ExitCode> {
     let (mut kills, mut faults) = (0, 0);
     while kills < most && until.is_none_or(|until| Instant::now() < until) {
         kills += 1;
-        let found = storm.strike(&mut random, kills)?;
+        let found = storm.kill_one_run(&mut random, kills)?;
         for fault in &found {
             println!("  FAULT: {fault}");
         }
@@ -140,7 +140,7 @@ impl Storm {
     }
 
     /// Starts a run, kills it, and returns the problems afterwards.
-    fn strike(&self, random: &mut Random, number: u64) -> anyhow::Result<Vec<String>> {
+    fn kill_one_run(&self, random: &mut Random, number: u64) -> anyhow::Result<Vec<String>> {
         let folder = tempfile::tempdir().context("failed to make a folder")?;
         let temporary = folder.path().join("tmp");
         std::fs::create_dir(&temporary).context("failed to make a folder")?;

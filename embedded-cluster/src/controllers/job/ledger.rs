@@ -31,7 +31,7 @@ pub(crate) struct Ledger {
 
 /// The time within which the watch reports the end of a pod. It usually takes milliseconds, unless
 /// its reader fell so far behind that changes were dropped.
-pub(super) const TOLD_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const REPORTED_WITHIN: Duration = Duration::from_secs(5);
 
 impl Ledger {
     /// Records the current state of a pod.
@@ -92,7 +92,7 @@ impl Ledger {
         self.missing.retain(|uid, _| missing.contains(uid));
         for uid in missing {
             let since = *self.missing.entry(uid.clone()).or_insert(now);
-            if Duration::try_from(now.duration_since(since)).unwrap_or_default() >= TOLD_WITHIN {
+            if Duration::try_from(now.duration_since(since)).unwrap_or_default() >= REPORTED_WITHIN {
                 self.made.remove(&uid);
                 self.failed.insert(uid, now);
             }
@@ -163,7 +163,7 @@ mod tests {
         ledger.made(&pod("a", "Pending", ""));
         ledger.settle(&[], now);
         assert_eq!((ledger.unaccounted(&[]), ledger.failed()), (1, 0));
-        ledger.settle(&[], now.checked_add(TOLD_WITHIN).expect("in range"));
+        ledger.settle(&[], now.checked_add(REPORTED_WITHIN).expect("in range"));
         assert_eq!((ledger.unaccounted(&[]), ledger.failed()), (0, 1));
     }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::ledger::{Ledger, TOLD_WITHIN};
+use super::ledger::{Ledger, REPORTED_WITHIN};
 use crate::controllers::pods::{is_finished, is_ready, is_terminating};
 use crate::seconds::bounded;
 
@@ -261,7 +261,7 @@ impl<'a> Planner<'a> {
         // The watch will soon report the end of a pod that is no longer in the list.
         let unaccounted = self.ledger.unaccounted(self.pods);
         if unaccounted > 0 {
-            self.look_again_in(TOLD_WITHIN);
+            self.look_again_in(REPORTED_WITHIN);
         }
         let taken = self.active.len() + unaccounted;
         if self.active.len() > wanted {

@@ -48,13 +48,13 @@ impl Context {
         };
         let doors = self.doors().await?;
         let now = self.fingerprint(seen, &doors);
-        if self.deployment.clients_came_in.as_deref() == Some(&now) {
+        if self.deployment.clients_connected.as_deref() == Some(&now) {
             return Ok(());
         }
         let reached = async {
             let mut reached = Ok(());
             for door in &doors {
-                reached = reached.and(self.comes_in(&client_pod, seen, door).await);
+                reached = reached.and(self.try_service(&client_pod, seen, door).await);
             }
             reached
         };
@@ -62,14 +62,14 @@ impl Context {
         // No later act goes through the Service.
         reached.or_else(|error| self.recorder.note_unhealthy(error))?;
         if !doors.is_empty() {
-            self.deployment.clients_came_in = Some(now);
+            self.deployment.clients_connected = Some(now);
             self.recorder.kept([client::NAME]);
         }
         Ok(())
     }
 
     /// Tries one Service until a client finds no violation, or [`PROPAGATION`] has passed.
-    async fn comes_in(
+    async fn try_service(
         &self,
         client_pod: &ClientPod,
         seen: &ClusterObservation,
@@ -94,7 +94,7 @@ impl Context {
         } else {
             vec![None]
         };
-        let came_in = wait::poll(what, INTERVAL, || async {
+        let connected = wait::poll(what, INTERVAL, || async {
             let mut judged = Ok(Vec::new());
             for password in &passwords {
                 let look = view::take(&pods, door, seen.expected.mode, password.as_ref()).await;
@@ -113,7 +113,7 @@ impl Context {
             *last.lock().expect("no code panics while it holds the last look") = judged;
             verdict
         });
-        if came_in.await.is_ok() {
+        if connected.await.is_ok() {
             return Ok(());
         }
         let last = last

@@ -74,7 +74,7 @@ pub async fn findings(subject: &dyn Subject, parameter: &str) -> Result<Vec<Stri
             Err(error) if error.is_of_the_schema() && !case.changes_something() => {}
             Err(error) if error.is_of_the_schema() => {
                 let said = format_error(&error.into());
-                findings.push(format!("{parameter}: the chart does not take it: {said}"));
+                findings.push(format!("{parameter}: the chart does not accept it: {said}"));
             }
             Err(error) => return Err(TrialError::from(error).into()),
         }

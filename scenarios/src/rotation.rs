@@ -122,7 +122,7 @@ async fn generated_password_survives_an_upgrade(context: &mut Context) -> Result
     needs_password(context)?;
     let mut values = context.values();
     if !values.needs_password() {
-        let reason = "the values that were given have a password, so that none is generated";
+        let reason = "the given values have a password, so none is generated";
         return Err(TrialError::NotJudged(reason.to_owned()).into());
     }
     context.install_as_given(values.clone()).await?;

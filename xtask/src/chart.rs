@@ -64,7 +64,7 @@ pub(crate) fn describe(chart: &Chart) -> String {
         )
     };
     format!(
-        "the manifests are those of the chart {}, through helm {}{others}",
+        "manifests from the chart {}, rendered by helm {}{others}",
         chart.path().display(),
         chart.helm().version()
     )

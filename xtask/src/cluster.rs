@@ -65,7 +65,7 @@ fn named(name: &ClusterName) -> anyhow::Result<LastingCluster> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > 40 || !name.chars().all(fits) || name.starts_with('-') {
         let what = "1 to 40 lower-case letters, digits and dashes, and does not begin with a dash";
-        return Err(UsageError(format!("{name:?} is no name for a cluster: a name has {what}")).into());
+        return Err(UsageError(format!("invalid cluster name {name:?}: a name has {what}")).into());
     }
     Ok(LastingCluster::named(name, &clusters_folder()?))
 }

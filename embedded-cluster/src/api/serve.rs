@@ -132,7 +132,7 @@ async fn serve_connection(
     let newcomer = Arc::new(newcomer);
     tokio::select! {
         () = talk(server, acceptor, stream, Arc::clone(&newcomer)) => {}
-        () = newcomer.closed() => tracing::debug!("a connection without a request that names its user is closed"),
+        () = newcomer.closed() => tracing::debug!("closed a connection that sent no authenticated request"),
     }
 }
 

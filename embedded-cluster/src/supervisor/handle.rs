@@ -65,7 +65,7 @@ impl Options {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The machine does not let this user create namespaces or map IDs into them.
-    #[error("embedded cluster may not {what}: {cause}")]
+    #[error("embedded cluster is not permitted to {what}: {cause}")]
     Permission {
         /// The action that was refused.
         what: String,

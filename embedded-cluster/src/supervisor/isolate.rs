@@ -140,7 +140,7 @@ fn enter_user_namespace() -> Result<(), StepError> {
     if answer.trim() != "mapped" {
         return Err(StepError::new(
             "wait for the ID mapping",
-            "the host program gave up",
+            "the host program sent no ID mapping",
         ));
     }
     let root = nix::unistd::Uid::from_raw(0);

@@ -53,7 +53,7 @@ pub(crate) fn describe(observation: &ClusterObservation, ip: &str) -> String {
     }
     match observation.pod_by_ip(ip) {
         Some(pod) => format!("{ip}, which is {} now", pod.name),
-        None => format!("{ip}, which is no pod of this release"),
+        None => format!("{ip}, which is not a pod of this release"),
     }
 }
 
@@ -69,7 +69,10 @@ mod tests {
         let violations = check(&fixture.observation());
         assert_eq!(violations.len(), 1);
         assert_eq!(violations[0].subject, "valkey-4");
-        assert_eq!(violations[0].seen, "10.244.0.54, which is no pod of this release");
+        assert_eq!(
+            violations[0].seen,
+            "10.244.0.54, which is not a pod of this release"
+        );
         assert_eq!(violations[0].viewed_from.len(), 6);
     }
 

@@ -102,7 +102,7 @@ fn an_owner_at_a_stale_address_is_named_with_both_addresses() {
     assert_eq!(
         violation.to_string(),
         "slot_coverage: owner of slots 5461-10922, valkey-1: expected the pod's current address 10.244.0.11, \
-         saw 10.244.0.77, which is no pod of this release (as valkey-3 sees it)"
+         saw 10.244.0.77, which is not a pod of this release (as valkey-3 sees it)"
     );
 }
 

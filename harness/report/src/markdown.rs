@@ -275,7 +275,7 @@ fn details(trial: &TrialReport, report: &RunReport) -> String {
 }
 
 fn provenance(report: &RunReport) -> String {
-    let mut text = String::from("\n<details><summary>What was run, and on what</summary>\n\n");
+    let mut text = String::from("\n<details><summary>Subject and environment</summary>\n\n");
     let deployment = &report.deployment;
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(text, "- {name}: {}", inline(value));
@@ -405,7 +405,7 @@ mod tests {
         let text = summary(&report(trials.collect()));
         assert!(text.len() < 1024 * 1024, "{}", text.len());
         assert!(text.contains(" more are in `report.html`"));
-        assert!(text.contains("What was run, and on what"), "the end is there too");
+        assert!(text.contains("Subject and environment"), "the end is there too");
     }
 
     #[test]

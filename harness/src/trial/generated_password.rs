@@ -30,7 +30,7 @@ impl Context {
         }
         let (subject, expected) = (
             format!("Secret {name}"),
-            "to keep its generated password over an upgrade",
+            "to keep its generated password across an upgrade",
         );
         let seen = "it has a new one, which the running servers do not accept";
         Err(TrialError::unhealthy(vec![Violation::new(
@@ -54,7 +54,12 @@ impl Context {
         let secret = secret.map_err(|source| TrialError::api(format!("read Secret {name}"), source))?;
         let Some(ByteString(bytes)) = secret.data.unwrap_or_default().remove(PASSWORD_KEY) else {
             let expected = format!("to have the key {PASSWORD_KEY}");
-            let missing = Violation::new(password::NAME, format!("Secret {name}"), expected, "it has not");
+            let missing = Violation::new(
+                password::NAME,
+                format!("Secret {name}"),
+                expected,
+                "the key is missing",
+            );
             return Err(TrialError::unhealthy(vec![missing]));
         };
         Ok((name, Password::new(String::from_utf8_lossy(&bytes))))

@@ -33,7 +33,7 @@ pub(crate) const NOWHERE: &str = "valkey-e2e/kept-away";
 
 /// Pods that are kept away, and the patch that restores their StatefulSet.
 #[derive(Debug)]
-#[must_use = "pods that are kept away must be brought back"]
+#[must_use = "pods that are kept down must be restored"]
 pub struct Outage {
     /// Names of the pods.
     pub pods: Vec<String>,

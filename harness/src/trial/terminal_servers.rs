@@ -105,7 +105,7 @@ impl fmt::Display for LastingState {
             Self::UnableToSync => "a replica has had no password for its primary",
             Self::WrongPrimaryPassword => "a replica has offered its primary a wrong password",
             Self::Locked => "a server has refused the release's password",
-            Self::WrongAddress => "a server has announced an address that is no pod's",
+            Self::WrongAddress => "a server has announced an address that no pod has",
             Self::OneAtATime => "the first pod has waited alone, not ready",
             Self::NeverReady => "a pod that serves has not been ready",
         };

@@ -129,11 +129,11 @@ const CORRECT: [Correct; 21] = [
         parameters: false,
         skips: &[(
             "rotation::generated_password_survives_an_upgrade::standalone-rpm",
-            "the chart does not take podAnnotations",
+            "the chart does not accept podAnnotations",
         )],
         finds: &[(
             "conformance::parameter::podAnnotations::standalone-rpm",
-            "the chart does not take it",
+            "the chart does not accept it",
         )],
         ..patched("parameters-dropped", &["formation::forms::standalone-rpm"])
     },

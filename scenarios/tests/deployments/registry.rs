@@ -533,7 +533,7 @@ pub(super) const OF_CHARTS: &[Breakage] = &[
             "cluster.replicas: StatefulSet spec.template.metadata.annotations.replicas: expected no change, found \"8\" where it was \"6\"",
         ]))
     .patch_for("scaling-restarts", Act::Parameter("cluster.replicas")),
-    Breakage::new("secret_regenerated", Standalone, Rpm, Finding::Checks(&["password"], "to keep its generated password over an upgrade"))
+    Breakage::new("secret_regenerated", Standalone, Rpm, Finding::Checks(&["password"], "to keep its generated password across an upgrade"))
     .patch_for("secret-regenerated", Act::Upgrade),
     Breakage::new("service_port_leads_nowhere", Standalone, Rpm, Finding::Checks(
             &["client"],

@@ -104,7 +104,7 @@ impl Bench {
         let binaries = tokio::task::spawn_blocking(harness::images::host_binaries)
             .await
             .context("looking for valkey-server panicked")?
-            .context("there is no valkey-server for the floors")?;
+            .context("no valkey-server to measure the floors with")?;
         Ok(Self {
             store,
             images,

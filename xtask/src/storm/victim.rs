@@ -114,7 +114,7 @@ impl Victim {
                 status.code() == Some(exit::ENVIRONMENT.into()) || status.success()
             }
         };
-        (!expected).then(|| format!("wrong end: {status}"))
+        (!expected).then(|| format!("unexpected exit: {status}"))
     }
 }
 

@@ -92,7 +92,7 @@ impl ChartError {
         if let Self::NotTaken { parameters } = self {
             let parameters = parameters.join(", ");
             return Some(format!(
-                "the chart does not take {parameters} (see its conformance trial)"
+                "the chart does not accept {parameters} (see its conformance trial)"
             ));
         }
         if let Some(field) = self.not_supported() {

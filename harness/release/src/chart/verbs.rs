@@ -40,7 +40,7 @@ impl Subject for Chart {
             let given = given.as_str().filter(|given| *given != own)?;
             Some((parameter, given))
         })?;
-        Some(format!("the values that were given set {parameter} to {other}"))
+        Some(format!("the given values set {parameter} to {other}"))
     }
 
     fn secrets(&self) -> Vec<String> {

@@ -290,7 +290,7 @@ pub(super) fn provenance(report: &RunReport) -> Markup {
     let (deployment, provenance) = (&report.deployment, &report.provenance);
     html! {
         section.provenance aria-labelledby="provenance-title" {
-            h2 id="provenance-title" { "What was run, and on what" }
+            h2 id="provenance-title" { "Subject and environment" }
             dl {
                 div { dt { "Run" } dd { code { (report.run) } } }
                 div { dt { "Project commit" } dd { code { (deployment.commit.as_deref().unwrap_or("unknown")) } } }

@@ -226,7 +226,7 @@ fn sort_out(left: &mut Left, map: &SlotMap, indexes: &[u64], fates: Vec<Fate>, p
                 None => {
                     left.again.push(index);
                     left.pause = true;
-                    left.cause = format!("{pod}: ASK to {address}, which is no known pod");
+                    left.cause = format!("{pod}: ASK to {address}, which is not a known pod");
                 }
             },
         }

@@ -102,7 +102,7 @@ mod tests {
     #[case(0, "/spec/publishNotReadyAddresses", json!(false), "vk-headless has publishNotReadyAddresses false")]
     #[case(0, "/spec/clusterIP", json!("10.0.0.1"), "serviceName \"vk-headless\", and there is no such headless Service (there is none)")]
     #[case(0, "/metadata/name", json!("vk-nodes"), "(there is vk-nodes)")]
-    #[case(0, "/spec/selector/app", json!("other"), "selects pods with app=other, which those of StatefulSet vk have not")]
+    #[case(0, "/spec/selector/app", json!("other"), "selects pods with app=other, which the pods of StatefulSet vk do not have")]
     #[case(1, "/spec/serviceName", json!("vk"), "serviceName \"vk\"")]
     #[case(2, "/metadata/annotations/helm.sh~1hook", json!("pre-install"), "vk-cluster-init runs at pre-install")]
     fn what_keeps_a_cluster_from_being_formed_is_named(

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Event, Reporter};
 use super::file::{REPORT_FILE, ReportFileError};
+use super::finding;
 use super::model::{Outcome, RunReport, RunVerdict, TrialReport};
 use clusters::Provenance;
 
@@ -278,6 +279,7 @@ fn partial(mut report: RunReport, selected: &[String]) -> RunReport {
         .iter()
         .map(|name| finished.remove(name).unwrap_or_else(|| unfinished(name)));
     report.trials = trials.collect();
+    report.findings = finding::fold(&mut report.trials);
     report.interrupted = true;
     report.verdict = RunVerdict::Inconclusive;
     report.because = format!("the run was cut off after {count} of {} trials", selected.len());
@@ -306,6 +308,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::finding::tests::{defect, failed};
     use crate::model::samples::{report, trial};
 
     /// Collects the journal's warnings.
@@ -376,6 +379,25 @@ mod tests {
             ),
             ("b", "cluster")
         );
+    }
+
+    #[test]
+    fn the_defects_of_finished_trials_are_findings() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let selected = names(&["a", "b"]);
+        let mut journal = Journal::begin(folder.path(), &report(vec![]), &selected, Box::new(io::sink()))
+            .expect("writable");
+        let broken = failed("s", "a", "check", vec![defect("no_slots", "balance")]);
+        journal.on(&Event::TrialFinished {
+            report: Box::new(broken),
+        });
+        let recovered = recover(folder.path()).expect("recovered");
+        let found: Vec<_> = recovered
+            .findings
+            .iter()
+            .map(|finding| (finding.id.as_str(), finding.trials.len()))
+            .collect();
+        assert_eq!(found, [("no_slots", 1)]);
     }
 
     #[test]

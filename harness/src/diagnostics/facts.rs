@@ -1,4 +1,4 @@
-//! The most telling facts of a failure that no rule recognises: the places to look at first.
+//! The most relevant facts of a failure that no rule recognises: the places to look at first.
 
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt;
@@ -29,7 +29,7 @@ const SOURCES: [Source; 5] = [
     last_change,
 ];
 
-/// Returns the three most telling facts: one of each sort first, then more of the first sorts.
+/// Returns the three most relevant facts: one of each sort first, then more of the first sorts.
 pub fn relevant_facts(evidence: &Evidence) -> Vec<String> {
     let found: Vec<Vec<String>> = SOURCES.iter().map(|source| source(evidence)).collect();
     let rounds = found.iter().map(Vec::len).max().unwrap_or(0);

@@ -6,7 +6,7 @@
 //! | [`collect`] | fetching it, within a bounded time, before anything is deleted |
 //! | [`exhibits`] | the ends of its texts, for the report |
 //! | `gist` | the part of it that the triage reads, for a file and for the triage's own tests |
-//! | [`facts`] | the most telling facts, when no rule knows the cause |
+//! | [`facts`] | the most relevant facts, when no rule knows the cause |
 //! | [`mod@write`] | one file per thing, without passwords |
 //! | `unformed` | why no cluster was ever formed |
 //! | [`failure`] | the act that failed and the promises that it broke, read off the error's types |

@@ -2,7 +2,7 @@
 //! A deadline's clock stops, within limits:
 //!
 //! - while the cluster pulls an image, makes a volume, sets a pod up or restarts a container
-//! - while the API server is away
+//! - while the API server is unreachable
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};

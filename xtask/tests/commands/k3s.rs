@@ -129,7 +129,10 @@ fn the_version_picks_the_image() {
     }
     let (code, text, _) = e2e("tcp://127.0.0.1:1", &["--kube-version", "v1.20"]);
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("known are v1.34, v1.35, v1.36, v1.37"), "{text}");
+    assert!(
+        text.contains("known versions are v1.34, v1.35, v1.36, v1.37"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -245,6 +245,6 @@ fn what_is_on_this_machine_is_not_reached_through_a_proxy() {
     ];
     let (code, text) = behind_a_proxy(&far, "b");
     assert_eq!(code, Some(3), "{text}");
-    assert!(text.contains("through the proxy http://127.0.0.1:9"), "{text}");
+    assert!(text.contains("needs the proxy http://127.0.0.1:9"), "{text}");
     assert!(text.contains("NO_PROXY") && !text.contains("hunter2"), "{text}");
 }

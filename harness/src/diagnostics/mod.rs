@@ -3,7 +3,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`evidence`] | what was found, as values |
-//! | [`collect`] | fetching it, within a bounded time, before anything is deleted |
+//! | `collect` | fetching it, within a bounded time, before anything is deleted |
 //! | [`exhibits`] | the ends of its texts, for the report |
 //! | `gist` | the part of it that the triage reads, for a file and for the triage's own tests |
 //! | [`facts`] | the most relevant facts, when no rule knows the cause |

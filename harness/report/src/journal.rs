@@ -391,6 +391,7 @@ mod tests {
         journal.on(&Event::TrialFinished {
             report: Box::new(broken),
         });
+        drop(journal);
         let recovered = recover(folder.path()).expect("recovered");
         let found: Vec<_> = recovered
             .findings

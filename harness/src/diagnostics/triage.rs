@@ -101,21 +101,33 @@ pub fn diagnose(evidence: &Evidence) -> Vec<Recognised> {
         ..evidence.clone()
     };
     let earlier: Vec<Evidence> = evidence.earlier.iter().map(at).collect();
-    let recognised = RULES.iter().filter_map(|(path, rule)| {
-        let mended = || {
-            earlier
-                .iter()
-                .filter(|_| OF_AN_OBSERVATION.contains(&name_of(path)))
-                .find_map(rule)
-        };
-        let cause = rule(evidence).or_else(mended)?;
+    let of_earlier = |path, rule: &Rule| {
+        let applies = OF_AN_OBSERVATION.contains(&name_of(path));
+        earlier.iter().filter(|_| applies).find_map(rule)
+    };
+    let explained_by = |cause: &Cause| -> Vec<usize> {
         let violations = evidence.violations.iter().enumerate();
         let explained = violations.filter(|(_, violation)| cause.explains(violation));
-        Some(Recognised {
+        explained.map(|(place, _)| place).collect()
+    };
+    let known_before: BTreeSet<usize> = RULES
+        .iter()
+        .filter_map(|(path, rule)| of_earlier(path, rule))
+        .flat_map(|cause| explained_by(&cause))
+        .collect();
+    let recognised = RULES.iter().filter_map(|(path, rule)| {
+        let before = of_earlier(path, rule);
+        let is_new = before.is_none();
+        let cause = rule(evidence).or(before)?;
+        let found = Recognised {
             rule: name_of(path),
-            explained: explained.map(|(place, _)| place).collect(),
+            explained: explained_by(&cause),
             cause,
-        })
+        };
+        // The trial's end may look like another cause of what had an earlier one.
+        let has_earlier = |place: &usize| known_before.contains(place) && !evidence.is_decisive(*place);
+        let is_late = is_new && !found.explained.is_empty() && found.explained.iter().all(has_earlier);
+        (!is_late || found.cause.stands_alone()).then_some(found)
     });
     let (mut explaining, others): (Vec<_>, Vec<_>) =
         recognised.partition(|found| !found.explained.is_empty());
@@ -371,6 +383,27 @@ mod tests {
                 .iter()
                 .all(|name| rules().any(|rule| rule == *name))
         );
+    }
+
+    #[test]
+    fn what_had_a_cause_before_gets_no_second_one_at_the_end() {
+        let mut fixture = Fixture::cluster(6, 1);
+        fixture.edit_info("valkey-3", "master_link_status:up", "master_link_status:down");
+        fixture.stale_primary_auth.insert("valkey-3".to_owned());
+        let observation = Some(fixture.observation());
+        fixture.primary_auth_set.insert("valkey-3".to_owned(), false);
+        let mut evidence = Evidence {
+            violations: [broken("password", "Secret vk"), broken("replication", "valkey-3")].concat(),
+            decisive: 1,
+            observation,
+            ..Evidence::default()
+        };
+        let found = |evidence: &Evidence| -> Vec<&str> {
+            diagnose(evidence).iter().map(|found| found.rule).collect()
+        };
+        assert_eq!(found(&evidence), ["replica_has_a_stale_password"]);
+        evidence.earlier = vec![fixture.observation()];
+        assert_eq!(found(&evidence), ["replicas_cannot_authenticate"]);
     }
 
     #[test]

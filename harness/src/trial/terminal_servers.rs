@@ -197,3 +197,104 @@ pub(super) async fn watch(
         Err(error) => error.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::LastingState::{
+        Locked, NeverReady, OneAtATime, StillUnformed, UnableToSync, Unformed, WrongAddress,
+        WrongPrimaryPassword,
+    };
+    use super::*;
+    use crate::checks::fixture::Fixture;
+    use crate::valkey::view::ViewError;
+
+    const ALL: [LastingState; 8] = [
+        Unformed,
+        StillUnformed,
+        UnableToSync,
+        WrongPrimaryPassword,
+        Locked,
+        WrongAddress,
+        OneAtATime,
+        NeverReady,
+    ];
+
+    fn states(seen: &ClusterObservation) -> Vec<LastingState> {
+        ALL.into_iter().filter(|state| state.holds(seen)).collect()
+    }
+
+    #[test]
+    fn a_healthy_release_is_in_no_such_state() {
+        assert_eq!(states(&Fixture::cluster(6, 1).observation()), []);
+        assert_eq!(states(&Fixture::standalone().observation()), []);
+    }
+
+    #[test]
+    fn servers_that_know_only_themselves_are_unformed() {
+        let seen = Fixture::unformed(6).observation();
+        assert_eq!(states(&seen), [Unformed, StillUnformed]);
+    }
+
+    #[test]
+    fn a_wrong_or_missing_password_counts_while_the_link_is_down() {
+        let mut fixture = Fixture::cluster(6, 1);
+        fixture.stale_primary_auth.insert("valkey-4".to_owned());
+        fixture.primary_auth_set.insert("valkey-5".to_owned(), false);
+        assert_eq!(states(&fixture.observation()), [], "the links hold");
+        fixture.edit_info("valkey-4", "master_link_status:up", "master_link_status:down");
+        assert_eq!(states(&fixture.observation()), [WrongPrimaryPassword]);
+        fixture.edit_info("valkey-5", "master_link_status:up", "master_link_status:down");
+        let both = [UnableToSync, WrongPrimaryPassword];
+        assert_eq!(states(&fixture.observation()), both);
+    }
+
+    #[test]
+    fn a_server_that_refuses_the_password_is_locked() {
+        let mut seen = Fixture::cluster(6, 1).observation();
+        for (kind, expected) in [
+            (ViewErrorKind::Unreachable, vec![]),
+            (ViewErrorKind::Authentication, vec![Locked]),
+        ] {
+            let message = "no view".to_owned();
+            let error = ViewError { kind, message };
+            seen.views.insert("valkey-4".to_owned(), Err(error));
+            assert_eq!(states(&seen), expected);
+        }
+    }
+
+    /// The address of a load balancer is no pod's either, and right as long as the cluster works.
+    #[test]
+    fn an_address_that_no_pod_has_is_wrong_in_a_failed_cluster_only() {
+        let mut fixture = Fixture::cluster(6, 1);
+        fixture.edit("valkey-1", ".11:6379@16379 myself", ".99:6379@16379 myself");
+        assert!(!WrongAddress.holds(&fixture.observation()));
+        fixture.edit_cluster_info("valkey-1", "cluster_state:ok", "cluster_state:fail");
+        assert!(WrongAddress.holds(&fixture.observation()));
+        fixture.pods[2].ip = None;
+        let seen = fixture.observation();
+        assert!(!WrongAddress.holds(&seen), "that pod may get the address");
+    }
+
+    #[test]
+    fn a_first_pod_is_alone_until_it_is_ready_or_has_a_sibling() {
+        let mut fixture = Fixture::unformed(6);
+        let mut seen = fixture.observation();
+        seen.pods.truncate(1);
+        seen.views.retain(|pod, _| pod == "valkey-0");
+        assert!(OneAtATime.holds(&seen));
+        seen.pods[0].ready = true;
+        assert!(!OneAtATime.holds(&seen));
+        fixture.pods.truncate(2);
+        let seen = fixture.observation();
+        assert!(!OneAtATime.holds(&seen), "pods start side by side");
+    }
+
+    #[test]
+    fn a_pod_is_never_ready_only_if_nothing_else_is_broken() {
+        let mut fixture = Fixture::cluster(6, 1);
+        fixture.pods[4].ready = false;
+        assert_eq!(states(&fixture.observation()), [NeverReady]);
+        fixture.edit_info("valkey-4", "master_link_status:up", "master_link_status:down");
+        assert_eq!(states(&fixture.observation()), []);
+    }
+}

@@ -14,6 +14,7 @@ use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, Ro
 
 use super::config::{NetworkConfig, PodAddress};
 use super::error::NetworkError;
+use super::routing;
 
 /// The interface index of `lo`, the first interface of every network namespace.
 const LOOPBACK_INDEX: u32 = 1;
@@ -192,6 +193,9 @@ async fn configure_interfaces(address: PodAddress) -> Result<(), NetworkError> {
         .execute()
         .await
         .map_err(|source| NetworkError::netlink(format!("give eth0 the address {}", address.ip), source))?;
+    if address.prefix_len == routing::ALONE {
+        routing::reach_gateway(&handle, index, address.gateway).await?;
+    }
     let route = RouteMessageBuilder::<Ipv4Addr>::new()
         .gateway(address.gateway)
         .build();
@@ -256,7 +260,7 @@ async fn index_of(handle: &Handle, name: &str) -> Result<u32, NetworkError> {
 
 /// Returns a locally administered hardware address made from the IPv4 address, as CNI plug-ins do.
 /// A new IPv4 address is then always a new neighbour.
-fn hardware_address(ip: Ipv4Addr) -> Vec<u8> {
+pub(super) fn hardware_address(ip: Ipv4Addr) -> Vec<u8> {
     let [a, b, c, d] = ip.octets();
     vec![0x0a, 0x58, a, b, c, d]
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::addresses::AddressPool;
 use super::config::{NetworkConfig, PodAddress};
 use super::error::NetworkError;
-use super::{links, service_watch};
+use super::{links, routing, service_watch};
 use crate::runtime::PodKey;
 
 /// The cluster network of one supervisor. It is cheap to share in an `Arc`; every method takes
@@ -22,6 +22,8 @@ pub struct Network {
     config: NetworkConfig,
     handle: rtnetlink::Handle,
     bridge_index: u32,
+    /// True if packets between pods are routed; otherwise pods are neighbours of each other.
+    routed: bool,
     state: Mutex<Allocations>,
 }
 
@@ -49,6 +51,7 @@ impl Network {
             .ok_or(NetworkError::BadPrefix(config.pod_prefix))?;
         let handle = links::connect()?;
         let bridge_index = links::create_bridge(&handle, &config).await?;
+        let routed = routing::forward(&config.bridge);
         let state = Mutex::new(Allocations {
             pool,
             attached: HashMap::new(),
@@ -57,6 +60,7 @@ impl Network {
             config,
             handle,
             bridge_index,
+            routed,
             state,
         })
     }
@@ -89,7 +93,11 @@ impl Network {
         let Some(attachment) = self.lock().attached.remove(pod) else {
             return Ok(());
         };
-        let deleted = links::delete_link(&self.handle, &attachment.host_end).await;
+        let mut deleted = links::delete_link(&self.handle, &attachment.host_end).await;
+        if self.routed {
+            let forgotten = routing::delete_neighbour(&self.handle, self.bridge_index, attachment.ip).await;
+            deleted = deleted.and(forgotten);
+        }
         self.lock().pool.release(attachment.ip);
         deleted
     }
@@ -149,7 +157,11 @@ impl Network {
     ) -> Result<PodAddress, NetworkError> {
         let address = PodAddress {
             ip: attachment.ip,
-            prefix_len: self.config.pod_prefix,
+            prefix_len: if self.routed {
+                routing::ALONE
+            } else {
+                self.config.pod_prefix
+            },
             gateway: self.config.gateway,
             dns: self.config.dns,
         };
@@ -164,6 +176,9 @@ impl Network {
             address.ip,
         )
         .await?;
+        if self.routed {
+            routing::add_neighbour(&self.handle, self.bridge_index, address.ip).await?;
+        }
         links::configure_pod(owned, address).await?;
         // The pod's servers send their first packets now: the bridge port must already forward
         // them.

@@ -60,6 +60,9 @@ fn main() -> ExitCode {
         Trial::test("an_unused_cluster_ip_refuses_at_once", || {
             isolated(unused_cluster_ip_refuses)
         }),
+        Trial::test("a_pod_has_no_neighbour_but_its_gateway", || {
+            isolated(gateway_is_the_only_neighbour)
+        }),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -104,6 +107,33 @@ async fn pods_reach_each_other() -> Result<(), Failed> {
     })?;
     let loopback = first.inside(|| TcpListener::bind("127.0.0.1:7001"))?;
     expect_reply(&loopback, || first.connect(loopback.local_addr()?))
+}
+
+/// The kernel's neighbour table is one for all pods of all trials, and small.
+async fn gateway_is_the_only_neighbour() -> Result<(), Failed> {
+    let network = Network::setup(NetworkConfig::default()).await?;
+    let (first, second) = (
+        Pod::attach(&network, "a").await?,
+        Pod::attach(&network, "b").await?,
+    );
+    let server = first.listen(6379)?;
+    expect_reply(&server, || {
+        second.connect(SocketAddr::from((first.address.ip, 6379)))
+    })?;
+    let table = second.inside(|| std::fs::read_to_string("/proc/thread-self/net/arp"))?;
+    let rows: Vec<&str> = table.lines().skip(1).collect();
+    let gateway = first.address.gateway.to_string();
+    check(
+        rows.len() == 1 && rows[0].starts_with(&gateway),
+        format!("pod b has these neighbours:\n{table}"),
+    )?;
+    network.release(&first.key).await?;
+    let table = std::fs::read_to_string("/proc/thread-self/net/arp")?;
+    let of_first = format!("{} ", first.address.ip);
+    check(
+        !table.contains(&of_first),
+        format!("a released pod stays a neighbour:\n{table}"),
+    )
 }
 
 async fn ten_pods_attach_at_once() -> Result<(), Failed> {

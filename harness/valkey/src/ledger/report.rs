@@ -138,7 +138,8 @@ impl Verification {
     }
 
     /// Moves early expired keys to the lost ones if they were lost with their slot. Such a slot is
-    /// empty, and lies between slots with lost immortal keys.
+    /// empty, and beside it an immortal key is lost. The other side may be whole: slots are lost in
+    /// ranges, and this one may be the first or the last of its range.
     fn reclassify_expired(&mut self) {
         let Some(lost) = self
             .findings
@@ -154,8 +155,11 @@ impl Verification {
         };
         let among_the_lost = |slot: u16| {
             verdict(&slot) != Some(false)
-                && (0..=slot).rev().find_map(|slot| verdict(&slot)) != Some(false)
-                && (slot..SLOT_COUNT).find_map(|slot| verdict(&slot)) != Some(false)
+                && [
+                    (0..=slot).rev().find_map(|slot| verdict(&slot)),
+                    (slot..SLOT_COUNT).find_map(|slot| verdict(&slot)),
+                ]
+                .contains(&Some(true))
         };
         let with_them: Vec<u16> = self
             .early
@@ -338,6 +342,22 @@ mod tests {
             (verification.of(Class::Lost), verification.of(Class::ExpiredEarly)),
             (2, 0)
         );
+    }
+
+    #[test]
+    fn a_mortal_key_at_the_edge_of_lost_slots_is_lost_with_them() {
+        let mut verification = Verification::default();
+        verification.count(&spec(), 3, Class::Intact, record(1), 1);
+        verification.count(&spec(), 4, Class::ExpiredEarly, record(1), 0);
+        verification.count(&spec(), 5, Class::Lost, record(1), 0);
+        verification.count(&spec(), 6, Class::ExpiredEarly, record(1), 0);
+        verification.count(&spec(), 7, Class::Intact, record(1), 1);
+        verification.count(&spec(), 8, Class::ExpiredEarly, record(1), 0);
+        verification.count(&spec(), 9, Class::Intact, record(1), 1);
+        verification.finish(&owners());
+        let slots = |class| verification.findings[&class].slots.clone();
+        assert_eq!(slots(Class::Lost), BTreeSet::from([4, 5, 6]));
+        assert_eq!(slots(Class::ExpiredEarly), BTreeSet::from([8]), "its neighbours are whole");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::super::cause::Cause;
 use super::super::evidence::Evidence;
 use super::super::failure::Failure;
 use crate::trial::observer::is_server;
-use crate::trial::outage::NOWHERE;
+use crate::trial::outage;
 use crate::trial::terminal_servers::LastingState;
 use crate::wait::conditions;
 use crate::wait::terminal_state::{self, TerminalState};
@@ -164,12 +164,7 @@ pub(super) fn sidecar_crashes(evidence: &Evidence) -> Option<Cause> {
 }
 
 pub(super) fn pod_fits_nowhere(evidence: &Evidence) -> Option<Cause> {
-    // The trial itself may keep pods away.
-    let kept_away = |pod: &&Pod| {
-        let selector = pod.spec.as_ref().and_then(|spec| spec.node_selector.as_ref());
-        selector.is_some_and(|selector| selector.contains_key(NOWHERE))
-    };
-    let pods = evidence.pods.iter().filter(|pod| !kept_away(pod));
+    let pods = evidence.pods.iter().filter(|pod| !outage::is_kept_away(pod));
     pods.filter_map(conditions::terminal_state)
         .find_map(|state| match state {
             TerminalState::Unschedulable { pod, message } => Some(Cause::PodFitsNowhere { pod, message }),

@@ -357,7 +357,11 @@ mod tests {
         verification.finish(&owners());
         let slots = |class| verification.findings[&class].slots.clone();
         assert_eq!(slots(Class::Lost), BTreeSet::from([4, 5, 6]));
-        assert_eq!(slots(Class::ExpiredEarly), BTreeSet::from([8]), "its neighbours are whole");
+        assert_eq!(
+            slots(Class::ExpiredEarly),
+            BTreeSet::from([8]),
+            "its neighbours are whole"
+        );
     }
 
     #[test]

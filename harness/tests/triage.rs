@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 use harness::diagnostics::{Evidence, recognised, rules};
 
 /// Rules with handwritten evidence, tested in their own unit tests.
-const UNIT_TESTED: [&str; 13] = [
+const UNIT_TESTED: [&str; 14] = [
     "name_too_long",
     "program_is_missing",
     "out_of_memory",
     "sidecar_crashes",
+    "service_port_is_closed",
     "pods_start_one_at_a_time",
     "password_ends_with_newline",
     "maxmemory_refuses_writes",

@@ -30,7 +30,8 @@ async fn helm_test_pod_passes(context: &mut Context) -> Result<()> {
 }
 
 /// Every node refuses a client without the password or with a wrong one, and accepts the right
-/// password. With authentication off, clients need no password.
+/// password. No other user reads keys without a password. With authentication off, clients need
+/// none.
 async fn password_is_required(context: &mut Context) -> Result<()> {
     context.install(context.values()).await?;
     context.healthy().await?;
@@ -50,6 +51,7 @@ async fn password_is_required(context: &mut Context) -> Result<()> {
             credential("the password", Some(context.credentials.current()), true),
         ])
         .await?;
+    context.verify_users().await?;
     Ok(())
 }
 

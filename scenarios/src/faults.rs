@@ -5,10 +5,12 @@
 //! replaces a deleted pod within a second, before its peers notice that it was missing.
 
 use anyhow::{Context as _, Result, ensure};
+use harness::trial::TrialError;
 use harness::trial::operations::node_id;
 use harness::valkey::ClusterObservation;
 
 use crate::Context;
+use crate::persistence::needs_volumes;
 use crate::scenario;
 use crate::scenario::{Suite, cluster_only};
 
@@ -26,6 +28,7 @@ pub const SUITE: Suite = Suite {
 /// A primary goes down and stays down. Its replica takes over within the node timeout plus an
 /// election, and the primary returns as a replica. No write that a replica had confirmed is lost.
 async fn a_primary_that_stays_away_is_replaced(context: &mut Context) -> Result<()> {
+    needs_replicas(context)?;
     let before = running(context).await?;
     context.needs_followers()?;
     let primary = primaries(&before)
@@ -53,6 +56,7 @@ async fn a_primary_that_stays_away_is_replaced(context: &mut Context) -> Result<
 /// A replica goes down for longer than the node timeout. Clients do not notice, and the replica
 /// catches up when it is back.
 async fn a_replica_that_stays_away_is_not_missed(context: &mut Context) -> Result<()> {
+    needs_replicas(context)?;
     let before = running(context).await?;
     let owners = primaries(&before);
     let names = before.pods.iter().map(|pod| pod.name.clone());
@@ -70,9 +74,11 @@ async fn a_replica_that_stays_away_is_not_missed(context: &mut Context) -> Resul
     Ok(())
 }
 
-/// A primary and its only replica go down. Every other node reports that the cluster is down, and
-/// no node takes their slots. When the pods return with their volumes, every key is there.
+/// A primary and its only replica go down. Every other node reports that the cluster is down and is
+/// not ready, and no node takes their slots. When the pods return with their volumes, every key is
+/// there.
 async fn a_lost_shard_returns_with_its_data(context: &mut Context) -> Result<()> {
+    needs_replicas(context)?;
     let before = running(context).await?;
     let primary = primaries(&before)
         .into_iter()
@@ -82,6 +88,7 @@ async fn a_lost_shard_returns_with_its_data(context: &mut Context) -> Result<()>
     ensure!(shard.len() > 1, "{primary} has no replica");
     let outage = context.keep_down(&shard).await?;
     context.cluster_is_down(&outage).await?;
+    context.unready_while_down(&outage).await?;
     context.restore_pods(outage).await?;
     context.healthy().await?;
     context.verify_data().await?;
@@ -96,14 +103,26 @@ async fn a_lost_majority_returns_with_its_data(context: &mut Context) -> Result<
     majority.truncate(majority.len() / 2 + 1);
     let outage = context.keep_down(&majority).await?;
     context.cluster_is_down(&outage).await?;
+    context.unready_while_down(&outage).await?;
     context.restore_pods(outage).await?;
     context.healthy().await?;
     context.verify_data().await?;
     Ok(())
 }
 
-/// Installs the release and writes a key into every slot.
+/// Skips the trial if no primary has a replica.
+fn needs_replicas(context: &Context) -> Result<()> {
+    if context.values().cluster.replicas_per_primary > 0 {
+        return Ok(());
+    }
+    let reason = "cluster.replicasPerPrimary is 0: there is no replica that could fail or take over";
+    Err(TrialError::NotJudged(reason.to_owned()).into())
+}
+
+/// Installs the release and writes a key into every slot. Skips the trial if the servers have no
+/// volumes to return to.
 async fn running(context: &mut Context) -> Result<ClusterObservation> {
+    needs_volumes(context)?;
     context.install(context.values()).await?;
     context.healthy().await?;
     context.write_data().await?;

@@ -1,6 +1,8 @@
 //! A release is upgraded and rolled back: an upgrade keeps the data, and a rollback restores the
 //! configuration.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, ensure};
 use harness::trial::TrialError;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -79,15 +81,21 @@ async fn rollback_restores_the_configuration(context: &mut Context) -> Result<()
     Ok(())
 }
 
-async fn configuration(context: &Context) -> Result<Option<String>> {
+/// The text of `valkey.conf`, and `maxmemory` in bytes of each server. A chart may pass the limit
+/// on the command line instead.
+type Configuration = (Option<String>, BTreeMap<String, Option<u64>>);
+
+async fn configuration(context: &Context) -> Result<Configuration> {
+    let seen = context.observe().await?;
+    let limits = seen
+        .answered()
+        .map(|(pod, view)| (pod.to_owned(), view.memory.as_ref().map(|memory| memory.limit)));
+    let limits = limits.collect();
+    let release = context.deployment.release();
+    let Some(map) = release.and_then(|release| release.deployed().config_map()) else {
+        return Ok((None, limits));
+    };
     let maps: Api<ConfigMap> = Api::namespaced(context.client(), context.namespace());
-    let map = context
-        .deployment
-        .release()
-        .and_then(|release| release.deployed().config_map());
-    let name = map
-        .context("the release has no ConfigMap with valkey.conf")?
-        .name();
-    let map = maps.get(name).await?;
-    Ok(map.data.and_then(|data| data.get("valkey.conf").cloned()))
+    let map = maps.get(map.name()).await?;
+    Ok((map.data.and_then(|data| data.get("valkey.conf").cloned()), limits))
 }

@@ -116,7 +116,7 @@ pub(crate) struct E2eArgs {
     /// Leave the cluster and every namespace, and print how to reach them.
     #[arg(long)]
     pub(crate) keep: bool,
-    /// The folder of the report [default: reports/RUN].
+    /// The folder of the report, which replaces that of an earlier run [default: reports/RUN].
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
     /// Mark regressions since the run of this report.json.

@@ -15,6 +15,7 @@ use harness::report::deployment::ChartSource;
 use harness::report::file::ReportFileError;
 use harness::report::journal::Journal;
 use harness::report::known::KnownFindings;
+use harness::report::outputs::EVIDENCE_FOLDER;
 use harness::report::plain::Plain;
 use harness::report::progress::Progress;
 use harness::report::style::{Stream, Style};
@@ -54,6 +55,8 @@ struct Plan {
     trials: Vec<Trial>,
     folder: PathBuf,
     baseline: Option<RunReport>,
+    /// The report that the folder had before, which this run replaces.
+    replaced: Option<RunReport>,
     /// True if the user gave the number of concurrent trials.
     jobs_given: bool,
     known: Option<KnownFindings>,
@@ -148,9 +151,10 @@ impl Plan {
                 jobs,
                 keep: args.keep,
                 chart: None,
-                evidence: folder.join("evidence"),
+                evidence: folder.join(EVIDENCE_FOLDER),
             },
             trials,
+            replaced: file::read(&folder).ok(),
             folder,
         })
     }
@@ -219,7 +223,8 @@ async fn execute(
     }
     report.baseline = match plan.baseline.take() {
         Some(before) => Some(Baseline::new(&before, &report, true)),
-        None => run_before(&plan.folder, &report).map(|before| Baseline::new(&before, &report, false)),
+        None => run_before(plan.replaced.as_ref(), &plan.folder, &report)
+            .map(|before| Baseline::new(&before, &report, false)),
     };
     let written = outputs::write_all(&report, &plan.folder).and_then(|()| step_summary(&report));
     let logs = match report.verdict {
@@ -296,15 +301,21 @@ async fn save_logs(session: &Session, folder: &Path) -> anyhow::Result<()> {
     Ok(std::fs::remove_dir(&draft)?)
 }
 
-/// Returns the newest comparable run in the parent of this run's folder, if there is one.
-fn run_before(folder: &Path, report: &RunReport) -> Option<RunReport> {
-    history::newest(folder.parent()?, |before| {
+/// Returns the newest comparable run before this one, if there is one: the run whose report this
+/// one replaces, or a run in the parent of this run's folder.
+fn run_before(replaced: Option<&RunReport>, folder: &Path, report: &RunReport) -> Option<RunReport> {
+    let is_wanted = |before: &RunReport| {
         before.run != report.run
             && !before.interrupted
             && before.profile == report.profile
             && before.provenance.provider == report.provenance.provider
             && is_comparable(before, report)
-    })
+    };
+    let replaced = replaced.filter(|before| is_wanted(before)).cloned();
+    let beside = folder
+        .parent()
+        .and_then(|parent| history::newest(parent, is_wanted));
+    replaced.into_iter().chain(beside).max_by_key(|run| run.started)
 }
 
 /// Returns true if two runs have the same subject and selection. Other differences mean nothing.

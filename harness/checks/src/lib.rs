@@ -54,6 +54,7 @@ pub mod replication;
 pub mod restarts;
 pub mod secrecy;
 pub mod security;
+pub mod server_container;
 pub mod services;
 pub mod slot_coverage;
 pub mod step_back;

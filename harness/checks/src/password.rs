@@ -101,9 +101,35 @@ pub fn check(attempts: &[Attempt]) -> Vec<Violation> {
     violations
 }
 
+/// Returns the users that need no password, from the lines of `ACL LIST`.
+pub fn open_users<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let is_open = |words: &Vec<&str>| words.contains(&"on") && words.contains(&"nopass");
+    let rules = lines.into_iter().map(|line| line.split_whitespace().collect());
+    rules
+        .filter(is_open)
+        .filter_map(|words| words.get(1).map(|&user| user.to_owned()))
+        .collect()
+}
+
+/// Returns the violation of a server whose data the user reads without a password.
+pub fn reads_without_password(pod: &str, user: &str) -> Violation {
+    let expected = "no user to read keys without a password";
+    Violation::new(NAME, pod, expected, format!("the user {user} does (nopass)")).from_pod(pod)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_users_that_are_on_and_need_no_password_are_open() {
+        let lines = [
+            "user default on sanitize-payload #a1b2 ~* &* +@all",
+            "user probe on nopass sanitize-payload resetchannels -@all +ping",
+            "user old off nopass ~* &* +@all",
+        ];
+        assert_eq!(open_users(lines), ["probe"]);
+    }
 
     fn made(expected_accepted: bool, outcome: AuthOutcome) -> Attempt {
         Attempt {

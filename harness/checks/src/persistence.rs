@@ -1,17 +1,18 @@
 //! The append-only file is on and written to, and the data directory is the claimed volume.
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 
 use super::Violation;
+use super::server_container::server_container;
 use valkey::observation::ClusterObservation;
 use valkey::view::NodeView;
 
 /// The check's name.
 pub const NAME: &str = "persistence";
 
-/// The name that the chart gives the server's container.
-const SERVER: &str = "valkey";
+/// The expectation that the append-only file is on.
+pub const APPENDS: &str = "the append-only file to be on";
 
 /// The data directory of a server pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,14 +54,14 @@ fn data_volume(pod: &Pod) -> DataVolume {
     let Some(spec) = &pod.spec else {
         return DataVolume::None;
     };
-    // Selects by name, as a sidecar may precede the server's container, which the chart calls
-    // `valkey`.
-    let called_so = |container: &&Container| container.name == SERVER;
-    let others = spec.containers.iter().filter(|container| !called_so(container));
-    let mut mounts = spec
+    // A sidecar may have the volume instead of the server, and may precede it.
+    let server = server_container(pod);
+    let others = spec
         .containers
         .iter()
-        .filter(called_so)
+        .filter(|container| Some(*container) != server);
+    let mut mounts = server
+        .into_iter()
         .chain(others)
         .flat_map(|container| container.volume_mounts.iter().flatten());
     let mount = mounts.find(|mount| mount.mount_path.trim_end_matches('/') == VolumeFacts::DATA_DIR);
@@ -98,11 +99,7 @@ pub fn check(observation: &ClusterObservation, volumes: &[VolumeFacts], enabled:
 fn server_state(pod: &str, view: &NodeView) -> Vec<Violation> {
     let state = &view.persistence;
     let promises = [
-        (
-            "the append-only file to be on",
-            state.aof_enabled,
-            "aof_enabled:0",
-        ),
+        (APPENDS, state.aof_enabled, "aof_enabled:0"),
         (
             "the last append-only write to succeed",
             state.aof_last_write_ok,

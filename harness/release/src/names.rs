@@ -22,8 +22,13 @@ impl Bundle {
         let headless: Vec<&Object> = of_kind("Service")
             .filter(|service| service.content.data["spec"]["clusterIP"] == "None")
             .collect();
+        // Another headless Service, such as that of an exporter, gives no pod its name.
+        let names_pods = |service: &&&Object| {
+            of_kind("StatefulSet").any(|set| set.content.data["spec"]["serviceName"] == service.name())
+        };
         let hidden = headless
             .iter()
+            .filter(names_pods)
             .find(|service| service.content.data["spec"]["publishNotReadyAddresses"] != true);
         if let Some(service) = hidden {
             return Some(format!(

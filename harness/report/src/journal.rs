@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Event, Reporter};
 use super::file::{REPORT_FILE, ReportFileError};
-use super::finding;
 use super::model::{Outcome, RunReport, RunVerdict, TrialReport};
+use super::verdict;
+use super::{finding, outputs};
 use clusters::Provenance;
 
 /// The journal's file name within a report's folder.
@@ -110,8 +111,9 @@ pub enum RecoverError {
 
 impl Journal {
     /// Creates `folder` and begins the journal of the run of `report`, with the `selected` trials.
-    /// Called before the run, because a failure here would also lose the report at its end. Reports
-    /// later failures to `warnings`, once.
+    /// An earlier run's report and evidence in `folder` are removed. Called before the run, because
+    /// a failure here would also lose the report at its end. Reports later failures to `warnings`,
+    /// once.
     pub fn begin(
         folder: &Path,
         report: &RunReport,
@@ -144,6 +146,10 @@ impl Journal {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let lock = file.try_clone().map_err(failed)?;
+        let is_reused = file.metadata().map_err(failed)?.len() > 0;
+        if is_reused {
+            outputs::remove(folder).map_err(failed)?;
+        }
         file.set_len(0)
             .and_then(|()| append(&mut file, &line))
             .map_err(failed)?;
@@ -282,7 +288,10 @@ fn partial(mut report: RunReport, selected: &[String]) -> RunReport {
     report.findings = finding::fold(&mut report.trials);
     report.interrupted = true;
     report.verdict = RunVerdict::Inconclusive;
-    report.because = format!("the run was cut off after {count} of {} trials", selected.len());
+    report.because = format!(
+        "the run was cut off after {count} of {}",
+        verdict::trials(selected.len())
+    );
     if failed > 0 {
         report.because.push_str(&format!(", {failed} of them failed"));
     }
@@ -379,6 +388,31 @@ mod tests {
             ),
             ("b", "cluster")
         );
+    }
+
+    #[test]
+    fn a_folder_that_is_used_again_keeps_nothing_of_the_earlier_run() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let file = |name: &str| folder.path().join(name);
+        killed_run(folder.path());
+        outputs::write_all(&report(vec![]), folder.path()).expect("writable");
+        let evidence = file(outputs::EVIDENCE_FOLDER).join("trial/ledger");
+        fs::create_dir_all(&evidence).expect("writable");
+        fs::write(file("notes.txt"), "of the user").expect("writable");
+        killed_run(folder.path());
+        let left = fs::read_dir(folder.path()).expect("read");
+        let mut left: Vec<_> = left.map(|entry| entry.expect("read").file_name()).collect();
+        left.sort();
+        assert_eq!(left, [JOURNAL_FILE, "notes.txt"]);
+    }
+
+    #[test]
+    fn evidence_that_no_run_wrote_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let of_the_user = folder.path().join(outputs::EVIDENCE_FOLDER);
+        fs::create_dir(&of_the_user).expect("writable");
+        killed_run(folder.path());
+        assert!(of_the_user.is_dir());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, Te
 
 use super::model::{Outcome, RunReport, TrialReport};
 use super::summary::{explanation, reproduce};
+use super::verdict;
 
 /// The file's name within a report's folder.
 pub const JUNIT_FILE: &str = "junit.xml";
@@ -102,10 +103,10 @@ fn properties(report: &RunReport) -> Vec<(String, String)> {
     }
     for finding in &report.findings {
         let known = if finding.known.is_some() { " (known)" } else { "" };
-        let trials = finding.concerned().count();
+        let trials = verdict::trials(finding.concerned().count());
         found.push((
             format!("finding {}", finding.id),
-            format!("{}: {}{known}, {trials} trials", finding.title, finding.text),
+            format!("{}: {}{known}, {trials}", finding.title, finding.text),
         ));
     }
     for image in &provenance.images {

@@ -1,5 +1,6 @@
 //! Writes the report of a finished run in every format, side by side.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -9,6 +10,9 @@ use super::{html, junit, markdown};
 
 /// Writes a report in one format.
 type Format = fn(&RunReport, &mut dyn Write) -> io::Result<()>;
+
+/// The folder of the failed trials' evidence, below that of the report.
+pub const EVIDENCE_FOLDER: &str = "evidence";
 
 /// All formats besides `report.json`.
 const FORMATS: [(&str, Format); 4] = [
@@ -25,4 +29,16 @@ pub fn write_all(report: &RunReport, folder: &Path) -> Result<(), ReportFileErro
         write_whole(&folder.join(name), |out| format(report, out))?;
     }
     Ok(())
+}
+
+/// Removes the report and the evidence of an earlier run from `folder`. Until this run has ended,
+/// they would pass for its own.
+pub(super) fn remove(folder: &Path) -> io::Result<()> {
+    let files = FORMATS.iter().map(|(name, _)| *name).chain([file::REPORT_FILE]);
+    let removed = files.map(|name| fs::remove_file(folder.join(name)));
+    let evidence = fs::remove_dir_all(folder.join(EVIDENCE_FOLDER));
+    removed.chain([evidence]).try_for_each(|removed| match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    })
 }

@@ -6,7 +6,7 @@ use super::event::{Event, Reporter};
 use super::layout::{shortened, wrapped};
 use super::model::{Outcome, TrialReport};
 use super::style::Style;
-use super::summary;
+use super::{summary, verdict};
 use images;
 
 /// Writes lines to `out`.
@@ -60,7 +60,8 @@ pub(super) fn announcement(event: &Event) -> Option<String> {
             jobs,
             profile,
         } => Some(format!(
-            "run {run}: {trials} trials, {jobs} at a time, profile {profile}"
+            "run {run}: {}, {jobs} at a time, profile {profile}",
+            verdict::trials(*trials)
         )),
         Event::Note { text } => Some(format!("note: {text}")),
         Event::ClusterReady { provenance, took } => {

@@ -75,8 +75,8 @@ pub fn verdict<'a>(
     let inconclusive = |because: String| (RunVerdict::Inconclusive, because);
     if interrupted || counts.cut_off > 0 {
         return inconclusive(format!(
-            "the run was interrupted after {} trials had passed",
-            counts.passed
+            "the run was interrupted after {} had passed",
+            trials(counts.passed)
         ));
     }
     if counts.broken > 0 {
@@ -109,7 +109,8 @@ pub fn verdict<'a>(
     (RunVerdict::Qualified, format!("{passed} passed{skips}"))
 }
 
-fn trials(count: usize) -> String {
+/// Returns the number with its noun: `1 trial`, `2 trials`.
+pub(crate) fn trials(count: usize) -> String {
     if count == 1 {
         "1 trial".to_owned()
     } else {

@@ -100,6 +100,13 @@ pub enum Cause {
         pod: String,
         known: Vec<String>,
     },
+    /// A Service sends its clients to a port of the servers that no container declares and where
+    /// nothing answers.
+    ServicePortIsClosed {
+        service: String,
+        port: i32,
+        declared: Vec<i32>,
+    },
     /// A Service's selector matches no server.
     ServiceSelectsNoServer { service: String, label: String },
     /// Services select a pod that is not a server.
@@ -195,7 +202,7 @@ pub enum Cause {
         place: Place,
     },
     /// A server writes nothing to its disk.
-    PersistenceIsOff { pod: String },
+    PersistenceIsOff { pod: String, lost: bool },
     /// Keys that were acknowledged are gone.
     KeysAreGone { losses: Vec<Loss> },
 }
@@ -309,7 +316,9 @@ impl Cause {
             Self::NamesAreNotPublished { .. } => "The headless Service hides pods until they are ready",
             Self::ClusterCannotBeFormed { .. } => "The manifests cannot form a cluster",
             Self::PodsStartOneAtATime { .. } => "Cluster pods are started one at a time",
-            Self::ServicePortDoesNotExist { .. } => "A Service leads to a port that no server has",
+            Self::ServicePortDoesNotExist { .. } | Self::ServicePortIsClosed { .. } => {
+                "A Service leads to a port that no server has"
+            }
             Self::ServiceSelectsNoServer { .. } => "A Service selects no server",
             Self::JobPodsInService { .. } => "Services also select pods that are not servers",
             Self::ReplicasCannotAuthenticate { .. } => "Replicas have no password for their primary",
@@ -363,6 +372,7 @@ impl Cause {
             Self::NamesAreNotPublished { service, .. } => service.clone(),
             Self::ClusterCannotBeFormed { why } => why.clone(),
             Self::ServicePortDoesNotExist { service, port, .. } => format!("{service} {port}"),
+            Self::ServicePortIsClosed { service, port, .. } => format!("{service} {port}"),
             Self::ServiceSelectsNoServer { service, label } => format!("{service} {label}"),
             Self::ServerCannotWrite { file, .. } => file.clone(),
             Self::HookWaits { hook, .. } => hook.clone(),
@@ -535,6 +545,19 @@ impl fmt::Display for Cause {
                 "Service {service} sends clients to the port {port:?}, which pod {pod} does not have (it has {})",
                 known.join(", ")
             ),
+            Self::ServicePortIsClosed {
+                service,
+                port,
+                declared,
+            } => {
+                let declared: Vec<String> = declared.iter().map(i32::to_string).collect();
+                write!(
+                    f,
+                    "Service {service} sends clients to port {port}, where no server answers (their containers declare \
+                     {})",
+                    declared.join(", ")
+                )
+            }
             Self::ServiceSelectsNoServer { service, label } => {
                 write!(
                     f,
@@ -686,10 +709,17 @@ impl fmt::Display for Cause {
                     "the server of pod {pod} writes to {directory}, which {place}: its keys are lost with the pod"
                 )
             }
-            Self::PersistenceIsOff { pod } => write!(
-                f,
-                "the server of pod {pod} has its append-only file off (appendonly no), and lost its keys when it restarted"
-            ),
+            Self::PersistenceIsOff { pod, lost } => {
+                let consequence = if *lost {
+                    "and lost its keys when it restarted"
+                } else {
+                    "so writes do not survive a crash"
+                };
+                write!(
+                    f,
+                    "the server of pod {pod} has its append-only file off (appendonly no), {consequence}"
+                )
+            }
             Self::KeysAreGone { losses } => {
                 let losses: Vec<String> = losses.iter().map(Loss::to_string).collect();
                 write!(f, "{}", losses.join("; "))

@@ -1,6 +1,7 @@
 //! The defects that a failed trial shows: recognised causes, and violations that no cause explains.
 
 use super::evidence::Evidence;
+use super::explains::LOAD;
 use super::triage::{Recognised, diagnose};
 use crate::checks::{
     Violation, announce, balance, bus, cluster_state, forgotten, reachability, readiness, replication,
@@ -45,6 +46,11 @@ pub fn defects(evidence: &Evidence, namespace: &str) -> Vec<Defect> {
     let (of_view, others): (Vec<usize>, Vec<usize>) = left
         .into_iter()
         .partition(|place| is_of_view(&evidence.violations[*place]));
+    // Lost writes of all keys and shards have one reason, too.
+    let (of_load, others): (Vec<usize>, Vec<usize>) = others
+        .into_iter()
+        .partition(|place| evidence.violations[*place].check == LOAD);
+    let is_decisive = |places: &[usize]| places.iter().any(|place| evidence.is_decisive(*place));
     let rank = |decisive: bool| if decisive { Rank::Decisive } else { Rank::Noted };
     let mut ranked: Vec<(Rank, Defect)> = found
         .iter()
@@ -58,9 +64,12 @@ pub fn defects(evidence: &Evidence, namespace: &str) -> Vec<Defect> {
         })
         .collect();
     if !explains_view && !of_view.is_empty() {
-        let decisive = of_view.iter().any(|place| evidence.is_decisive(*place));
         let violations: Vec<&Violation> = of_view.iter().map(|place| &evidence.violations[*place]).collect();
-        ranked.push((rank(decisive), of_cluster(&violations, namespace)));
+        ranked.push((rank(is_decisive(&of_view)), of_cluster(&violations, namespace)));
+    }
+    if !of_load.is_empty() {
+        let violations: Vec<&Violation> = of_load.iter().map(|place| &evidence.violations[*place]).collect();
+        ranked.push((rank(is_decisive(&of_load)), of_load_keys(&violations, namespace)));
     }
     for place in others {
         let defect = of_violation(&evidence.violations[place], namespace);
@@ -120,6 +129,14 @@ fn of_cluster(violations: &[&Violation], namespace: &str) -> Defect {
     // The node that reports it, and by how much, differs from trial to trial.
     defect.id = identifier(&first.check, &[&first.expected.replace(namespace, "")]);
     defect.promises = promises(violations);
+    defect
+}
+
+/// Combines the violations of a load's keys. Which keys lost writes differs from trial to trial.
+fn of_load_keys(violations: &[&Violation], namespace: &str) -> Defect {
+    let mut defect = of_violation(violations[0], namespace);
+    defect.id = identifier(LOAD, &[]);
+    defect.evidence = lines(violations);
     defect
 }
 
@@ -214,6 +231,13 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].id, "topology:n-primaries-with-slots");
         assert_eq!(found[0].promises, ["cluster_state", "balance", "topology"]);
+    }
+
+    #[test]
+    fn lost_writes_of_all_keys_are_one_defect() {
+        let lost = |key: &str| Violation::new(LOAD, key, "every write that a replica confirmed", "7 lost");
+        let over = Violation::new(LOAD, "shard of vk-0", "at most 800 unconfirmed", "1299");
+        assert_eq!(ids(vec![lost("key a"), lost("key b"), over]), ["load"]);
     }
 
     #[test]

@@ -9,9 +9,12 @@ use crate::checks::{
     last_copy, password, persistence, reachability, readiness, replication, restarts, services,
     slot_coverage, step_back, topology,
 };
+use crate::valkey::load;
 
 /// The promise that no acknowledged key is lost.
 const DATA: &str = "data";
+/// The promise that no acknowledged write of a load is lost.
+pub(super) const LOAD: &str = load::report::DATA;
 /// The promise that writes go on.
 const AVAILABILITY: &str = "availability";
 /// The promise that clients can reach every server.
@@ -37,7 +40,10 @@ const RUNNING: [&str; 5] = [PODS, HOOKS, FORMATION, ROLLOUT, restarts::NAME];
 impl Cause {
     /// Returns true if this says what failed, and not why.
     pub fn is_symptom(&self) -> bool {
-        matches!(self, Self::HookWaits { .. } | Self::HookFails { .. })
+        matches!(
+            self,
+            Self::HookWaits { .. } | Self::HookFails { .. } | Self::KeysAreGone { .. }
+        )
     }
 
     /// Returns true if this cause explains why the promise is broken.
@@ -69,7 +75,7 @@ impl Cause {
             Self::OutOfMemory { pod, .. } | Self::ServerCrashes { pod, .. } => {
                 (any(&[PODS, restarts::NAME]) && about(pod))
                     || (promise != PODS && stops_servers(promise))
-                    || any(&[DATA, AVAILABILITY])
+                    || any(&[DATA, LOAD, AVAILABILITY])
             }
             Self::SidecarCrashes { pod, .. } => {
                 (any(&[PODS, restarts::NAME, readiness::NAME]) && about(pod))
@@ -86,7 +92,9 @@ impl Cause {
             Self::ClusterCannotBeFormed { .. }
             | Self::PodsStartOneAtATime { .. }
             | Self::NeverFormed { .. } => any(&[HOOKS, FORMATION, ROLLOUT]) || any(&CLUSTER),
-            Self::ServicePortDoesNotExist { service, .. } | Self::ServiceSelectsNoServer { service, .. } => {
+            Self::ServicePortDoesNotExist { service, .. }
+            | Self::ServicePortIsClosed { service, .. }
+            | Self::ServiceSelectsNoServer { service, .. } => {
                 (any(&[services::NAME, CLIENTS]) && about(service)) || promise == HOOKS
             }
             Self::JobPodsInService { services, ready, .. } => {
@@ -106,6 +114,7 @@ impl Cause {
                 last_copy::NAME,
                 step_back::NAME,
                 DATA,
+                LOAD,
             ]),
             Self::PasswordIsRefused { .. } | Self::PasswordEndsWithNewline { .. } => any(&[
                 HOOKS,
@@ -123,22 +132,31 @@ impl Cause {
                 readiness::NAME,
                 ROLLOUT,
                 DATA,
+                LOAD,
                 AVAILABILITY,
             ]),
-            Self::MaxmemoryRefusesWrites { .. } | Self::KeysWereEvicted { .. } => any(&[DATA, AVAILABILITY]),
-            Self::DataIsNotPersistent { .. } => any(&[DATA, persistence::NAME]),
-            Self::PersistenceIsOff { .. } => any(&[DATA, persistence::NAME]),
+            Self::MaxmemoryRefusesWrites { .. } | Self::KeysWereEvicted { .. } => {
+                any(&[DATA, LOAD, AVAILABILITY])
+            }
+            Self::DataIsNotPersistent { .. } => {
+                any(&[DATA, LOAD])
+                    || (promise == persistence::NAME && violation.expected != persistence::APPENDS)
+            }
+            Self::PersistenceIsOff { .. } => {
+                any(&[DATA, LOAD])
+                    || (promise == persistence::NAME && violation.expected == persistence::APPENDS)
+            }
             Self::NodeIdentityIsLost { .. } => {
-                any(&CLUSTER) || any(&[HOOKS, ROLLOUT, DATA, AVAILABILITY, history::NAME])
+                any(&CLUSTER) || any(&[HOOKS, ROLLOUT, DATA, LOAD, AVAILABILITY, history::NAME])
             }
             Self::SlotsAreUncovered { .. } | Self::SlotsAreUnassigned { .. } => {
-                any(&CLUSTER) || any(&[HOOKS, ROLLOUT, DATA, AVAILABILITY])
+                any(&CLUSTER) || any(&[HOOKS, ROLLOUT, DATA, LOAD, AVAILABILITY])
             }
             Self::HookWaits { hook, .. } | Self::HookFails { hook, .. } => promise == HOOKS && about(hook),
             Self::ReadinessProbeFails { .. } => any(&[readiness::NAME, ROLLOUT, HOOKS, services::NAME]),
             Self::FieldIsImmutable { .. } | Self::DeploymentIsRefused { .. } => promise == DEPLOYMENT,
             Self::HookHidesItsFailure { .. } => {
-                any(&CLUSTER) || any(&[drain::NAME, step_back::NAME, history::NAME, ROLLOUT, DATA])
+                any(&CLUSTER) || any(&[drain::NAME, step_back::NAME, history::NAME, ROLLOUT, DATA, LOAD])
             }
             Self::RemovedNodesAreNotForgotten { .. } => any(&[
                 cluster_state::NAME,
@@ -156,7 +174,7 @@ impl Cause {
                 balance::NAME,
                 step_back::NAME,
             ]),
-            Self::KeysAreGone { .. } => promise == DATA,
+            Self::KeysAreGone { .. } => any(&[DATA, LOAD]),
         }
     }
 

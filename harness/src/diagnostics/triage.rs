@@ -29,7 +29,7 @@ macro_rules! rules {
 }
 
 /// Causes before their consequences: a server that crashes also leaves the init Job waiting.
-const RULES: [(&str, Rule); 42] = rules![
+const RULES: [(&str, Rule); 43] = rules![
     pods::name_too_long,
     pods::admission_refuses,
     pods::something_is_missing,
@@ -47,6 +47,7 @@ const RULES: [(&str, Rule); 42] = rules![
     services::names_are_not_published,
     cluster_cannot_be_formed,
     services::service_port_does_not_exist,
+    services::service_port_is_closed,
     services::service_selects_no_server,
     services::job_pods_in_service,
     replicas_cannot_authenticate,

@@ -15,6 +15,7 @@ pub use body::{Body, PlainBody};
 
 use crate::checks;
 use crate::diagnostics;
+use crate::report::outputs::EVIDENCE_FOLDER;
 use crate::report::printable::printable_json;
 use crate::report::record::SlotMapReport;
 use crate::report::{Event, Outcome, TrialReport};
@@ -194,7 +195,7 @@ async fn run_in(
         let evidence = diagnostics::collect(&context, &error, noted).await;
         let folder = PathBuf::from(id.folder());
         match diagnostics::write(&evidence, &environment.evidence.join(&folder)) {
-            Ok(()) => report.evidence = Some(PathBuf::from("evidence").join(folder)),
+            Ok(()) => report.evidence = Some(PathBuf::from(EVIDENCE_FOLDER).join(folder)),
             Err(problem) => report
                 .cleanup
                 .push(format!("the evidence could not be written: {problem}")),

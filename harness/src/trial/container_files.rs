@@ -14,9 +14,6 @@ use super::exec::{ExecEnd, ExecOutput};
 use crate::checks::proc_facts::{self, ProcStatus};
 use crate::checks::security::{self, ContainerFacts, ExecOutcome, SHELLS, SecurityExpectation};
 
-/// The name that the chart gives the server's container.
-pub const SERVER_CONTAINER: &str = "valkey";
-
 /// Time that the file may take to appear on the monitor.
 const MONITOR_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,7 +48,7 @@ impl Context {
 
     /// Returns the content of a file inside the server's container of `pod`.
     pub async fn read_file(&self, pod: &str, path: &str) -> Result<String, String> {
-        let output = self.exec(pod, SERVER_CONTAINER, &["cat", path]).await;
+        let output = self.exec_in_server(pod, &["cat", path]).await;
         match output.map_err(|error| error.to_string())? {
             output @ ExecOutput {
                 end: ExecEnd::Exited(0),
@@ -88,7 +85,7 @@ impl Context {
         let mounts = self.read_file(pod, "/proc/1/mountinfo").await;
         let mut shells = Vec::new();
         for shell in SHELLS {
-            let outcome = match self.exec(pod, SERVER_CONTAINER, &[shell, "-c", "exit 0"]).await {
+            let outcome = match self.exec_in_server(pod, &[shell, "-c", "exit 0"]).await {
                 Ok(ExecOutput {
                     end: ExecEnd::Exited(code),
                     ..
@@ -137,7 +134,7 @@ impl Context {
             }
         }
         let command = [CLIENT, "--eval", path, ",", MARKER];
-        let exec = self.exec(pod, SERVER_CONTAINER, &command);
+        let exec = self.exec_in_server(pod, &command);
         let seen = async {
             while let Some(line) = lines.next_line().await.map_err(io)? {
                 if let Some(content) = script_of(&line) {

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::context::Context;
 use super::error::TrialError;
+use crate::checks::server_container::server_container;
 
 /// The way a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +37,11 @@ impl ExecOutput {
 }
 
 impl Context {
-    /// Runs `command` in a container of a pod and waits for its end.
-    pub async fn exec(&self, pod: &str, container: &str, command: &[&str]) -> Result<ExecOutput, TrialError> {
+    /// Runs `command` in the server's container of a pod and waits for its end.
+    pub async fn exec_in_server(&self, pod: &str, command: &[&str]) -> Result<ExecOutput, TrialError> {
+        let found = self.pods().get(pod).await;
+        let found = found.map_err(|source| TrialError::api(format!("read pod {pod}"), source))?;
+        let container = server_container(&found).map_or("", |container| &container.name);
         run(&self.pods(), pod, container, command, None).await
     }
 }

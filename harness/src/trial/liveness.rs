@@ -10,12 +10,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use redis::Value;
 
-use super::container_files::SERVER_CONTAINER;
 use super::context::Context;
 use super::error::TrialError;
 use super::exec::ExecEnd;
 use super::operations::node_id;
 use crate::checks::Violation;
+use crate::checks::server_container::server_container;
 use crate::valkey::ClusterObservation;
 use crate::wait::{self, Expectation, Verdict};
 
@@ -99,7 +99,7 @@ impl Context {
     /// Returns the reason why the kubelet would restart the container, if it would.
     async fn dead(&self, pod: &str, command: &[String]) -> Result<Option<String>, TrialError> {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
-        let ran = self.exec(pod, SERVER_CONTAINER, &words).await?;
+        let ran = self.exec_in_server(pod, &words).await?;
         Ok(match ran.end {
             ExecEnd::Exited(0) => None,
             ExecEnd::Exited(code) => Some(format!("exit code {code}")),
@@ -130,12 +130,8 @@ fn violation(pod: &str, why: &str, command: &[String]) -> Violation {
 
 /// Returns the command of the server's liveness probe, if it has one.
 fn liveness_command(pod: &Pod) -> Option<Vec<String>> {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let server = containers.filter(|container| container.name == SERVER_CONTAINER);
-    let probes = server.filter_map(|container| container.liveness_probe.as_ref());
-    probes
-        .filter_map(|probe| probe.exec.as_ref()?.command.clone())
-        .next()
+    let probe = server_container(pod)?.liveness_probe.as_ref()?;
+    probe.exec.as_ref()?.command.clone()
 }
 
 /// Returns a slot that belongs to a shard other than `pod`'s.

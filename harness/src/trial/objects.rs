@@ -13,7 +13,6 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::container_files::SERVER_CONTAINER;
 use super::context::Context;
 use super::error::TrialError;
 use super::observer::is_server;
@@ -21,6 +20,7 @@ use super::rendering::hooks_in_the_way;
 use crate::checks::disruption_budget::LabelledPod;
 use crate::checks::password::Credential;
 use crate::checks::persistence::VolumeFacts;
+use crate::checks::server_container::server_container;
 use crate::checks::services::ServiceFacts;
 use crate::checks::{Violation, disruption_budget, logs, password, persistence, restarts, services};
 use crate::release::Hook;
@@ -74,6 +74,39 @@ impl Context {
         Ok(())
     }
 
+    /// Checks that no user of any server reads keys without a password. A probe's user may do less.
+    /// Notes each violation; it fails the trial at its end.
+    pub async fn verify_users(&mut self) -> Result<(), TrialError> {
+        let judged = async {
+            let mut violations = Vec::new();
+            for pod in self.server_pods().await? {
+                let pod = pod.name_any();
+                // A server may deny this command to its clients.
+                let Ok(answer) = self.command(&pod, &["ACL", "LIST"]).await else {
+                    continue;
+                };
+                let lines: Vec<String> = redis::from_redis_value(answer).unwrap_or_default();
+                for user in password::open_users(lines.iter().map(String::as_str)) {
+                    let read = self
+                        .command(&pod, &["ACL", "DRYRUN", &user, "GET", "key"])
+                        .await?;
+                    if matches!(read, redis::Value::Okay) {
+                        violations.push(password::reads_without_password(&pod, &user));
+                    }
+                }
+            }
+            Ok::<_, TrialError>(violations)
+        };
+        let violations = self
+            .recorder
+            .steps
+            .clone()
+            .judge("look for users without a password", judged)
+            .await?;
+        self.recorder.note_broken(violations);
+        Ok(())
+    }
+
     async fn object_violations(&self) -> Result<Vec<Violation>, TrialError> {
         let seen = self.observe().await?;
         let pods = self.list::<Pod>("pods").await?;
@@ -105,7 +138,7 @@ impl Context {
         }
         for pod in servers {
             let name = pod.name_any();
-            let container = Some(SERVER_CONTAINER.to_owned());
+            let container = server_container(pod).map(|container| container.name.clone());
             let params = LogParams {
                 container,
                 ..LogParams::default()

@@ -10,14 +10,18 @@
 //! deleted anyway.
 
 mod restore;
+mod unready;
+
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::runtime::watcher;
 use serde_json::{Value, json};
 
+pub(crate) use self::restore::is_kept_away;
 use super::context::Context;
 use super::error::TrialError;
 use super::operations::node_id;
@@ -26,7 +30,7 @@ use crate::valkey::cluster_nodes::Flag;
 use crate::wait::{self, Expectation, Verdict, conditions};
 
 /// Interval at which to observe the servers' reaction.
-const INTERVAL: std::time::Duration = std::time::Duration::from_millis(200);
+const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A node label that no node has. Only pods that are kept away ask for it.
 pub(crate) const NOWHERE: &str = "valkey-e2e/kept-away";
@@ -222,7 +226,7 @@ impl Context {
             let pending = pending.map_err(|source| TrialError::api(format!("read pod {name}"), source))?;
             // Once its strategy is restored, the controller may have replaced the pod already. Its
             // successor must not be killed while it starts.
-            let Some(how) = pending.as_ref().and_then(deletion_if_kept_away) else {
+            let Some(how) = pending.as_ref().and_then(restore::deletion_if_kept_away) else {
                 continue;
             };
             match pods.delete(name, &how).await {
@@ -261,21 +265,6 @@ impl Context {
     }
 }
 
-/// Returns true if an outage keeps `pod` pending.
-pub(crate) fn is_kept_away(pod: &Pod) -> bool {
-    let selector = pod.spec.as_ref().and_then(|spec| spec.node_selector.as_ref());
-    selector.is_some_and(|selector| selector.contains_key(NOWHERE))
-}
-
-/// Returns how to delete `pod` and no other pod of its name, if an outage keeps it pending.
-fn deletion_if_kept_away(pod: &Pod) -> Option<DeleteParams> {
-    let this_pod = Preconditions {
-        uid: pod.uid(),
-        resource_version: None,
-    };
-    is_kept_away(pod).then(|| DeleteParams::default().grace_period(0).preconditions(this_pod))
-}
-
 /// Returns each remaining node with the cluster state that it reports.
 fn survivors<'a>(
     outage: &'a Outage,
@@ -288,30 +277,4 @@ fn survivors<'a>(
         let state = info.map_or("nothing", |info| info.cluster_state.as_str());
         (pod.name.as_str(), state)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pod(node_selector: Value) -> Pod {
-        let pod = json!({"metadata": {"name": "vk-1", "uid": "7d1"},
-            "spec": {"containers": [], "nodeSelector": node_selector}});
-        serde_json::from_value(pod).expect("a pod")
-    }
-
-    #[test]
-    fn only_the_very_pod_that_was_kept_away_is_deleted() {
-        let kept_away = deletion_if_kept_away(&pod(json!({"disk": "fast", NOWHERE: "true"})));
-        let how = kept_away.expect("it never ran");
-        assert_eq!(
-            how.preconditions.and_then(|which| which.uid).as_deref(),
-            Some("7d1")
-        );
-        assert!(
-            deletion_if_kept_away(&pod(json!({"disk": "fast"}))).is_none(),
-            "a successor"
-        );
-        assert!(deletion_if_kept_away(&pod(Value::Null)).is_none(), "a successor");
-    }
 }

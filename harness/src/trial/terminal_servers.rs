@@ -1,6 +1,8 @@
 //! States of the servers that waiting does not end, recognised during another wait. A state counts
 //! only after a while, because a formation passes through all of them.
 
+mod signs;
+
 use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,12 +10,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use self::signs::{announces_what_no_pod_has, is_alone, offers_wrong_password};
 use super::error::{TrialError, When};
 use super::observer::Observer;
 use crate::checks::{self, readiness};
 use crate::valkey::ClusterObservation;
-use crate::valkey::observation::Mode;
-use crate::valkey::view::{NodeView, ViewErrorKind};
+use crate::valkey::view::ViewErrorKind;
 use crate::wait::{self, DeadlinePauses, Expectation, Verdict};
 
 /// Time that a state must last. A formation without a hook takes a few seconds, for example by a
@@ -54,6 +56,8 @@ pub enum LastingState {
     WrongPrimaryPassword,
     /// A server refuses every password that it could have.
     Locked,
+    /// A server refuses every password that it could have, while hooks run that may set it.
+    StillLocked,
     /// A server announces an address that no pod of the release has.
     WrongAddress,
     /// Pods start one after the other, and the first cannot become ready before the others exist.
@@ -67,7 +71,7 @@ impl LastingState {
     /// a server's start to readiness.
     fn lasting(self, delay: Duration) -> Duration {
         match self {
-            Self::StillUnformed | Self::WrongAddress => LASTING_DURING_HOOK,
+            Self::StillUnformed | Self::StillLocked | Self::WrongAddress => LASTING_DURING_HOOK,
             Self::NeverReady => UNREADY.max(delay + MARGIN),
             Self::OneAtATime => ALONE.max(delay + MARGIN),
             Self::Unformed | Self::UnableToSync | Self::WrongPrimaryPassword | Self::Locked => LASTING,
@@ -84,7 +88,7 @@ impl LastingState {
             Self::Unformed | Self::StillUnformed => seen.is_unformed(),
             Self::UnableToSync => seen.answered().any(|(_, view)| view.is_locked_out()),
             Self::WrongPrimaryPassword => seen.answered().any(|(_, view)| offers_wrong_password(view)),
-            Self::Locked => {
+            Self::Locked | Self::StillLocked => {
                 let mut refusals = seen.views.values().filter_map(|view| view.as_ref().err());
                 refusals.any(|error| error.kind == ViewErrorKind::Authentication)
             }
@@ -104,44 +108,13 @@ impl fmt::Display for LastingState {
             Self::Unformed | Self::StillUnformed => "no server has known any other",
             Self::UnableToSync => "a replica has had no password for its primary",
             Self::WrongPrimaryPassword => "a replica has offered its primary a wrong password",
-            Self::Locked => "a server has refused the release's password",
+            Self::Locked | Self::StillLocked => "a server has refused the release's password",
             Self::WrongAddress => "a server has announced an address that no pod has",
             Self::OneAtATime => "the first pod has waited alone, not ready",
             Self::NeverReady => "a pod that serves has not been ready",
         };
         write!(f, "{what}")
     }
-}
-
-fn offers_wrong_password(view: &NodeView) -> bool {
-    view.primary_auth_matches == Some(false) && view.replication.link_up == Some(false)
-}
-
-/// Returns true if a server outside a working cluster announces an address that no pod has.
-/// - A pod that was just replaced announces its old address for a moment.
-/// - In a working cluster, the address of a Service or load balancer is no fault.
-fn announces_what_no_pod_has(seen: &ClusterObservation) -> bool {
-    let fails = |pod: &str| {
-        let view = seen.views.get(pod).and_then(|view| view.as_ref().ok());
-        let info = view.and_then(|view| view.cluster_info.as_ref());
-        info.is_some_and(|info| info.cluster_state != "ok")
-    };
-    seen.node_tables()
-        .filter(|(pod, _)| fails(pod))
-        .any(|(_, nodes)| {
-            let announced = nodes.myself().map_or("", |myself| myself.ip.as_str());
-            let all_known = seen.pods.iter().all(|pod| pod.ip.is_some());
-            !announced.is_empty() && all_known && seen.pod_by_ip(announced).is_none()
-        })
-}
-
-/// Returns true if the only pod of a cluster answers but is not ready.
-fn is_alone(seen: &ClusterObservation) -> bool {
-    let [only] = seen.pods.as_slice() else {
-        return false;
-    };
-    let several = seen.expected.mode == Mode::Cluster && seen.expected.pods > 1;
-    several && !only.ready && !only.terminating && seen.answered().count() == 1
 }
 
 /// States that count once the hooks have ended.
@@ -154,10 +127,11 @@ pub(super) const AFTER_HOOKS: [LastingState; 5] = [
 ];
 
 /// States that count while an installation's hooks run, because the hooks would wait in vain.
-pub(super) const WHILE_HOOKS_RUN: [LastingState; 5] = [
+pub(super) const WHILE_HOOKS_RUN: [LastingState; 6] = [
     LastingState::StillUnformed,
     LastingState::UnableToSync,
     LastingState::WrongPrimaryPassword,
+    LastingState::StillLocked,
     LastingState::WrongAddress,
     LastingState::OneAtATime,
 ];
@@ -201,19 +175,20 @@ pub(super) async fn watch(
 #[cfg(test)]
 mod tests {
     use super::LastingState::{
-        Locked, NeverReady, OneAtATime, StillUnformed, UnableToSync, Unformed, WrongAddress,
+        Locked, NeverReady, OneAtATime, StillLocked, StillUnformed, UnableToSync, Unformed, WrongAddress,
         WrongPrimaryPassword,
     };
     use super::*;
     use crate::checks::fixture::Fixture;
     use crate::valkey::view::ViewError;
 
-    const ALL: [LastingState; 8] = [
+    const ALL: [LastingState; 9] = [
         Unformed,
         StillUnformed,
         UnableToSync,
         WrongPrimaryPassword,
         Locked,
+        StillLocked,
         WrongAddress,
         OneAtATime,
         NeverReady,
@@ -225,8 +200,9 @@ mod tests {
 
     #[test]
     fn a_healthy_release_is_in_no_such_state() {
-        assert_eq!(states(&Fixture::cluster(6, 1).observation()), []);
-        assert_eq!(states(&Fixture::standalone().observation()), []);
+        for healthy in [Fixture::cluster(6, 1), Fixture::standalone()] {
+            assert_eq!(states(&healthy.observation()), []);
+        }
     }
 
     #[test]
@@ -240,26 +216,27 @@ mod tests {
         let mut fixture = Fixture::cluster(6, 1);
         fixture.stale_primary_auth.insert("valkey-4".to_owned());
         fixture.primary_auth_set.insert("valkey-5".to_owned(), false);
-        assert_eq!(states(&fixture.observation()), [], "the links hold");
+        assert_eq!(states(&fixture.observation()), []);
         fixture.edit_info("valkey-4", "master_link_status:up", "master_link_status:down");
         assert_eq!(states(&fixture.observation()), [WrongPrimaryPassword]);
         fixture.edit_info("valkey-5", "master_link_status:up", "master_link_status:down");
-        let both = [UnableToSync, WrongPrimaryPassword];
-        assert_eq!(states(&fixture.observation()), both);
+        assert_eq!(
+            states(&fixture.observation()),
+            [UnableToSync, WrongPrimaryPassword]
+        );
     }
 
     #[test]
     fn a_server_that_refuses_the_password_is_locked() {
         let mut seen = Fixture::cluster(6, 1).observation();
-        for (kind, expected) in [
-            (ViewErrorKind::Unreachable, vec![]),
-            (ViewErrorKind::Authentication, vec![Locked]),
-        ] {
+        let mut with_error = |kind| {
             let message = "no view".to_owned();
             let error = ViewError { kind, message };
             seen.views.insert("valkey-4".to_owned(), Err(error));
-            assert_eq!(states(&seen), expected);
-        }
+            states(&seen)
+        };
+        assert_eq!(with_error(ViewErrorKind::Unreachable), []);
+        assert_eq!(with_error(ViewErrorKind::Authentication), [Locked, StillLocked]);
     }
 
     /// The address of a load balancer is no pod's either, and right as long as the cluster works.

@@ -1,6 +1,8 @@
 //! Replaces a chart's own names by those of the table:
 //! - the name of a Job's only container;
-//! - the names of the server's volumes, recognised by mount path.
+//! - the name of the server's container, recognised by its data directory;
+//! - the names of the server's volumes, recognised by mount path;
+//! - the names of ports, recognised by number.
 //!
 //! It also fills in the update strategy's type, which the table expects.
 
@@ -21,9 +23,27 @@ const MOUNTS: [(&str, &str); 4] = [
 /// The name that the table gives the server's container.
 const SERVER: &str = "valkey";
 
-/// Renames containers and volumes of an object with this role.
+/// The README's ports, by the numbers that the table's values give them.
+const PORTS: [(i64, &str); 4] = [
+    (6379, "valkey"),
+    (6380, "valkey"),
+    (16379, "cluster-bus"),
+    (17000, "cluster-bus"),
+];
+
+/// Renames containers, volumes and ports of an object with this role.
 pub(super) fn rename(role: &str, object: &mut Value) {
+    if role.split(' ').next() == Some("Service") {
+        rename_ports(object, "/spec/ports", "port");
+        return;
+    }
     if role == "StatefulSet" {
+        rename_server(object);
+        for container in items(object, "/spec/template/spec/containers") {
+            if container["name"] == SERVER {
+                rename_ports(container, "/ports", "containerPort");
+            }
+        }
         rename_volumes(object);
         let kind = &mut object["spec"]["updateStrategy"]["type"];
         if kind.is_null() {
@@ -38,6 +58,44 @@ pub(super) fn rename(role: &str, object: &mut Value) {
     };
     if let Some([only]) = containers.and_then(Value::as_array_mut).map(Vec::as_mut_slice) {
         only["name"] = tool_name(role).into();
+    }
+}
+
+/// Gives the server's container its name: the container with the data directory, or the only one.
+fn rename_server(set: &mut Value) {
+    let containers = set.pointer_mut("/spec/template/spec/containers");
+    let containers = containers.and_then(Value::as_array_mut).map(Vec::as_mut_slice);
+    let containers = containers.unwrap_or_default();
+    if containers.iter().any(|container| container["name"] == SERVER) {
+        return;
+    }
+    let has_data = |container: &&mut Value| {
+        let mounts = container["volumeMounts"].as_array();
+        let mut mounts = mounts.into_iter().flatten();
+        mounts.any(|mount| mount["mountPath"] == "/data")
+    };
+    let is_only = containers.len() == 1;
+    if let Some(server) = containers
+        .iter_mut()
+        .find(|container| is_only || has_data(container))
+    {
+        server["name"] = SERVER.into();
+    }
+}
+
+/// Gives the ports below `pointer` their names, and Services' target ports, too.
+fn rename_ports(object: &mut Value, pointer: &str, number: &str) {
+    for port in items(object, pointer) {
+        let known = PORTS
+            .iter()
+            .find(|(known, _)| port[number].as_i64() == Some(*known));
+        let Some((_, known)) = known else {
+            continue;
+        };
+        if port["targetPort"].is_string() {
+            port["targetPort"] = (*known).into();
+        }
+        port["name"] = (*known).into();
     }
 }
 

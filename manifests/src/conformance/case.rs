@@ -54,7 +54,7 @@ pub struct Case {
 }
 
 /// A substitution in names.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rename {
     /// The part to replace.

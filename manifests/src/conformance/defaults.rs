@@ -8,6 +8,7 @@ const DEFAULTS: &[(&str, Default)] = &[
     ("protocol", Text("TCP")),
     ("sessionAffinity", Text("None")),
     ("internalTrafficPolicy", Text("Cluster")),
+    ("externalTrafficPolicy", Text("Cluster")),
     ("ipFamilyPolicy", Text("SingleStack")),
     ("publishNotReadyAddresses", Flag(false)),
     ("dnsPolicy", Text("ClusterFirst")),

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::case::{Case, Changes, Paths, expand};
+use super::case::{Case, Changes, Paths, Rename, expand};
 use super::defaults::{is_default, strip};
 use super::difference::{Difference, differences, name_of, shown};
 use super::objects::{Objects, is_documented};
@@ -26,8 +26,25 @@ const SERVER_VARIABLES: [&str; 5] = [
     "VALKEY_EXTRA_FLAGS",
 ];
 
-/// Volumes that the README documents.
-const VOLUMES: [&str; 4] = ["config", "data", "tmp", "run"];
+/// Volumes of the server that every chart needs. Those for `/tmp` and `/run/valkey` may be there
+/// even where they are not needed.
+const VOLUMES: [&str; 2] = ["config", "data"];
+
+/// The role of the servers' object.
+const STATEFUL_SET: &str = "StatefulSet";
+
+/// The keys of a ConfigMap and a Secret that the README documents.
+const KEYS: [(&str, &str); 2] = [
+    ("ConfigMap", "data[valkey.conf]"),
+    ("Secret", "data.valkey-password"),
+];
+
+/// Fields of the servers' pods that spread or stop them, in a chart's own way.
+const PLACEMENT: [&str; 3] = [
+    "affinity",
+    "topologySpreadConstraints",
+    "terminationGracePeriodSeconds",
+];
 
 /// The renderer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,12 +125,28 @@ fn judge_one(
     let mut changed = BTreeMap::new();
     for difference in differences(before, after) {
         let at = (difference.object.clone(), difference.path.clone());
-        let allowed = expected.allows(&at);
-        if !expected.values.contains_key(&at) && (allowed || is_own_business(&difference, renderer)) {
+        let is_free = || {
+            let restarts_pods = at.0 == STATEFUL_SET && at.1.starts_with("spec.template");
+            let is_own =
+                is_own_business(&difference, renderer) && !(restarts_pods && leaves_pods_alone(case));
+            expected.allows(&at) || is_own || expected.follows_the_name(&difference)
+        };
+        if !expected.values.contains_key(&at) && is_free() {
             verdict.not_judged.push(difference);
         } else {
             changed.insert(at, difference);
         }
+    }
+    if renderer == Renderer::Chart {
+        // What a chart has on both sides, or with more of its own, is as right as a change.
+        expected.values.retain(|at, wanted| {
+            let value = after.get(&at.0).and_then(|object| at_path(object, &at.1));
+            let holds = wanted.holds(value);
+            if holds {
+                changed.retain(|_, difference| !concerns(difference, at));
+            }
+            !holds
+        });
     }
     for (at, wanted) in &expected.values {
         let difference = changed.remove(at);
@@ -143,6 +176,30 @@ fn judge_one(
         .findings
         .sort_by(|a, b| (&a.object, &a.path).cmp(&(&b.object, &b.path)));
     verdict
+}
+
+/// Returns true if the difference is of the value at `at`, or if it adds the part of the object
+/// that has this value.
+fn concerns(difference: &Difference, at: &At) -> bool {
+    let is_below = |path: &str, start: &str| {
+        path.strip_prefix(start)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    difference.object == at.0
+        && !difference.path.is_empty()
+        && (is_below(&difference.path, &at.1)
+            || difference.before.is_none() && is_below(&at.1, &difference.path))
+}
+
+/// Returns true if the README promises that the parameter restarts no server.
+fn leaves_pods_alone(case: &Case) -> bool {
+    let parameter = case.parameter.as_str();
+    let counts = [
+        "cluster.replicas",
+        "cluster.replicasPerPrimary",
+        "standalone.replicas",
+    ];
+    counts.contains(&parameter) || parameter.starts_with("service.") || parameter.starts_with("pdb.")
 }
 
 type At = (String, String);
@@ -190,22 +247,48 @@ impl Wanted {
         }
     }
 
+    /// Returns true if a rendering has the value, whatever it had before. A chart may have more in
+    /// the same map or list.
+    fn holds(&self, found: Option<&Value>) -> bool {
+        match self {
+            Self::Value(value) => found.is_some_and(|found| contains(found, value)),
+            Self::Containing(part) => has_text(found, part),
+            Self::Absent | Self::Another | Self::Added | Self::Object(_) => false,
+        }
+    }
+
     fn is_met_by(&self, difference: Option<&Difference>) -> bool {
         let Some(Difference { before, after, .. }) = difference else {
             return false;
         };
         match self {
-            Self::Containing(part) => {
-                let text = after.as_ref().map(|after| after.get("value").unwrap_or(after));
-                text.and_then(Value::as_str)
-                    .is_some_and(|text| text.contains(part))
-            }
+            Self::Containing(part) => has_text(after.as_ref(), part),
             Self::Value(value) => after.as_ref() == Some(value),
             Self::Absent => after.is_none(),
             Self::Another => before.is_some() && after.is_some(),
             Self::Added => before.is_none() && after.is_some(),
             Self::Object(present) => after.is_some() == *present,
         }
+    }
+}
+
+/// Returns true if the text, or the variable with a text for its value, contains `part`.
+fn has_text(found: Option<&Value>, part: &str) -> bool {
+    let text = found.map(|found| found.get("value").unwrap_or(found));
+    text.and_then(Value::as_str)
+        .is_some_and(|text| text.contains(part))
+}
+
+/// Returns true if `found` is `wanted`, or a map or list that contains all of it.
+fn contains(found: &Value, wanted: &Value) -> bool {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => wanted
+            .iter()
+            .all(|(key, wanted)| found.get(key).is_some_and(|found| contains(found, wanted))),
+        (Value::Array(found), Value::Array(wanted)) => wanted
+            .iter()
+            .all(|wanted| found.iter().any(|found| contains(found, wanted))),
+        _ => found == wanted,
     }
 }
 
@@ -227,6 +310,8 @@ impl fmt::Display for Wanted {
 struct Expected {
     values: BTreeMap<At, Wanted>,
     allowed: Vec<At>,
+    /// The substitution in a chart's names.
+    names: Option<Rename>,
 }
 
 impl Expected {
@@ -241,11 +326,18 @@ impl Expected {
                 .extend(objects.filter(|(at, _)| renderer == Renderer::Ours || is_documented(&at.0)));
         }
         expected.changes(changes, after);
-        expected.renamed(case, &case.renamed, before);
         if renderer == Renderer::Ours {
+            expected.renamed(case.rename.as_ref(), &case.renamed, before);
             expected.changes(&case.ours, after);
-            expected.renamed(case, &case.ours_renamed, before);
+            expected.renamed(case.rename.as_ref(), &case.ours_renamed, before);
         } else {
+            expected.names = case.rename.as_ref().map(|rename| rename_of_chart(rename, before));
+            let names = expected.names.clone();
+            expected.renamed(names.as_ref(), &case.renamed, before);
+            // A missing field cannot be renamed; its absence is a finding of another case.
+            expected
+                .values
+                .retain(|_, wanted| case.rename.is_none() || !matches!(wanted, Wanted::Another));
             // A chart may have more objects than the README. The table does not apply to those.
             expected.values.retain(|(role, _), _| is_documented(role));
             let may = case
@@ -280,7 +372,9 @@ impl Expected {
             let (old, new) = (value(before, at), value(after, at));
             let absent = old.is_none() && new.is_none() && !at.1.is_empty();
             let own_way = is_tool && (at.1.contains("securityContext") || at.1.contains(".env["));
-            let free = absent && (is_tool || at.1.contains("labels[")) || own_way && old == new;
+            // Without the secrets of the registry, no tool can start.
+            let needed = at.1.ends_with("imagePullSecrets");
+            let free = absent && (is_tool && !needed || at.1.contains("labels[")) || own_way && old == new;
             !free
         });
     }
@@ -296,8 +390,17 @@ impl Expected {
         })
     }
 
-    fn renamed(&mut self, case: &Case, paths: &Paths, before: &Objects) {
-        let Some(rename) = &case.rename else {
+    /// Returns true if the difference is only the chart's own use of a name that the case changes.
+    fn follows_the_name(&self, difference: &Difference) -> bool {
+        let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).map(str::to_owned);
+        let (Some(names), Some(before)) = (&self.names, text(&difference.before)) else {
+            return false;
+        };
+        text(&difference.after) == Some(before.replace(&names.from, &names.to))
+    }
+
+    fn renamed(&mut self, rename: Option<&Rename>, paths: &Paths, before: &Objects) {
+        let Some(rename) = rename else {
             return;
         };
         for (key, paths) in paths {
@@ -311,6 +414,17 @@ impl Expected {
                 self.values.insert(at, new.map_or(Wanted::Another, Wanted::Value));
             }
         }
+    }
+}
+
+/// Returns the substitution in the names of a chart, which may have another name than the README's.
+fn rename_of_chart(rename: &Rename, before: &Objects) -> Rename {
+    let name = before
+        .get(STATEFUL_SET)
+        .and_then(|set| set["metadata"]["name"].as_str());
+    Rename {
+        from: name.unwrap_or(&rename.from).to_owned(),
+        to: rename.to.clone(),
     }
 }
 
@@ -351,10 +465,16 @@ fn is_own_business(difference: &Difference, renderer: Renderer) -> bool {
     if !is_documented(&difference.object) || path.contains(".initContainers") || of_claims {
         return true;
     }
-    let volume = path
-        .split_once(".volumes[")
-        .and_then(|(_, rest)| rest.split(']').next());
+    let of = |list: &str| path.split_once(list).and_then(|(_, rest)| rest.split(']').next());
+    let volume = of(".volumes[").or_else(|| of(".volumeMounts["));
     if volume.is_some_and(|name| !VOLUMES.contains(&name)) {
+        return true;
+    }
+    if let Some((_, documented)) = KEYS.iter().find(|(role, _)| *role == difference.object) {
+        return path.starts_with("data") && !path.starts_with(documented);
+    }
+    let of_pod = path.strip_prefix("spec.template.spec.").unwrap_or_default();
+    if difference.object == STATEFUL_SET && PLACEMENT.iter().any(|field| of_pod.starts_with(field)) {
         return true;
     }
     let Some((_, in_container)) = path.split_once(".containers[") else {
@@ -366,13 +486,15 @@ fn is_own_business(difference: &Difference, renderer: Renderer) -> bool {
     let field = field.trim_start_matches('.');
     let variable = field.strip_prefix("env[").and_then(|rest| rest.split(']').next());
     match (difference.object.as_str(), container) {
-        ("StatefulSet", "valkey") => {
+        (STATEFUL_SET, "valkey") => {
             let probe = field
                 .split_once("Probe.")
                 .is_some_and(|(_, rest)| !rest.ends_with("Seconds") && !rest.ends_with("Threshold"));
-            probe || variable.is_some_and(|name| !SERVER_VARIABLES.contains(&name))
+            probe
+                || field.starts_with("lifecycle")
+                || variable.is_some_and(|name| !SERVER_VARIABLES.contains(&name))
         }
-        ("StatefulSet", _) => true,
+        (STATEFUL_SET, _) => true,
         _ => {
             let own = field.starts_with("command") || field.starts_with("args");
             own || variable.is_some_and(|name| name != "VALKEY_PASSWORD")
@@ -468,6 +590,62 @@ mod tests {
             findings(&no_change, &before, &pod("a", "other", "::"), Renderer::Chart).len(),
             2
         );
+    }
+
+    #[test]
+    fn a_chart_may_have_the_value_already_and_more_beside_it() {
+        let changes = json!({"StatefulSet": {
+            "pod.nodeSelector": {"arch": "amd64"},
+            "server.env[VALKEY_EXTRA_FLAGS]": "(containing) --io-threads 2",
+        }});
+        let pod = |arch: &Value, flags: &str| {
+            json!({"nodeSelector": arch, "containers": [
+                {"name": "valkey", "env": [{"name": "VALKEY_EXTRA_FLAGS", "value": flags}]}]})
+        };
+        let found = |before: &Value, after: &Value| findings(&changes, before, after, Renderer::Chart);
+        let linux = pod(&json!({"os": "linux"}), "--own");
+        let both = pod(&json!({"os": "linux", "arch": "amd64"}), "--own --io-threads 2");
+        assert_eq!(found(&linux, &both), [""; 0]);
+        assert_eq!(found(&both, &both), [""; 0], "there on both sides");
+        assert_eq!(found(&linux, &linux).len(), 2, "the parameter does nothing");
+        assert_eq!(findings(&changes, &both, &both, Renderer::Ours).len(), 2);
+    }
+
+    #[test]
+    fn what_follows_a_chart_s_own_name_is_no_finding() {
+        let of = |name: &str| {
+            Objects::new([
+                json!({"kind": "StatefulSet", "metadata": {"name": name}, "spec": {"template": {"spec":
+                    {"containers": [{"name": "valkey", "args": [format!("--host {name}-0")]}]}}}}),
+            ])
+        };
+        let mut case = case(&json!({}));
+        case.rename = Some(Rename {
+            from: "my-valkey-percona-valkey".into(),
+            to: "exact".into(),
+        });
+        case.renamed = Paths::from([("all".to_owned(), vec!["metadata.name".to_owned()])]);
+        let found = |before: &str, after: &str| {
+            judge(&case, &of(before), &of(after), Renderer::Chart)
+                .findings
+                .len()
+        };
+        assert_eq!(found("my-valkey-acme", "exact"), 0);
+        assert_eq!(found("my-valkey-acme", "my-valkey-acme"), 1, "it is not renamed");
+    }
+
+    #[test]
+    fn a_count_of_pods_restarts_none_of_them() {
+        let env = |nodes: &str| json!({"containers": [{"name": "valkey", "env": [{"name": "NODES", "value": nodes}]}]});
+        let found = |parameter: &str| {
+            let mut case = case(&json!({}));
+            case.parameter = parameter.to_owned();
+            judge(&case, &set(&env("a b")), &set(&env("a b c")), Renderer::Chart)
+                .findings
+                .len()
+        };
+        assert_eq!(found("cluster.replicas"), 1);
+        assert_eq!(found("cluster.nodeTimeout"), 0, "a chart's own variable");
     }
 
     #[test]

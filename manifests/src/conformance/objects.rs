@@ -34,26 +34,38 @@ const SINGLE: [&str; 6] = [
 /// The ConfigMap's key with `valkey.conf`, which is split into directives.
 const CONFIG_KEY: &str = "valkey.conf";
 
+/// Directives whose lines add up.
+const ADDED_UP: [&str; 6] = [
+    "rename-command",
+    "save",
+    "user",
+    "include",
+    "loadmodule",
+    "client-output-buffer-limit",
+];
+
 /// Rendered objects by role.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Objects(BTreeMap<String, Value>);
 
 impl Objects {
     /// Sorts `rendered` by role. Objects without a role, or with a role that is taken, are called
-    /// `ValueKind/name`. Of several objects for one role, the one with the StatefulSet's name gets
-    /// it.
+    /// `ValueKind/name`. Of several objects for one role, the one with `valkey.conf` gets it, or
+    /// else the one with the StatefulSet's name.
     pub fn new(rendered: impl IntoIterator<Item = Value>) -> Self {
-        let rendered: Vec<Value> = rendered.into_iter().collect();
+        let mut rendered: Vec<Value> = rendered.into_iter().collect();
         let name = |object: &Value| object["metadata"]["name"].as_str().map(str::to_owned);
         let servers = rendered
             .iter()
             .find(|object| object["kind"] == "StatefulSet")
             .and_then(name);
-        let (namesakes, others): (Vec<Value>, Vec<Value>) = rendered
-            .into_iter()
-            .partition(|object| servers.is_some() && name(object) == servers);
+        rendered.sort_by_key(|object| {
+            let configures = object["data"].get(CONFIG_KEY).is_some();
+            let is_namesake = servers.is_some() && name(object) == servers;
+            (!configures, !is_namesake)
+        });
         let mut objects = BTreeMap::new();
-        for object in namesakes.into_iter().chain(others) {
+        for object in rendered {
             let mut name = role(&object);
             if objects.contains_key(&name) {
                 name = kind_and_name(&object);
@@ -121,8 +133,8 @@ fn normalised(role: &str, mut object: Value) -> Value {
     object
 }
 
-/// Returns `valkey.conf` as a table: each directive's arguments, or a list of them if it is
-/// repeated.
+/// Returns `valkey.conf` as a table of each directive's arguments. The last line of a directive
+/// counts, as for the server, unless its lines add up to a list.
 fn directives(text: &str) -> Value {
     let mut table: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let lines = text.lines().map(str::trim);
@@ -132,7 +144,7 @@ fn directives(text: &str) -> Value {
     }
     let entries = table.into_iter().map(|(name, arguments)| {
         let value = match arguments.as_slice() {
-            [only] => Value::from(*only),
+            [.., last] if arguments.len() == 1 || !ADDED_UP.contains(&name) => Value::from(*last),
             all => Value::from(all),
         };
         (name.to_owned(), value)
@@ -218,18 +230,26 @@ mod tests {
 
     #[test]
     fn a_role_is_that_of_the_namesake_of_the_servers() {
+        let mut configuring = named("ConfigMap", "vk-config");
+        configuring["data"] = json!({"valkey.conf": "port 6379"});
         let objects = Objects::new([
-            named("ConfigMap", "another"),
             named("ConfigMap", "vk"),
+            configuring,
             named("ServiceAccount", "of-the-user"),
             named("StatefulSet", "vk"),
         ]);
         let roles: Vec<&str> = objects.roles().collect();
         assert_eq!(
             roles,
-            ["ConfigMap", "ConfigMap/another", "ServiceAccount", "StatefulSet"]
+            ["ConfigMap", "ConfigMap/vk", "ServiceAccount", "StatefulSet"]
         );
-        assert_eq!(objects.get("ConfigMap").unwrap()["metadata"]["name"], "vk");
+        assert_eq!(objects.get("ConfigMap").unwrap()["metadata"]["name"], "vk-config");
+        let objects = Objects::new([
+            named("ServiceAccount", "of-the-user"),
+            named("ServiceAccount", "vk"),
+            named("StatefulSet", "vk"),
+        ]);
+        assert_eq!(objects.get("ServiceAccount").unwrap()["metadata"]["name"], "vk");
     }
 
     #[test]
@@ -253,7 +273,7 @@ mod tests {
     #[test]
     fn configuration_and_secrets_are_compared_for_what_they_say() {
         let map = json!({"kind": "ConfigMap", "metadata": {"name": "vk"},
-            "data": {"valkey.conf": "# Network\nport 6379\n\nrename-command A \"\"\nrename-command B \"\"\n"}});
+            "data": {"valkey.conf": "# Network\nport 1\nport 6379\n\nrename-command A \"\"\nrename-command B \"\"\n"}});
         let secret = json!({"kind": "Secret", "metadata": {"name": "vk", "annotations": {}},
             "data": {"valkey-password": "c2VjcmV0"}});
         let objects = Objects::new([map, secret]);

@@ -17,6 +17,7 @@
 mod breakage;
 mod broken;
 mod correct;
+mod correct_charts;
 mod finding;
 mod manifests;
 mod operations;

@@ -354,7 +354,7 @@ pub(super) async fn snapshot_in_the_way(context: &mut Context) -> Result<()> {
     context.install(context.values()).await?;
     context.healthy().await?;
     let pod = format!("{SET}-0");
-    let made = context.exec(&pod, "valkey", &["mkdir", "/data/dump.rdb"]).await?;
+    let made = context.exec_in_server(&pod, &["mkdir", "/data/dump.rdb"]).await?;
     ensure!(made.success().is_some(), "no folder could be made: {made:?}");
     let mut connection = context.connect(&pod).await?;
     connection.send_packed_command(&redis::cmd("BGSAVE")).await?;

@@ -533,6 +533,24 @@ pub(super) const OF_CHARTS: &[Breakage] = &[
             "cluster.replicas: StatefulSet spec.template.metadata.annotations.replicas: expected no change, found \"8\" where it was \"6\"",
         ]))
     .patch_for("scaling-restarts", Act::Parameter("cluster.replicas")),
+    Breakage::new("node_list_in_env", Standalone, Rpm, Finding::Says(&[
+            "cluster.replicas: StatefulSet spec.template.spec.containers[valkey].env[VALKEY_NODES].value: expected no change",
+        ]))
+    .patch_for("node-list-in-env", Act::Parameter("cluster.replicas")),
+    Breakage::new("no_pull_secrets_for_jobs", Standalone, Rpm, Finding::Says(&[
+            "image.pullSecrets: Job cluster-init spec.template.spec.imagePullSecrets: expected [{\"name\":\"registry\"}",
+        ]))
+    .patch_for("no-pull-secrets-for-jobs", Act::Parameter("image.pullSecrets")),
+    Breakage::new("user_without_password", Standalone, Rpm, Finding::Checks(
+            &["password"],
+            "no user to read keys without a password, saw the user probe does (nopass)",
+        ))
+    .patch_for("user-without-password", Act::Scenario("connection::password_is_required")),
+    Breakage::new("ready_by_ping", Cluster, Rpm, Finding::Checks(
+            &["readiness"],
+            "expected a Ready pod to serve, saw cluster_state:fail",
+        ))
+    .patch_for("ready-by-ping", Act::Scenario("faults::a_lost_majority_returns_with_its_data")),
     Breakage::new("secret_regenerated", Standalone, Rpm, Finding::Checks(&["password"], "to keep its generated password across an upgrade"))
     .patch_for("secret-regenerated", Act::Upgrade),
     Breakage::new("service_port_leads_nowhere", Standalone, Rpm, Finding::Checks(

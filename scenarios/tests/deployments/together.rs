@@ -24,7 +24,28 @@ struct Together {
 /// Scenarios of a Valkey cluster without persistence, rotation or upgrades.
 const CLUSTER: &[&str] = &["formation::forms::cluster-rpm"];
 
-const TOGETHER: [Together; 17] = [
+const TOGETHER: [Together; 19] = [
+    // What `helm test` says of a closed port is a symptom.
+    Together {
+        name: "client-port-in-three-suites",
+        defects: &[("service-port-leads-nowhere", "service_port_is_closed")],
+        trials: &[
+            "formation::forms::standalone-rpm",
+            "connection::helm_test_pod_passes::cluster-rpm",
+            "persistence::data_survives_pod_deletion::standalone-rpm",
+        ],
+    },
+    // Missing keys and lost writes of every trial are one defect.
+    Together {
+        name: "no-append-only-file-in-four-suites",
+        defects: &[("no-append-only-file", "persistence_is_off")],
+        trials: &[
+            "formation::forms::cluster-rpm",
+            "persistence::data_survives_pod_deletion::standalone-rpm",
+            "faults::a_lost_shard_returns_with_its_data::cluster-rpm",
+            "rotation::by_restart::cluster-hardened",
+        ],
+    },
     // The Job's failure is a symptom, and no second finding.
     Together {
         name: "links-that-a-job-waits-for",
@@ -153,7 +174,7 @@ const NO_MASTERAUTH: Defect = ("no-masterauth-unnoticed", "replicas_cannot_authe
 const JOB_PODS: Defect = ("job-pods-in-service", "job_pods_in_service");
 const REBALANCE: Defect = ("rebalance-fails-silently", "primary_has_no_slots");
 const FORGETTING: Defect = ("dead-nodes-not-forgotten", "removed_nodes_are_not_forgotten");
-const CLIENT_PORT: Defect = ("service-port-leads-nowhere", "client");
+const CLIENT_PORT: Defect = ("service-port-leads-nowhere", "service_port_is_closed");
 const BUDGET: Defect = ("budget-for-job-pods", "disruption_budget");
 const NO_TMPFS: Defect = ("no-tmpfs", "security");
 const SECRET: Defect = ("secret-regenerated", "password");

@@ -317,6 +317,18 @@ fn a_disk_full_at_the_end_costs_the_report_not_the_verdict() {
 }
 
 #[test]
+fn a_report_replaces_the_one_that_its_folder_had() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let scenario = "persistence::data_survives_pod_deletion::standalone-rpm";
+    let run = || run(&["e2e", "--scenario", scenario, "--report", path(folder.path())]);
+    let (code, text) = run();
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = run();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("no regression since e2e-"), "{text}");
+}
+
+#[test]
 fn a_shown_report_fits_the_terminal_and_pipes_plain_text() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let good = write(folder.path(), "good.json", &real());

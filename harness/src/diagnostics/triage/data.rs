@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use super::super::cause::{Cause, Loss, Lost, Place};
 use super::super::evidence::Evidence;
-use super::pods::server_container;
+use crate::checks::server_container::server_container;
 use crate::trial::observer::is_server;
 use crate::valkey::ClusterObservation;
 use crate::valkey::ledger::Class;
@@ -77,11 +77,7 @@ pub(super) fn data_is_not_persistent(evidence: &Evidence) -> Option<Cause> {
 /// Returns the place of `directory` in the server's container, or `None` if it is on a claim.
 fn place_of(pod: &Pod, directory: &str) -> Option<Place> {
     let spec = pod.spec.as_ref()?;
-    let server = server_container(pod)?;
-    let container = spec
-        .containers
-        .iter()
-        .find(|container| container.name == server)?;
+    let container = server_container(pod)?;
     let mounts = container.volume_mounts.as_deref()?;
     let volume = |name: &str| spec.volumes.iter().flatten().find(|volume| volume.name == name);
     let is_claim = |volume: &Volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
@@ -104,13 +100,17 @@ fn place_of(pod: &Pod, directory: &str) -> Option<Place> {
     }))
 }
 
-/// Recognises a server that lost its keys and has no append-only file.
+/// Recognises a server without an append-only file. If keys are missing, it must be one that had
+/// some of them.
 pub(super) fn persistence_is_off(evidence: &Evidence) -> Option<Cause> {
-    let lost = lost(evidence)?;
+    let lost = lost(evidence);
     let seen = evidence.observation.as_ref()?;
     let mut off = seen.answered().filter(|(_, view)| !view.persistence.aof_enabled);
-    let (pod, _) = off.find(|(pod, _)| lost.contains_key(*pod))?;
-    Some(Cause::PersistenceIsOff { pod: pod.to_owned() })
+    let (pod, _) = off.find(|(pod, _)| lost.is_none_or(|lost| lost.contains_key(*pod)))?;
+    Some(Cause::PersistenceIsOff {
+        pod: pod.to_owned(),
+        lost: lost.is_some(),
+    })
 }
 
 /// Recognises acknowledged keys that are gone: deleted where they were, or lost with their pod.
@@ -223,7 +223,17 @@ mod tests {
         let said = persistence_is_off(&evidence(&fixture, "valkey-0", "5"))
             .unwrap()
             .to_string();
-        assert!(said.contains("append-only file off"), "{said}");
+        assert!(
+            said.contains("append-only file off") && said.contains("lost its keys"),
+            "{said}"
+        );
+        let unread = Evidence {
+            keys: None,
+            ..evidence(&fixture, "valkey-0", "5")
+        };
+        let said = persistence_is_off(&unread).unwrap().to_string();
+        assert!(said.ends_with("so writes do not survive a crash"), "{said}");
+        assert_eq!(persistence_is_off(&evidence(&fixture, "valkey-9", "5")), None);
     }
 
     #[test]

@@ -6,14 +6,12 @@ use kube::ResourceExt;
 use super::super::cause::Cause;
 use super::super::evidence::Evidence;
 use super::super::failure::Failure;
+use crate::checks::server_container::server_container;
 use crate::trial::observer::is_server;
 use crate::trial::outage;
 use crate::trial::terminal_servers::LastingState;
 use crate::wait::conditions;
 use crate::wait::terminal_state::{self, TerminalState};
-
-/// The port that Valkey's clients use.
-const PORT: i32 = 6379;
 
 /// Number of lines quoted from the end of a server's log. `valkey-server` names a rejected setting
 /// two lines before its last.
@@ -222,7 +220,7 @@ pub(super) fn readiness_probe_fails(evidence: &Evidence) -> Option<Cause> {
 /// next to it.
 fn crashing(evidence: &Evidence, server: bool) -> Option<(&Pod, &ContainerStatus)> {
     evidence.pods.iter().filter(|pod| is_server(pod)).find_map(|pod| {
-        let own = server_container(pod);
+        let own = server_container(pod).map(|container| container.name.as_str());
         let crashes = |status: &&ContainerStatus| {
             let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
             let looping =
@@ -231,18 +229,6 @@ fn crashing(evidence: &Evidence, server: bool) -> Option<(&Pod, &ContainerStatus
         };
         Some((pod, conditions::container_statuses(pod).iter().find(crashes)?))
     })
-}
-
-/// Returns the server's container: the one with Valkey's port, or else the first.
-pub(super) fn server_container(pod: &Pod) -> Option<&str> {
-    let has_port = |container: &&Container| {
-        let mut ports = container.ports.iter().flatten();
-        ports.any(|port| port.container_port == PORT)
-    };
-    let found = containers(pod)
-        .find(has_port)
-        .or_else(|| containers(pod).next())?;
-    Some(&found.name)
 }
 
 fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {

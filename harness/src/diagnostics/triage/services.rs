@@ -1,10 +1,14 @@
 //! Causes in Services: unpublished names, ports that lead nowhere, pods that are not servers.
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodSpec, Service};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
+use serde::Deserialize;
 
 use super::super::cause::Cause;
 use super::super::evidence::Evidence;
+use crate::checks::client;
 use crate::trial::observer::is_server;
 use crate::valkey::ClusterObservation;
 use crate::wait::conditions::is_ready;
@@ -16,8 +20,14 @@ pub(super) fn names_are_not_published(evidence: &Evidence) -> Option<Cause> {
         .jobs
         .iter()
         .any(|job| job.name_any().contains("cluster-init"));
+    // Another headless Service, such as that of an exporter, gives no pod its name.
+    let gives_names = |service: &Service| {
+        let mut servers = evidence.pods.iter().filter(|pod| is_server(pod));
+        servers
+            .any(|pod| pod.spec.as_ref().and_then(|spec| spec.subdomain.clone()) == Some(service.name_any()))
+    };
     let headless = evidence.services.iter().find(|service| {
-        let spec = service.spec.as_ref();
+        let spec = service.spec.as_ref().filter(|_| gives_names(service));
         spec.is_some_and(|spec| {
             spec.cluster_ip.as_deref() == Some("None") && spec.publish_not_ready_addresses != Some(true)
         })
@@ -33,7 +43,6 @@ pub(super) fn names_are_not_published(evidence: &Evidence) -> Option<Cause> {
 }
 
 pub(super) fn service_port_does_not_exist(evidence: &Evidence) -> Option<Cause> {
-    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
     evidence.services.iter().find_map(|service| {
         let pods: Vec<&Pod> = evidence.pods.iter().filter(|pod| is_server(pod)).collect();
         let ports = service.spec.as_ref()?.ports.as_ref()?;
@@ -42,13 +51,46 @@ pub(super) fn service_port_does_not_exist(evidence: &Evidence) -> Option<Cause> 
                 return None;
             };
             let first = pods.first()?;
-            let known: Vec<&str> = container_ports(first).collect();
+            let known: Vec<&str> = declared_ports(first.spec.as_ref()?)
+                .filter_map(|port| port.name.as_deref())
+                .collect();
             (!known.contains(&target.as_str())).then(|| Cause::ServicePortDoesNotExist {
                 service: service.name_any(),
                 port: target.clone(),
                 pod: first.name_any(),
                 known: known.iter().map(|&name| name.to_owned()).collect(),
             })
+        })
+    })
+}
+
+/// Recognises a Service that clients saw closed, if the number of its target port is none that a
+/// server's containers declare. A container may leave its ports undeclared, so this proves nothing
+/// by itself.
+pub(super) fn service_port_is_closed(evidence: &Evidence) -> Option<Cause> {
+    // The pods may be gone already.
+    let declared: Vec<i32> = deployed_servers(evidence)
+        .iter()
+        .flat_map(declared_ports)
+        .map(|port| port.container_port)
+        .collect();
+    let is_closed = |service: &&Service| {
+        let subject = format!("Service {}", service.name_any());
+        let mut broken = evidence.violations.iter();
+        broken.any(|violation| violation.check == client::NAME && violation.subject == subject)
+    };
+    let mut services = evidence.services.iter().filter(is_closed);
+    services.find_map(|service| {
+        let ports = service.spec.as_ref()?.ports.as_ref()?;
+        let mut targets = ports.iter().filter_map(|port| match port.target_port {
+            Some(IntOrString::Int(target)) => Some(target),
+            _ => None,
+        });
+        let port = targets.find(|target| !declared.contains(target))?;
+        (!declared.is_empty()).then(|| Cause::ServicePortIsClosed {
+            service: service.name_any(),
+            port,
+            declared: declared.clone(),
         })
     })
 }
@@ -98,11 +140,17 @@ fn other_pod(evidence: &Evidence, service: &Service) -> Option<String> {
     })
 }
 
-fn container_ports(pod: &Pod) -> impl Iterator<Item = &str> {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    containers
-        .flat_map(|container| container.ports.iter().flatten())
-        .filter_map(|port| port.name.as_deref())
+fn declared_ports(pod: &PodSpec) -> impl Iterator<Item = &ContainerPort> {
+    let containers = pod.containers.iter();
+    containers.flat_map(|container| container.ports.iter().flatten())
+}
+
+/// Returns the pods of the StatefulSets among the deployed objects.
+fn deployed_servers(evidence: &Evidence) -> Vec<PodSpec> {
+    serde_yaml::Deserializer::from_str(&evidence.manifests)
+        .filter_map(|object| StatefulSet::deserialize(object).ok())
+        .filter_map(|set| set.spec.template.spec)
+        .collect()
 }
 
 fn selects(service: &Service, pod: &Pod) -> bool {
@@ -113,4 +161,56 @@ fn selects(service: &Service, pod: &Pod) -> bool {
         && selector
             .iter()
             .all(|(key, value)| pod.labels().get(key) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::checks::Violation;
+
+    fn parsed<T: DeserializeOwned>(yaml: &str) -> T {
+        serde_yaml::from_str(yaml).expect("the test's own YAML is an object")
+    }
+
+    /// Returns the evidence of a Service with this target port, which clients saw closed.
+    fn closed(target: &str, container_ports: &str) -> Evidence {
+        let template = format!("{{spec: {{containers: [{{name: valkey, ports: {container_ports}}}]}}}}");
+        let set = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: vk}";
+        let ports = format!("[{{name: valkey, port: 6379, targetPort: {target}}}]");
+        let service = format!("metadata: {{name: vk}}\nspec: {{ports: {ports}}}");
+        Evidence {
+            manifests: format!(
+                "apiVersion: v1\nkind: Service\n{service}\n---\n{set}\nspec: {{selector: {{}}, template: {template}}}\n"
+            ),
+            services: vec![parsed(&service)],
+            violations: vec![Violation::new(
+                client::NAME,
+                "Service vk",
+                "PONG",
+                "no connection",
+            )],
+            ..Evidence::default()
+        }
+    }
+
+    #[test]
+    fn a_closed_port_that_no_container_declares_is_named() {
+        let declared = "[{containerPort: 6379}, {containerPort: 16379}]";
+        let mut evidence = closed("6380", declared);
+        assert_eq!(
+            service_port_is_closed(&evidence).unwrap().to_string(),
+            "Service vk sends clients to port 6380, where no server answers (their containers declare 6379, 16379)"
+        );
+        for harmless in [
+            closed("6379", declared),
+            closed("valkey", declared),
+            closed("6380", "[]"),
+        ] {
+            assert_eq!(service_port_is_closed(&harmless), None);
+        }
+        evidence.violations.clear();
+        assert_eq!(service_port_is_closed(&evidence), None, "clients are served");
+    }
 }

@@ -138,8 +138,8 @@ impl Verification {
     }
 
     /// Moves early expired keys to the lost ones if they were lost with their slot. Such a slot is
-    /// empty, and beside it an immortal key is lost. The other side may be whole: slots are lost in
-    /// ranges, and this one may be the first or the last of its range.
+    /// empty, and next to it an immortal key is lost. The slot may be the first or the last of its
+    /// range, and so have a neighbour that is whole.
     fn reclassify_expired(&mut self) {
         let Some(lost) = self
             .findings

@@ -80,6 +80,7 @@ async fn a_replica_that_stays_away_is_not_missed(context: &mut Context) -> Resul
 async fn a_lost_shard_returns_with_its_data(context: &mut Context) -> Result<()> {
     needs_replicas(context)?;
     let before = running(context).await?;
+    context.needs_full_coverage().await?;
     let primary = primaries(&before)
         .into_iter()
         .next()

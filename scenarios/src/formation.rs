@@ -76,6 +76,7 @@ async fn nine_nodes_two_replicas_each(context: &mut Context) -> Result<()> {
 async fn a_lost_shard_kills_no_healthy_server(context: &mut Context) -> Result<()> {
     context.install(context.values()).await?;
     context.healthy().await?;
+    context.needs_full_coverage().await?;
     context.verify_liveness_without_a_shard().await?;
     Ok(())
 }

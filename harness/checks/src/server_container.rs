@@ -11,8 +11,8 @@ const DATA_DIR: &str = "/data";
 /// The usual name.
 const NAME: &str = "valkey";
 
-/// Returns the server's container: the one with Valkey's port, the data directory or the usual
-/// name, in this order; or else the first.
+/// Returns the server's container: the one with Valkey's port, the usual name or the data
+/// directory, in this order; or else the first. A sidecar may have the data directory, too.
 pub fn server_container(pod: &Pod) -> Option<&Container> {
     let containers = &pod.spec.as_ref()?.containers;
     let has_port = |container: &&Container| {
@@ -24,8 +24,8 @@ pub fn server_container(pod: &Pod) -> Option<&Container> {
         mounts.any(|mount| mount.mount_path.trim_end_matches('/') == DATA_DIR)
     };
     let found = containers.iter().find(has_port);
-    let found = found.or_else(|| containers.iter().find(has_data));
     let found = found.or_else(|| containers.iter().find(|container| container.name == NAME));
+    let found = found.or_else(|| containers.iter().find(has_data));
     found.or_else(|| containers.first())
 }
 
@@ -50,8 +50,8 @@ mod tests {
             found(&[&other, &named, &data, &own]).as_deref(),
             Some("percona-valkey")
         );
-        assert_eq!(found(&[&other, &named, &data]).as_deref(), Some("db"));
-        assert_eq!(found(&[&other, &named]).as_deref(), Some("valkey"));
+        assert_eq!(found(&[&other, &data, &named]).as_deref(), Some("valkey"));
+        assert_eq!(found(&[&other, &data]).as_deref(), Some("db"));
         assert_eq!(found(&[&other]).as_deref(), Some("exporter"));
     }
 }

@@ -82,6 +82,7 @@ fn pruned(spec: &PodSpec) -> PodSpec {
     PodSpec {
         volumes: Some(for_data.cloned().collect()),
         node_name: spec.node_name.clone(),
+        subdomain: spec.subdomain.clone(),
         containers: spec.containers.iter().map(container).collect(),
         ..PodSpec::default()
     }

@@ -1,5 +1,6 @@
 //! Faults of single servers and Jobs. Each act proves that it took place.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -45,6 +46,26 @@ impl Context {
         if self.recorder.has_noted(replication::NAME) {
             let reason = "a replica does not follow its primary, and cannot take over";
             return Err(TrialError::NotJudged(reason.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Ends the trial if the cluster may go on without some of its slots, as a user may have asked.
+    ///
+    /// # Errors
+    /// [`TrialError::NotJudged`] if `cluster-require-full-coverage` is `no`.
+    pub async fn needs_full_coverage(&self) -> Result<(), TrialError> {
+        const DIRECTIVE: &str = "cluster-require-full-coverage";
+        for pod in self.server_pods().await? {
+            // A server may deny this command to its clients.
+            let Ok(answer) = self.command(&pod.name_any(), &["CONFIG", "GET", DIRECTIVE]).await else {
+                continue;
+            };
+            let set: BTreeMap<String, String> = redis::from_redis_value(answer).unwrap_or_default();
+            if set.get(DIRECTIVE).is_some_and(|value| value == "no") {
+                let reason = format!("{DIRECTIVE} is no: a cluster that lost slots serves the others");
+                return Err(TrialError::NotJudged(reason));
+            }
         }
         Ok(())
     }

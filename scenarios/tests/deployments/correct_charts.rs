@@ -43,7 +43,7 @@ const fn patched(patch: &'static str, passes: &'static [&'static str]) -> Correc
 }
 
 /// All charts.
-pub(super) const CORRECT: [Correct; 27] = [
+pub(super) const CORRECT: [Correct; 28] = [
     patched(
         "own-names",
         &[
@@ -79,6 +79,22 @@ pub(super) const CORRECT: [Correct; 27] = [
             "faults::a_primary_that_stays_away_is_replaced::cluster-rpm",
             "cluster.replicasPerPrimary is 0",
         )],
+        ..EXAMPLE
+    },
+    Correct {
+        name: "no-full-coverage",
+        set: &["config.customConfig=cluster-require-full-coverage no"],
+        passes: &["faults::a_lost_majority_returns_with_its_data::cluster-rpm"],
+        skips: &[
+            (
+                "faults::a_lost_shard_returns_with_its_data::cluster-rpm",
+                "cluster-require-full-coverage is no",
+            ),
+            (
+                "formation::a_lost_shard_kills_no_healthy_server::cluster-rpm",
+                "cluster-require-full-coverage is no",
+            ),
+        ],
         ..EXAMPLE
     },
     Correct {

@@ -528,7 +528,7 @@ pub(super) const OF_CHARTS: &[Breakage] = &[
         ]))
     .patch_for("ignored-parameter", Act::Parameter("image.pullPolicy")),
     Breakage::new("no_checksum", Standalone, Rpm, Finding::Says(&["annotations[checksum/config]: expected another value than before, found no change"]))
-    .patch_for("no-checksum", Act::Parameter("config.maxmemory")),
+    .patch_for("no-checksum", Act::Parameter("config.maxmemoryPolicy")),
     Breakage::new("scaling_restarts", Standalone, Rpm, Finding::Says(&[
             "cluster.replicas: StatefulSet spec.template.metadata.annotations.replicas: expected no change, found \"8\" where it was \"6\"",
         ]))

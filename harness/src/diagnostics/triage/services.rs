@@ -1,10 +1,12 @@
 //! Causes in Services: unpublished names, ports that lead nowhere, pods that are not servers.
 
-use k8s_openapi::api::apps::v1::StatefulSet;
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodSpec, Service};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use serde::Deserialize;
+use serde_yaml::Value;
 
 use super::super::cause::Cause;
 use super::super::evidence::Evidence;
@@ -21,11 +23,11 @@ pub(super) fn names_are_not_published(evidence: &Evidence) -> Option<Cause> {
         .iter()
         .any(|job| job.name_any().contains("cluster-init"));
     // Another headless Service, such as that of an exporter, gives no pod its name.
-    let gives_names = |service: &Service| {
-        let mut servers = evidence.pods.iter().filter(|pod| is_server(pod));
-        servers
-            .any(|pod| pod.spec.as_ref().and_then(|spec| spec.subdomain.clone()) == Some(service.name_any()))
-    };
+    let servers = evidence.pods.iter().filter(|pod| is_server(pod));
+    let named: BTreeSet<&String> = servers
+        .filter_map(|pod| pod.spec.as_ref()?.subdomain.as_ref())
+        .collect();
+    let gives_names = |service: &Service| named.is_empty() || named.contains(&service.name_any());
     let headless = evidence.services.iter().find(|service| {
         let spec = service.spec.as_ref().filter(|_| gives_names(service));
         spec.is_some_and(|spec| {
@@ -68,12 +70,12 @@ pub(super) fn service_port_does_not_exist(evidence: &Evidence) -> Option<Cause> 
 /// server's containers declare. A container may leave its ports undeclared, so this proves nothing
 /// by itself.
 pub(super) fn service_port_is_closed(evidence: &Evidence) -> Option<Cause> {
-    // The pods may be gone already.
-    let declared: Vec<i32> = deployed_servers(evidence)
-        .iter()
-        .flat_map(declared_ports)
-        .map(|port| port.container_port)
-        .collect();
+    let running = evidence.pods.iter().find(|pod| is_server(pod));
+    let declared: Vec<i32> = match running.and_then(|pod| pod.spec.as_ref()) {
+        Some(spec) => declared_ports(spec).map(|port| port.container_port).collect(),
+        // The pods may be gone already.
+        None => deployed_ports(&evidence.manifests),
+    };
     let is_closed = |service: &&Service| {
         let subject = format!("Service {}", service.name_any());
         let mut broken = evidence.violations.iter();
@@ -145,12 +147,21 @@ fn declared_ports(pod: &PodSpec) -> impl Iterator<Item = &ContainerPort> {
     containers.flat_map(|container| container.ports.iter().flatten())
 }
 
-/// Returns the pods of the StatefulSets among the deployed objects.
-fn deployed_servers(evidence: &Evidence) -> Vec<PodSpec> {
-    serde_yaml::Deserializer::from_str(&evidence.manifests)
-        .filter_map(|object| StatefulSet::deserialize(object).ok())
-        .filter_map(|set| set.spec.template.spec)
-        .collect()
+/// Returns the container ports of the StatefulSets among the deployed objects. A redacted password
+/// may stand where a field wants a text, so the objects are read as plain YAML.
+fn deployed_ports(manifests: &str) -> Vec<i32> {
+    let objects = serde_yaml::Deserializer::from_str(manifests);
+    let objects = objects.filter_map(|object| Value::deserialize(object).ok());
+    let ports = objects
+        .filter(|object| object["kind"] == "StatefulSet")
+        .flat_map(|set| items(&set["spec"]["template"]["spec"]["containers"]))
+        .flat_map(|container| items(&container["ports"]))
+        .filter_map(|port| port["containerPort"].as_i64());
+    ports.filter_map(|port| i32::try_from(port).ok()).collect()
+}
+
+fn items(list: &Value) -> Vec<Value> {
+    list.as_sequence().cloned().unwrap_or_default()
 }
 
 fn selects(service: &Service, pod: &Pod) -> bool {
@@ -176,7 +187,9 @@ mod tests {
 
     /// Returns the evidence of a Service with this target port, which clients saw closed.
     fn closed(target: &str, container_ports: &str) -> Evidence {
-        let template = format!("{{spec: {{containers: [{{name: valkey, ports: {container_ports}}}]}}}}");
+        let template = format!(
+            "{{spec: {{containers: [{{name: valkey, command: [[redacted]], ports: {container_ports}}}]}}}}"
+        );
         let set = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: vk}";
         let ports = format!("[{{name: valkey, port: 6379, targetPort: {target}}}]");
         let service = format!("metadata: {{name: vk}}\nspec: {{ports: {ports}}}");

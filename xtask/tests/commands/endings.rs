@@ -81,9 +81,12 @@ fn soon(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Returns whether a process runs. One that has ended but that nobody has waited for does not.
+/// Returns whether a process runs. One that has ended but that nobody has waited for does not. Its
+/// arguments tell nothing: they are empty for a moment when it begins another program.
 fn is_running(pid: &str) -> bool {
-    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|arguments| !arguments.is_empty())
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    !state.is_empty() && !state.starts_with(['Z', 'X'])
 }
 
 /// Writes a program that claims to be helm 4. In a deployment it leaves its process ID in

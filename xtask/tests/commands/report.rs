@@ -320,12 +320,15 @@ fn a_disk_full_at_the_end_costs_the_report_not_the_verdict() {
 fn a_report_replaces_the_one_that_its_folder_had() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let scenario = "persistence::data_survives_pod_deletion::standalone-rpm";
-    let run = || run(&["e2e", "--scenario", scenario, "--report", path(folder.path())]);
-    let (code, text) = run();
-    assert_eq!(code, Some(0), "{text}");
-    let (code, text) = run();
-    assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("no regression since e2e-"), "{text}");
+    let report = || -> serde_json::Value {
+        let (code, text) = run(&["e2e", "--scenario", scenario, "--report", path(folder.path())]);
+        assert_eq!(code, Some(0), "{text}");
+        let file = std::fs::read(folder.path().join("report.json")).expect("written");
+        serde_json::from_slice(&file).expect("JSON")
+    };
+    let (first, second) = (report(), report());
+    assert_ne!(second["run"], first["run"]);
+    assert_eq!(second["baseline"]["run"], first["run"], "it is compared with");
 }
 
 #[test]

@@ -299,16 +299,16 @@ fn partial(mut report: RunReport, selected: &[String]) -> RunReport {
 }
 
 fn unfinished(name: &str) -> TrialReport {
-    let mut parts = name.split("::");
-    let mut next = || parts.next().unwrap_or_default().to_owned();
-    let (suite, scenario, combination) = (next(), next(), next());
-    let (mode, variant) = combination.split_once('-').unwrap_or((&combination, ""));
+    // A scenario's name may have several parts: `conformance::parameter::mode::standalone-rpm`.
+    let (suite, rest) = name.split_once("::").unwrap_or((name, ""));
+    let (scenario, combination) = rest.rsplit_once("::").unwrap_or((rest, ""));
+    let (mode, variant) = combination.split_once('-').unwrap_or((combination, ""));
     let outcome = Outcome::Interrupted {
         reason: "the run was cut off before the end of this trial".to_owned(),
     };
     TrialReport {
         name: name.to_owned(),
-        ..TrialReport::blank(&suite, &scenario, mode, variant, outcome)
+        ..TrialReport::blank(suite, scenario, mode, variant, outcome)
     }
 }
 
@@ -413,6 +413,16 @@ mod tests {
         fs::create_dir(&of_the_user).expect("writable");
         killed_run(folder.path());
         assert!(of_the_user.is_dir());
+    }
+
+    #[test]
+    fn a_scenario_of_several_parts_keeps_them() {
+        let trial = unfinished("conformance::parameter::image.tag::standalone-rpm");
+        let parts = [&trial.suite, &trial.scenario, &trial.mode, &trial.variant];
+        assert_eq!(
+            parts,
+            ["conformance", "parameter::image.tag", "standalone", "rpm"]
+        );
     }
 
     #[test]
